@@ -1,0 +1,68 @@
+//! Faults on purpose, for the tests of what survives them. Debug builds only: in a release build nothing here runs.
+//!
+//! `QUERENT_FAULT=<point>:<n>` kills the process, as `kill -9` would, when it passes `<point>` for the n-th time; for
+//! the point `put-error` the n-th write to the store fails instead.
+
+/// A part is staged, its receipt is not written.
+pub const STAGED: &str = "staged";
+/// A receipt is written.
+pub const RECEIPT: &str = "receipt";
+/// All receipts are there, no manifest is.
+pub const SEALING: &str = "sealing";
+/// One output's manifest is written, its parts are not yet renamed.
+pub const MANIFEST: &str = "manifest";
+/// Some parts are renamed.
+pub const PROMOTED: &str = "promoted";
+/// Parts are renamed, what they supersede is not yet deleted.
+pub const SUPERSEDED: &str = "superseded";
+/// A raw file's spill is written.
+pub const SPILLED: &str = "spilled";
+/// A write to the store.
+pub(crate) const PUT: &str = "put-error";
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static FAULT: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+
+    fn hit(point: &str) -> bool {
+        let fault = FAULT.get_or_init(|| {
+            let value = std::env::var("QUERENT_FAULT").ok()?;
+            let (point, n) = value.split_once(':')?;
+            Some((point.to_owned(), n.parse().ok()?))
+        });
+        fault.as_ref().is_some_and(|(p, n)| p == point && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *n)
+    }
+
+    /// Dies here if the fault is armed for this point.
+    pub fn point(point: &str) {
+        if hit(point) {
+            std::process::abort();
+        }
+    }
+
+    /// Fails here if the fault is armed for this point.
+    pub(crate) fn error(point: &str) -> object_store::Result<()> {
+        if hit(point) {
+            return Err(object_store::Error::Generic { store: "fault", source: "injected store error".into() });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(debug_assertions)]
+pub(crate) use armed::error;
+#[cfg(debug_assertions)]
+pub use armed::point;
+
+/// Nothing, in a release build.
+#[cfg(not(debug_assertions))]
+pub fn point(_: &str) {}
+
+#[cfg(not(debug_assertions))]
+pub(crate) fn error(_: &str) -> object_store::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! Parts: Arrow batches to Parquet bytes and back, checked on both ways.
+
+use arrow::array::{Array, RecordBatch, RecordBatchReader};
+use arrow::compute::{SortColumn, SortOptions, concat};
+use arrow::datatypes::SchemaRef;
+use arrow::compute::LexicographicalComparator;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use schemas::Contract;
+
+use crate::manifest::{Dataset, Part};
+use crate::{Error, Result};
+
+const ROW_GROUP_BYTES: usize = 32 << 20;
+const BATCH_ROWS: usize = 16 * 1024;
+
+/// Batches as one Parquet file, after checking types, nulls, order and key.
+pub(crate) fn encode(contract: &Contract, batches: &[RecordBatch]) -> Result<Vec<u8>> {
+    let schema = contract.schema();
+    for batch in batches {
+        check_schema(contract, &batch.schema())?;
+        check_nulls(contract, batch)?;
+    }
+    check_order(contract, batches)?;
+    let failed = |source: parquet::errors::ParquetError| Error::Arrow {
+        what: format!("writing {}", contract.name),
+        source: source.into(),
+    };
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties(contract))).map_err(failed)?;
+    for batch in batches {
+        writer.write(batch).map_err(failed)?;
+    }
+    writer.into_inner().map_err(failed)
+}
+
+fn properties(contract: &Contract) -> WriterProperties {
+    // Leaf indices, as Parquet counts columns; orders only name columns that come before any nested one.
+    let sorting = contract
+        .order
+        .iter()
+        .filter_map(|order| {
+            let index = contract.columns.iter().position(|c| c.name == order.name)?;
+            let flat = contract.columns[..=index].iter().all(|c| !c.data_type.is_nested());
+            flat.then_some(SortingColumn { column_idx: index as i32, descending: order.descending, nulls_first: false })
+        })
+        .collect();
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_sorting_columns(Some(sorting))
+        .set_key_value_metadata(Some(vec![
+            KeyValue::new("querent.table".into(), contract.name.to_owned()),
+            KeyValue::new("querent.table_version".into(), contract.version.to_string()),
+        ]));
+    if let [only] = contract.key {
+        // A column without repeats gains nothing from a dictionary.
+        builder = builder.set_column_dictionary_enabled((*only).into(), false);
+    }
+    builder.build()
+}
+
+/// A part's batches, `columns` of them (none: all), after checking its size, digest and schema.
+pub fn read_part(dataset: &Dataset, contract: &Contract, part: &Part, columns: &[&str]) -> Result<Vec<RecordBatch>> {
+    let url = dataset.store.url(&dataset.path(&part.path));
+    let bytes = match dataset.store.get(&dataset.path(&part.path))? {
+        Some(bytes) => bytes,
+        // Committed, but not renamed yet.
+        None => dataset.store.get(&dataset.path(&part.staged))?.ok_or_else(|| {
+            let moved = dataset.current().ok().flatten().is_some_and(|m| !m.parts.contains(part));
+            let hint = if moved {
+                "a newer version replaced it while it was read; run again"
+            } else {
+                "somebody deleted it; delete the dataset's folder and run its job again"
+            };
+            Error::unreadable(&url, "the manifest names it, but it is not there", hint)
+        })?,
+    };
+    verify(&url, part, &bytes)?;
+    decode(&url, contract, bytes, columns)
+}
+
+/// Checks a part's bytes against its manifest entry.
+pub(crate) fn verify(url: &str, part: &Part, bytes: &Bytes) -> Result<()> {
+    let corrupt = |expected: String, got: String| Error::Corrupt { path: url.to_owned(), expected, got };
+    if bytes.len() as u64 != part.bytes {
+        return Err(corrupt(format!("{} bytes", part.bytes), format!("{} bytes", bytes.len())));
+    }
+    let digest = blake3::hash(bytes).to_hex();
+    if digest.as_str() != part.blake3 {
+        return Err(corrupt(format!("BLAKE3 {}", part.blake3), digest.to_string()));
+    }
+    Ok(())
+}
+
+fn decode(url: &str, contract: &Contract, bytes: Bytes, columns: &[&str]) -> Result<Vec<RecordBatch>> {
+    let failed = |e: &dyn std::fmt::Display| {
+        Error::unreadable(url, format!("expected Parquet: {e}"), "delete the dataset's folder and run its job again")
+    };
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| failed(&e))?;
+    check_schema(contract, builder.schema())?;
+    let mask = if columns.is_empty() {
+        ProjectionMask::all()
+    } else {
+        ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied())
+    };
+    let reader = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(|e| failed(&e))?;
+    let schema = reader.schema();
+    let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(|e| failed(&e))?;
+    // File metadata travels in the schema; batches carry the contract's plain fields only.
+    let plain = std::sync::Arc::new(arrow::datatypes::Schema::new(schema.fields().clone()));
+    batches.into_iter().map(|b| b.with_schema(plain.clone()).map_err(Error::arrow("reading a part"))).collect()
+}
+
+fn check_schema(contract: &Contract, got: &SchemaRef) -> Result<()> {
+    let wrong = |column: &str, expected: String, got: String| Error::Schema {
+        table: contract.name.into(),
+        column: column.into(),
+        expected,
+        got,
+    };
+    for (index, column) in contract.columns.iter().enumerate() {
+        let expected = format!("{} of type {}", column.name, column.data_type);
+        let Some(field) = got.fields().get(index) else {
+            return Err(wrong(column.name, expected, "no such column".into()));
+        };
+        if field.name() != column.name || field.data_type() != &column.data_type {
+            return Err(wrong(column.name, expected, format!("{} of type {}", field.name(), field.data_type())));
+        }
+    }
+    match got.fields().get(contract.columns.len()) {
+        Some(extra) => Err(wrong(extra.name(), "no such column".into(), format!("type {}", extra.data_type()))),
+        None => Ok(()),
+    }
+}
+
+fn check_nulls(contract: &Contract, batch: &RecordBatch) -> Result<()> {
+    for (column, array) in contract.columns.iter().zip(batch.columns()) {
+        if !column.nullable && array.null_count() > 0 {
+            return Err(Error::Schema {
+                table: contract.name.into(),
+                column: column.name.into(),
+                expected: "no nulls".into(),
+                got: format!("{} nulls", array.null_count()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Checks that rows lie in the contract's order, across batches too; strictly, when the table has a key.
+pub fn check_order(contract: &Contract, batches: &[RecordBatch]) -> Result<()> {
+    if contract.order.is_empty() {
+        return Ok(());
+    }
+    let mut row = 0;
+    let mut last: Option<RecordBatch> = None;
+    for batch in batches.iter().filter(|b| b.num_rows() > 0) {
+        if let Some(last) = &last {
+            let pair: Result<Vec<_>, _> = contract
+                .order
+                .iter()
+                .filter_map(|o| Some((last.column_by_name(o.name)?, batch.column_by_name(o.name)?)))
+                .map(|(a, b)| concat(&[a.as_ref(), b.slice(0, 1).as_ref()]))
+                .collect();
+            check_columns(contract, pair.map_err(Error::arrow("checking the order"))?, row - 1)?;
+        }
+        let columns = contract.order.iter().filter_map(|o| batch.column_by_name(o.name).cloned()).collect();
+        check_columns(contract, columns, row)?;
+        row += batch.num_rows();
+        last = Some(batch.slice(batch.num_rows() - 1, 1));
+    }
+    Ok(())
+}
+
+fn check_columns(contract: &Contract, columns: Vec<arrow::array::ArrayRef>, first_row: usize) -> Result<()> {
+    let rows = columns.first().map_or(0, |c| c.len());
+    let columns: Vec<SortColumn> = columns
+        .into_iter()
+        .zip(contract.order)
+        .map(|(values, order)| SortColumn {
+            values,
+            options: Some(SortOptions { descending: order.descending, nulls_first: false }),
+        })
+        .collect();
+    let comparator = LexicographicalComparator::try_new(&columns).map_err(Error::arrow("checking the order"))?;
+    let strict = !contract.key.is_empty();
+    for i in 1..rows {
+        let order = comparator.compare(i - 1, i);
+        if order.is_gt() || (strict && order.is_eq()) {
+            let order: Vec<_> = contract.order.iter().map(|o| o.name).collect();
+            return Err(Error::Order { table: contract.name.into(), row: first_row + i, order: order.join(", ") });
+        }
+    }
+    Ok(())
+}

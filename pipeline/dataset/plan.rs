@@ -1,0 +1,108 @@
+//! Plans: what a run will make, of what, and the fingerprints that decide what may be reused.
+//!
+//! A run's fingerprint covers the stage's name and version, its settings, the models' digests, the partition count,
+//! the user key's check value and its inputs' content. A partition's key covers the same, but of the inputs only that
+//! partition's parts. Equal key, equal output: the part is reused. Git revision and times are recorded, never compared.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::manifest::{Lineage, Manifest};
+
+/// A BLAKE3 digest in hex (64 digits for content, 32 for fingerprints and keys).
+pub type Digest = String;
+
+/// One dataset that a run writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The dataset's name under the root.
+    pub dataset: String,
+    /// Its table.
+    pub table: String,
+    /// The table's version.
+    pub table_version: u32,
+}
+
+/// What a run will make. Written beside the receipts, so that `querent commit` can seal what shards did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Plan {
+    /// Fingerprint of the whole run.
+    pub fingerprint: Digest,
+    /// Partitions of every output.
+    pub partitions: u32,
+    /// What the accounts count.
+    pub unit: String,
+    /// The datasets written; the first is the primary one, whose folder holds the receipts.
+    pub outputs: Vec<Output>,
+    /// Where it all comes from.
+    pub lineage: Lineage,
+    /// A run with a larger share of quarantined units fails.
+    pub max_bad_ratio: f64,
+}
+
+/// The digest of a JSON value: its keys are sorted, so equal values have equal digests.
+pub fn digest(value: &Value) -> Digest {
+    let hash = blake3::hash(value.to_string().as_bytes());
+    crate::bucket::hex(&hash.as_bytes()[..16])
+}
+
+/// The part of fingerprints and keys that does not depend on the inputs.
+pub(crate) fn recipe(lineage: &Lineage, partitions: u32) -> Value {
+    json!({
+        "job": lineage.job,
+        "stage_version": lineage.stage_version,
+        "settings": lineage.settings,
+        "models": lineage.models,
+        "user_key_check": lineage.user_key_check,
+        "partitions": partitions,
+    })
+}
+
+/// Says, in words, why a dataset is not what the plan would make.
+pub(crate) fn why(plan: &Plan, current: Option<&Manifest>) -> String {
+    let Some(current) = current else { return "there is none yet".into() };
+    let (old, new) = (&current.lineage, &plan.lineage);
+    let mut reasons = Vec::new();
+    if old.job != new.job {
+        reasons.push(format!("it was written by {}", old.job));
+    }
+    if old.stage_version != new.stage_version {
+        reasons.push(format!("stage version {} → {}", old.stage_version, new.stage_version));
+    }
+    if current.partitions != plan.partitions {
+        reasons.push(format!("partitions {} → {}", current.partitions, plan.partitions));
+    }
+    if old.user_key_check != new.user_key_check {
+        reasons.push("another user key".into());
+    }
+    differences("", &old.settings, &new.settings, &mut reasons);
+    if old.models != new.models {
+        reasons.push("other models".into());
+    }
+    for (name, input) in &new.inputs {
+        if old.inputs.get(name).is_none_or(|was| was.content != input.content) {
+            reasons.push(format!("input {name} changed"));
+        }
+    }
+    let known: std::collections::BTreeSet<_> = old.raw_files.iter().map(|f| &f.blake3).collect();
+    let fresh = new.raw_files.iter().filter(|f| !known.contains(&f.blake3)).count();
+    if fresh > 0 {
+        reasons.push(format!("{fresh} new raw files"));
+    }
+    if reasons.is_empty() { "another output of the run is not committed".into() } else { reasons.join("; ") }
+}
+
+fn differences(at: &str, old: &Value, new: &Value, reasons: &mut Vec<String>) {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                let null = Value::Null;
+                differences(&path, a.get(key).unwrap_or(&null), b.get(key).unwrap_or(&null), reasons);
+            }
+        }
+        (a, b) if a != b => reasons.push(format!("{at} {a} → {b}")),
+        _ => {}
+    }
+}

@@ -1,0 +1,1 @@
+//! From raw logs to profiles: ingest, scrub, clean, cap; and the simulated world.

@@ -1,0 +1,1 @@
+//! Relations across people: the SQL of sql/, run by DataFusion.
