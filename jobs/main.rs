@@ -1,2 +1,79 @@
-//! skeleton
-fn main() {}
+//! `querent`: batch jobs from raw logs to interest profiles, Parquet in, Parquet out.
+//!
+//! One file per job; this one lists them, and turns errors into exit codes: 0 done, 1 failed and worth retrying, 2 wrong usage
+//! or configuration, 3 data breaks its contract.
+
+mod cap;
+mod clean;
+mod commit;
+mod context;
+mod gc;
+mod ingest;
+mod inspect;
+mod output;
+mod run;
+mod schema;
+mod simulate;
+mod statistics;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Turns a news platform's raw logs into interest profiles, as batch jobs: Parquet in, Parquet out.
+///
+/// All datasets of a project lie under one root (--data). Each job reads and writes them by name, skips what is up to date,
+/// and after a kill goes on where it stopped.
+#[derive(Debug, Parser)]
+#[command(name = "querent", version, after_help = "Exit codes: 0 done; 1 failed, worth retrying; 2 wrong usage or \
+configuration; 3 data breaks its contract.\nStart with: querent run jobs/configs/demo.toml --insecure-dev-key")]
+struct Cli {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    Run(run::Flags),
+    Simulate(simulate::Flags),
+    Ingest(ingest::Flags),
+    Clean(clean::Flags),
+    Cap(cap::Flags),
+    Statistics(statistics::Flags),
+    Commit(commit::Flags),
+    Inspect(inspect::Flags),
+    Schema(schema::Flags),
+    Gc(gc::Flags),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().job {
+        Job::Run(flags) => run::main(flags),
+        Job::Simulate(flags) => simulate::main(flags),
+        Job::Ingest(flags) => ingest::main(flags),
+        Job::Clean(flags) => clean::main(flags),
+        Job::Cap(flags) => cap::main(flags),
+        Job::Statistics(flags) => statistics::main(flags),
+        Job::Commit(flags) => commit::main(&flags),
+        Job::Inspect(flags) => inspect::main(&flags),
+        Job::Schema(flags) => schema::main(&flags),
+        Job::Gc(flags) => gc::main(&flags),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has gone (`querent inspect … | head`): that is no failure.
+        Err(e) if e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "error: {e:#}");
+            let code = match (e.downcast_ref::<dataset::Error>(), e.downcast_ref::<context::ConfigError>()) {
+                (Some(e), _) => e.exit_code(),
+                (_, Some(_)) => 2,
+                _ => 1,
+            };
+            ExitCode::from(code)
+        }
+    }
+}

@@ -169,7 +169,7 @@ pub enum Error {
         output: u64,
     },
     /// Too much was set aside.
-    #[error("{job}: {bad} of {total} {unit} are unreadable ({reasons}), more than --max-bad-ratio {limit}\nhint: nothing was committed; mend the input{example}, or raise --max-bad-ratio")]
+    #[error("{job}: {bad} of {total} {unit} are unreadable ({reasons}), more than --max-bad-ratio {limit}\nhint: mend the input{example}, or raise --max-bad-ratio")]
     TooBad {
         /// The job.
         job: String,

@@ -164,6 +164,11 @@ impl Dataset {
         &self.name
     }
 
+    /// The store it lies in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     pub(crate) fn path(&self, relative: &str) -> String {
         format!("{}/{relative}", self.name)
     }

@@ -1,1 +1,14 @@
-//! From raw logs to profiles: ingest, scrub, clean, cap; and the simulated world.
+//! From raw logs to profiles, and the simulated world that stands in for a platform.
+//!
+//! [`ingest`] reads a platform's raw logs into `events`, `news` and `truth`; [`Clean`] leaves out what says nothing about
+//! interests; [`Cap`] keeps each user's most recent behaviours. [`simulate`] writes raw logs whose truth is known.
+
+mod cap;
+mod clean;
+pub mod ingest;
+mod order;
+pub mod scrub;
+pub mod simulate;
+
+pub use cap::{Cap, cap_source};
+pub use clean::Clean;

@@ -1,1 +1,10 @@
-//! Relations across people: the SQL of sql/, run by DataFusion.
+//! Relations across people: the SQL files of `sql/`, run by embedded DataFusion.
+//!
+//! A query is a [`Source`] like any other: its inputs are dataset versions, so its result is fingerprinted, skipped when up
+//! to date and committed by the same runner as everything else.
+
+mod query;
+mod statistics;
+
+pub use query::Query;
+pub use statistics::{Tabulate, statistics_query};

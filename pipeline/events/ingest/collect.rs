@@ -1,0 +1,227 @@
+//! Collecting behaviours: from a raw row's fields to spilled rows with keyed ids, scrubbed texts and a place in time.
+
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringBuilder, UInt8Array, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use dataset::bucket::{bucket, digest_128};
+use dataset::{Error, Result, UserKey};
+use schemas::DOMAINS;
+
+use super::read::reason;
+use super::spill::{Spill, SpillWriter, Tally};
+use crate::scrub::{Counts, KINDS, normalise, scrub};
+
+/// Texts longer than this say nothing that a query or a headline says.
+const MAX_TEXT_BYTES: usize = 4096;
+const MAX_ID_BYTES: usize = 256;
+
+/// A spilled row's role: the rank of its domain, or this for a click in the evaluation window.
+pub(super) const TRUTH: u8 = DOMAINS.len() as u8;
+/// The rank of news clicks.
+pub(super) const NEWS: u8 = 1;
+
+/// The columns of spilled behaviours: ids as two halves, most significant first.
+pub(super) static SPILLED: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("user_high", DataType::UInt64, false),
+        Field::new("user_low", DataType::UInt64, false),
+        Field::new("event_high", DataType::UInt64, false),
+        Field::new("event_low", DataType::UInt64, false),
+        Field::new("role", DataType::UInt8, false),
+        Field::new("occurred_at", DataType::Int64, false),
+        Field::new("text", DataType::Utf8, false),
+        Field::new("news_id", DataType::Utf8, true),
+    ]))
+});
+
+/// The times that matter, microseconds since 1970: history is [start, cut_off), the truth is in [cut_off, end).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) start: i64,
+    pub(super) cut_off: i64,
+    pub(super) end: i64,
+}
+
+/// The two halves of an id, whose order as numbers is the order of its hex digits.
+pub(super) fn halves(id: &[u8; 16]) -> [u64; 2] {
+    let half = |at: usize| id[at..at + 8].iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+    [half(0), half(8)]
+}
+
+/// The id that two halves make.
+pub(super) fn whole(halves: [u64; 2]) -> [u8; 16] {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&halves[0].to_be_bytes());
+    id[8..].copy_from_slice(&halves[1].to_be_bytes());
+    id
+}
+
+/// The id of an event: a hash of what makes it that event.
+pub fn event_id(user_id: &[u8; 16], domain: &str, occurred_at_us: i64, text: &str) -> [u8; 16] {
+    digest_128(&[user_id, domain.as_bytes(), &occurred_at_us.to_le_bytes(), text.as_bytes()])
+}
+
+/// How to collect; the same for all files of a run.
+pub(super) struct Rules {
+    pub(super) key: UserKey,
+    pub(super) buckets: u32,
+    pub(super) window: Window,
+    /// Rows to hold in memory before spilling them.
+    pub(super) flush_rows: usize,
+}
+
+/// Behaviours of one raw file on their way to its spill.
+pub(super) struct Collector<'a> {
+    rules: &'a Rules,
+    spill: SpillWriter,
+    pub(super) tally: Tally,
+    scrubbed: Counts,
+    user: (Vec<u8>, [u8; 16], u32),
+    bucket: Vec<u32>,
+    ids: [Vec<u64>; 4],
+    role: Vec<u8>,
+    occurred_at: Vec<i64>,
+    text: StringBuilder,
+    news_id: StringBuilder,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(rules: &'a Rules, path: &Path, takes: Box<dyn Fn(u32) -> bool + Send>) -> Result<Self> {
+        let nobody = rules.key.user_id(b"");
+        Ok(Collector {
+            rules,
+            spill: SpillWriter::create(path, rules.buckets, takes)?,
+            tally: Tally::new(),
+            scrubbed: Counts::default(),
+            user: (Vec::new(), nobody, bucket(&nobody, rules.buckets)),
+            bucket: Vec::new(),
+            ids: Default::default(),
+            role: Vec::new(),
+            occurred_at: Vec::new(),
+            text: StringBuilder::new(),
+            news_id: StringBuilder::new(),
+        })
+    }
+
+    /// Counts a row that cannot be read.
+    pub(super) fn reject(&mut self, line: u64, reason: &str) {
+        self.tally.units += 1;
+        self.tally.quarantine(line, reason);
+    }
+
+    /// Adds one behaviour: `domain` by its rank, `text` as raw bytes.
+    pub(super) fn push(
+        &mut self,
+        line: u64,
+        user: &[u8],
+        domain: u8,
+        at: i64,
+        text: &[u8],
+        news_id: Option<&[u8]>,
+    ) -> Result<()> {
+        self.tally.units += 1;
+        self.tally.latest_us = self.tally.latest_us.max(at);
+        match self.place(user, domain, at, text, news_id) {
+            Ok(()) => {}
+            Err(Left::Out(reason)) => self.tally.drop(reason),
+            Err(Left::Aside(reason)) => self.tally.quarantine(line, reason),
+        }
+        if self.role.len() >= self.rules.flush_rows { self.flush() } else { Ok(()) }
+    }
+
+    fn place(
+        &mut self,
+        user: &[u8],
+        domain: u8,
+        at: i64,
+        text: &[u8],
+        news_id: Option<&[u8]>,
+    ) -> Result<(), Left> {
+        let user = user.trim_ascii();
+        if user.is_empty() || user.len() > MAX_ID_BYTES {
+            return Err(Left::Aside(reason::NO_USER));
+        }
+        let news_id = match news_id.map(<[u8]>::trim_ascii) {
+            None => None,
+            Some(id) if id.is_empty() || id.len() > MAX_ID_BYTES => return Err(Left::Aside(reason::NO_NEWS_ID)),
+            Some(id) => Some(std::str::from_utf8(id).map_err(|_| Left::Aside(reason::UTF8))?),
+        };
+        // What is wrong with a row is found before it is placed in time, so that its place decides nothing else.
+        if text.len() > 16 * MAX_TEXT_BYTES {
+            return Err(Left::Aside(reason::LONG_TEXT));
+        }
+        let text = std::str::from_utf8(text).map_err(|_| Left::Aside(reason::UTF8))?;
+        let text = normalise(text);
+        let mut scrubbed = Counts::default();
+        let text = scrub(&text, &mut scrubbed);
+        if text.is_empty() {
+            return Err(Left::Aside(reason::NO_TEXT));
+        }
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(Left::Aside(reason::LONG_TEXT));
+        }
+        let window = self.rules.window;
+        let role = match at {
+            at if at < window.start => return Err(Left::Out("before the history")),
+            at if at < window.cut_off => domain,
+            at if at >= window.end => return Err(Left::Out("after the window")),
+            _ if domain == NEWS && news_id.is_some() => TRUTH,
+            _ => return Err(Left::Out("after the cut-off")),
+        };
+        self.scrubbed.iter_mut().zip(scrubbed).for_each(|(sum, n)| *sum += n);
+
+        if self.user.0 != user {
+            let id = self.rules.key.user_id(user);
+            self.user = (user.to_vec(), id, bucket(&id, self.rules.buckets));
+        }
+        let (_, id, bucket) = &self.user;
+        let event = event_id(id, DOMAINS[usize::from(domain)], at, &text);
+        let [user_high, user_low] = halves(id);
+        let [event_high, event_low] = halves(&event);
+        for (column, half) in self.ids.iter_mut().zip([user_high, user_low, event_high, event_low]) {
+            column.push(half);
+        }
+        self.bucket.push(*bucket);
+        self.role.push(role);
+        self.occurred_at.push(at);
+        self.text.append_value(if role == TRUTH { "" } else { &text });
+        self.news_id.append_option(news_id);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.role.is_empty() {
+            return Ok(());
+        }
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(SPILLED.fields().len());
+        for half in &mut self.ids {
+            columns.push(Arc::new(UInt64Array::from(std::mem::take(half))));
+        }
+        columns.push(Arc::new(UInt8Array::from(std::mem::take(&mut self.role))));
+        columns.push(Arc::new(Int64Array::from(std::mem::take(&mut self.occurred_at))));
+        columns.push(Arc::new(self.text.finish()));
+        columns.push(Arc::new(self.news_id.finish()));
+        let rows = RecordBatch::try_new(SPILLED.clone(), columns).map_err(Error::arrow("spilling"))?;
+        self.spill.write(&std::mem::take(&mut self.bucket), &rows)
+    }
+
+    pub(super) fn finish(mut self) -> Result<Spill> {
+        self.flush()?;
+        for (kind, count) in KINDS.iter().zip(self.scrubbed) {
+            if count > 0 {
+                self.tally.notes.insert(format!("scrubbed {kind}"), count);
+            }
+        }
+        self.spill.finish(self.tally)
+    }
+}
+
+/// Why a behaviour is not collected.
+enum Left {
+    /// On purpose.
+    Out(&'static str),
+    /// It cannot be read.
+    Aside(&'static str),
+}

@@ -1,0 +1,73 @@
+//! The order of events within a bucket, found by Polars over numeric keys; Arrow then carries the rows.
+
+use dataset::{Error, Result};
+use polars::prelude::{Column, DataFrame, NamedFrom, Series, SortMultipleOptions};
+
+/// Sort keys of behaviours, one entry per row.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    /// High and low half of the user id.
+    pub(crate) user: [Vec<u64>; 2],
+    /// Rank of the domain's name.
+    pub(crate) domain: Vec<u8>,
+    /// Microseconds since 1970.
+    pub(crate) occurred_at: Vec<i64>,
+    /// High and low half of the event id.
+    pub(crate) event: [Vec<u64>; 2],
+}
+
+impl Keys {
+    pub(crate) fn push(&mut self, user: [u64; 2], domain: u8, occurred_at: i64, event: [u64; 2]) {
+        for half in 0..2 {
+            self.user[half].push(user[half]);
+            self.event[half].push(event[half]);
+        }
+        self.domain.push(domain);
+        self.occurred_at.push(occurred_at);
+    }
+
+    /// Row numbers in the order (user, domain, latest first, event).
+    pub(crate) fn sorted(self) -> Result<Vec<u32>> {
+        let rows = self.domain.len();
+        let [user_high, user_low] = self.user;
+        let [event_high, event_low] = self.event;
+        let key = |name: &str, values: Vec<u64>| Column::from(Series::new(name.into(), values));
+        let sort = || {
+            let frame = DataFrame::new(
+                rows,
+                vec![
+                    key("user_high", user_high),
+                    key("user_low", user_low),
+                    Column::from(Series::new("domain".into(), self.domain.into_iter().map(u32::from).collect::<Vec<_>>())),
+                    Column::from(Series::new("occurred_at".into(), self.occurred_at)),
+                    key("event_high", event_high),
+                    key("event_low", event_low),
+                    Column::from(Series::new("row".into(), (0..rows as u32).collect::<Vec<_>>())),
+                ],
+            )?;
+            let by = ["user_high", "user_low", "domain", "occurred_at", "event_high", "event_low"];
+            let latest_first = [false, false, false, true, false, false];
+            let options = SortMultipleOptions::default().with_order_descending_multi(latest_first);
+            let sorted = frame.sort(by, options)?;
+            Ok(sorted.column("row")?.u32()?.into_no_null_iter().collect())
+        };
+        sort().map_err(|e: polars::prelude::PolarsError| {
+            Error::unreadable("sorting events", e, "this is a bug; nothing was committed")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_then_domains_then_latest_first() -> Result<()> {
+        let mut keys = Keys::default();
+        for (user, domain, at, event) in [(2, 0, 5, 1), (1, 2, 5, 1), (1, 0, 5, 9), (1, 0, 7, 3), (1, 0, 5, 2)] {
+            keys.push([0, user], domain, at, [0, event]);
+        }
+        assert_eq!(keys.sorted()?, [3, 4, 2, 1, 0]);
+        Ok(())
+    }
+}
