@@ -67,7 +67,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(e) => {
-            let _ = writeln!(std::io::stderr(), "error: {e:#}");
+            let _ = writeln!(std::io::stderr(), "error: {}", message(&e));
             let code = match (e.downcast_ref::<dataset::Error>(), e.downcast_ref::<context::ConfigError>()) {
                 (Some(e), _) => e.exit_code(),
                 (_, Some(_)) => 2,
@@ -76,4 +76,16 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// The error with its context. Our own errors say all there is to say, their sources included.
+fn message(error: &anyhow::Error) -> String {
+    let mut parts = Vec::new();
+    for cause in error.chain() {
+        parts.push(cause.to_string());
+        if cause.is::<dataset::Error>() || cause.is::<context::ConfigError>() {
+            break;
+        }
+    }
+    parts.join(": ")
 }

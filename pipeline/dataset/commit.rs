@@ -78,7 +78,7 @@ pub(crate) fn commit(store: &Store, plan: &Plan, base: &[u64]) -> Result<Vec<Man
         let current: Vec<_> = datasets.iter().map(Dataset::current).collect::<Result<_>>()?;
         let same: Vec<Manifest> = current.into_iter().flatten().filter(|m| m.fingerprint == plan.fingerprint).collect();
         if same.len() == datasets.len() {
-            return finish(store, plan, &datasets).map(|()| same);
+            return finish(&datasets).map(|()| same);
         }
         let missing: Vec<String> = (0..plan.partitions)
             .filter(|p| !receipts.contains_key(p))
@@ -101,23 +101,13 @@ pub(crate) fn commit(store: &Store, plan: &Plan, base: &[u64]) -> Result<Vec<Man
         publish(dataset, manifest)?;
         fault::point(fault::MANIFEST);
     }
-    finish(store, plan, &datasets)?;
+    finish(&datasets)?;
     datasets.iter().map(|d| d.current().map(|m| m.expect("a version was just published"))).collect()
 }
 
-fn finish(store: &Store, plan: &Plan, datasets: &[Dataset]) -> Result<()> {
-    // The primary's receipts go last: they are what a killed commit is finished from.
-    for dataset in datasets.iter().rev() {
-        tidy(dataset)?;
-    }
-    for file in store.list(&datasets[0].path(&format!("_receipts/{}", plan.fingerprint)))? {
-        store.delete(&file.path)?;
-    }
-    for dataset in datasets {
-        store.prune(&dataset.path("_receipts"));
-        store.prune(&dataset.path("_staged"));
-    }
-    Ok(())
+/// Tidies all outputs; the primary one last, whose receipts are what a killed commit is finished from.
+fn finish(datasets: &[Dataset]) -> Result<()> {
+    datasets.iter().rev().try_for_each(tidy)
 }
 
 fn publish(dataset: &Dataset, manifest: &Manifest) -> Result<()> {
@@ -211,16 +201,13 @@ pub(crate) fn tidy(dataset: &Dataset) -> Result<()> {
     let named: BTreeSet<String> = current.parts.iter().map(|p| dataset.path(&p.path)).collect();
     for path in visible.iter().filter(|path| !named.contains(*path)) {
         store.delete(path)?;
-    }
-    for file in store.list(&dataset.path(&format!("_staged/{}", current.fingerprint)))? {
-        store.delete(&file.path)?;
-    }
-    for path in visible.iter().filter(|path| !named.contains(*path)) {
         if let Some((folder, _)) = path.rsplit_once('/').filter(|(folder, _)| *folder != dataset.name) {
             store.prune(folder);
         }
     }
-    Ok(())
+    store.clear(&dataset.path(&format!("_staged/{}", current.fingerprint)))?;
+    // Receipts outlive a commit only when it was killed before its last step.
+    store.clear(&dataset.path(&format!("_receipts/{}", current.fingerprint)))
 }
 
 /// What a plain glob reads of ours: files named like parts. Anything else in the folder is somebody's, and stays.

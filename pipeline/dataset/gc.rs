@@ -46,9 +46,19 @@ pub fn collect_garbage(
             store.delete(&file.path)?;
         }
     }
+    for file in store.half_written(&dataset.path("_manifests")).iter().filter(|f| f.age_s >= older_than_s) {
+        swept.files += 1;
+        swept.bytes += file.bytes;
+        if !dry_run {
+            store.delete_half_written(&file.path)?;
+        }
+    }
     if !dry_run {
         for folder in ["_receipts", "_staged", "_spill"] {
-            store.prune(&dataset.path(folder));
+            let empty = store.list(&dataset.path(folder))?.is_empty();
+            if empty {
+                store.clear(&dataset.path(folder))?;
+            }
         }
     }
     Ok(swept)

@@ -28,6 +28,8 @@ mod error;
 pub mod fault;
 mod gc;
 mod input;
+#[cfg(test)]
+mod laws;
 mod manifest;
 mod memory;
 mod part;

@@ -160,10 +160,49 @@ impl Store {
         Ok(files)
     }
 
-    /// Removes folders that became empty under a local root (object stores have none).
+    /// Files of a local folder that a killed write left half-written (object stores keep none).
+    pub(crate) fn half_written(&self, folder: &str) -> Vec<File> {
+        let Some(local) = &self.local else { return Vec::new() };
+        let entries = std::fs::read_dir(local.join(folder)).into_iter().flatten().flatten();
+        let named = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.metadata().ok()?)));
+        named
+            .filter(|(name, _)| name.contains('#'))
+            .map(|(name, meta)| File {
+                path: format!("{folder}/{name}"),
+                bytes: meta.len(),
+                age_s: meta.modified().ok().and_then(|t| t.elapsed().ok()).map_or(0, |age| age.as_secs()),
+            })
+            .collect()
+    }
+
+    /// Deletes a half-written file of a local folder.
+    pub(crate) fn delete_half_written(&self, path: &str) -> Result<()> {
+        match &self.local {
+            Some(local) => std::fs::remove_file(local.join(path)).map_err(|e| Error::io(self.url(path), e)),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes all files under a folder, and on a local disk the folder with whatever half-written files a kill left in it.
+    pub(crate) fn clear(&self, folder: &str) -> Result<()> {
+        for file in self.list(folder)? {
+            self.delete(&file.path)?;
+        }
+        if let Some(local) = &self.local {
+            match std::fs::remove_dir_all(local.join(folder)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(self.url(folder), e)),
+                _ => {}
+            }
+        }
+        self.prune(folder.rsplit_once('/').map_or(folder, |(parent, _)| parent));
+        Ok(())
+    }
+
+    /// Removes a folder of a local root if it is empty (object stores have no folders).
     pub(crate) fn prune(&self, folder: &str) {
         if let Some(local) = &self.local {
-            prune_empty(&local.join(folder));
+            // Fails, rightly, on a folder that is in use.
+            let _ = std::fs::remove_dir(local.join(folder));
         }
     }
 
@@ -177,19 +216,6 @@ impl Store {
             listing.common_prefixes.iter().filter_map(|p| p.filename().map(str::to_owned)).collect();
         names.sort();
         Ok(names)
-    }
-}
-
-/// Removes empty folders below and including `folder`; whatever is in use stays.
-fn prune_empty(folder: &std::path::Path) {
-    if let Ok(entries) = std::fs::read_dir(folder) {
-        for entry in entries.flatten() {
-            if entry.file_type().is_ok_and(|t| t.is_dir()) {
-                prune_empty(&entry.path());
-            }
-        }
-        // Fails, rightly, on a folder that is not empty.
-        let _ = std::fs::remove_dir(folder);
     }
 }
 

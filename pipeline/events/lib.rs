@@ -6,6 +6,8 @@
 mod cap;
 mod clean;
 pub mod ingest;
+#[cfg(test)]
+mod laws;
 mod order;
 pub mod scrub;
 pub mod simulate;

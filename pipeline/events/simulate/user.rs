@@ -85,8 +85,8 @@ impl<'a> Users<'a> {
             settings,
             world,
             hours: Weighted::new(HOURS),
-            before: Weighted::zipf(BEFORE.len(), 1.3),
-            after: Weighted::zipf(AFTER.len(), 1.1),
+            before: Weighted::zipf(BEFORE.len(), 1.0),
+            after: Weighted::zipf(AFTER.len(), 0.8),
             pattern: Weighted::zipf(5, 0.5),
         }
     }

@@ -1,0 +1,48 @@
+# The list of commands. Everything it makes lies in ignored folders: models, .python, out, and Cargo's target folder.
+
+QUERENT = cargo run --quiet --
+PYTHON = python3
+export PYTHONPATH = $(CURDIR)/.python
+BENCH_USERS ?= 500000
+
+.PHONY: help setup python demo demo-mind test test-data check bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## check the tools, fetch ONNX Runtime and the demo's models
+	@$(PYTHON) jobs/setup.py
+
+python: .python/.done
+.python/.done: tests/requirements.txt
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-warn-conflicts \
+	  --upgrade --target .python -r $< \
+	  || { echo "error: the Python packages of $< cannot be installed; is the package index reachable?" >&2; exit 1; }
+	@touch $@
+
+demo: setup ## simulated logs, from raw to profiles
+	$(QUERENT) run jobs/configs/demo.toml --insecure-dev-key
+
+demo-mind: setup ## real logs: make demo-mind MIND=folder
+	@test -n "$(MIND)" || { echo "error: MIND: expected a folder with behaviors.tsv and news.tsv: make demo-mind MIND=folder" >&2; exit 2; }
+	$(QUERENT) run jobs/configs/mind.toml --insecure-dev-key --set ingest.mind="$(MIND)"
+
+test: setup python ## all tests that need nothing but this repository
+	cargo test --workspace
+
+test-data: setup python ## the tests on real logs: ../shared/data, or QUERENT_TEST_DATA=folder
+	cargo test --features real-logs --test data
+
+check: test ## format, lints, tests, documentation, dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: cargo install cargo-deny"; fi
+
+bench: python ## beside DuckDB and Polars; BENCH_USERS=50000 for a quick one
+	cargo build --release
+	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/cap.py out/bench $(BENCH_USERS)
+	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/ingest.py out/bench $$(( $(BENCH_USERS) / 10 ))
+
+clean: ## delete what the demo, benches and tests made
+	rm -rf out .python

@@ -1,0 +1,73 @@
+"""Timing whole processes: wall seconds, processor seconds and peak memory of each, and medians over runs."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Run(NamedTuple):
+    """One run of a process."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+
+
+def run(command: list[str], **environment: str) -> Run:
+    """Runs a command to its end; fails with it."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status != 0:
+        sys.exit(f"{' '.join(command)}\n{errors.decode()}")
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def querent(data: Path, *arguments: str) -> Run:
+    """Runs a release build of querent over a data root."""
+    binary = os.environ["QUERENT"]
+    return run([binary, *arguments, "--data", str(data), "--quiet"], QUERENT_USER_KEY="a key for benchmarks only")
+
+
+def python(script: str) -> Run:
+    """Runs a Python script given as text, in a process of its own."""
+    return run([sys.executable, "-c", script])
+
+
+def median(runs: list[Run]) -> Run:
+    """The median of each figure."""
+    return Run(*(statistics.median(figures) for figures in zip(*runs)))
+
+
+def show(name: str, runs: list[Run], units: float, unit: str) -> None:
+    """Prints a row: the medians, the spread of the wall time, and the rate."""
+    middle = median(runs)
+    times = [r.seconds for r in runs]
+    print(
+        f"{name:<44} {middle.seconds:8.1f} s ({min(times):.1f} to {max(times):.1f}) {middle.cpu_seconds:8.1f} cpu s "
+        f"{middle.peak_mib:8.0f} MiB {units / middle.seconds / 1e6:7.2f} M {unit}/s",
+        flush=True,
+    )
+
+
+def ratio(name: str, slower: list[Run], faster: list[Run]) -> None:
+    """Prints how many times faster the second is, pair by pair."""
+    ratios = [a.seconds / b.seconds for a, b in zip(slower, faster)]
+    print(f"{name}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+
+
+def machine() -> None:
+    """Prints what this was measured on."""
+    load = os.getloadavg()
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    print(f"{os.cpu_count()} cores, {memory:.0f} GiB, load {load[0]:.2f} at the start", flush=True)

@@ -1,0 +1,124 @@
+//! Kills, store errors: whatever happens at whatever moment, the next run ends with the same bytes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::support::{at_rest, by_glob, by_manifest, config, contents, copy, datasets, pipeline, succeed};
+
+const USERS: u32 = 24;
+const JOBS_OUTPUTS: usize = 14;
+
+/// A root where one world is ingested already, and what it holds after another world has followed it.
+struct Setup {
+    folder: TempDir,
+    expected: BTreeMap<String, String>,
+    seconds: f64,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let root = folder.path().join("base");
+        succeed(&mut pipeline(&config(&root, USERS, 1)));
+        let setup = Setup { expected: BTreeMap::new(), seconds: 0.0, folder };
+        let (root, second) = setup.trial("expected");
+        let start = Instant::now();
+        succeed(&mut pipeline(&second));
+        let seconds = start.elapsed().as_secs_f64();
+        at_rest(&root);
+        let expected = contents(&root);
+        assert_eq!(expected.len(), JOBS_OUTPUTS, "{expected:?}");
+        Setup { expected, seconds, ..setup }
+    }
+
+    /// A root of its own that holds the first world, and the pipeline of the second. Raw files are known by their path in
+    /// accounts only, so every trial has the same path: the folder is moved away after.
+    fn trial(&self, name: &str) -> (PathBuf, PathBuf) {
+        let root = self.folder.path().join(name);
+        copy(&self.folder.path().join("base"), &root);
+        let second = config(&root, USERS + 4, 2);
+        (root, second)
+    }
+
+    fn check(&self, root: &Path, second: &Path, what: &str) {
+        succeed(&mut pipeline(second));
+        at_rest(root);
+        assert_eq!(contents(root), self.expected, "{what}");
+        std::fs::remove_dir_all(root).expect("removable");
+    }
+}
+
+#[test]
+fn a_kill_at_any_step_or_any_moment_is_made_good_by_the_next_run() {
+    let setup = Setup::new();
+    let mut kills = 0;
+
+    // At every step of the protocol, for early, middle and late passes of it.
+    for point in ["staged", "receipt", "sealing", "manifest", "promoted", "superseded", "spilled"] {
+        for pass in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 17, 22, 28] {
+            let what = format!("{point}:{pass}");
+            let (root, second) = setup.trial(&what.replace(':', "-"));
+            let output = pipeline(&second).env("QUERENT_FAULT", &what).output().expect("the binary starts");
+            if output.status.success() {
+                // The pipeline passes this point fewer times.
+                std::fs::remove_dir_all(&root).expect("removable");
+                break;
+            }
+            assert_eq!(output.status.code(), None, "{what}: killed, not failed");
+            kills += 1;
+            for (name, manifest) in datasets(&root) {
+                assert_eq!(by_manifest(&root, &name).len() as u64, manifest.rows, "{what}: {name}");
+            }
+            setup.check(&root, &second, &what);
+        }
+    }
+
+    // At random moments, again and again until one run gets through.
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut trial = 0;
+    while kills < 110 {
+        trial += 1;
+        let (root, second) = setup.trial(&format!("random-{trial}"));
+        for _ in 0..12 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let moment = setup.seconds * (random >> 40) as f64 / f64::from(1 << 24);
+            let mut child = pipeline(&second).stdout(std::process::Stdio::null()).spawn().expect("the binary starts");
+            std::thread::sleep(Duration::from_secs_f64(moment));
+            if child.try_wait().expect("waitable").is_some() {
+                break;
+            }
+            child.kill().expect("killable");
+            child.wait().expect("waitable");
+            kills += 1;
+            for (name, manifest) in datasets(&root) {
+                assert_eq!(by_manifest(&root, &name).len() as u64, manifest.rows, "{name}");
+            }
+        }
+        setup.check(&root, &second, "killed at random moments");
+    }
+    assert!(kills >= 100, "{kills} kills");
+}
+
+#[test]
+fn a_store_error_leaves_the_old_version_and_the_next_run_finishes() {
+    let setup = Setup::new();
+    for pass in [1, 2, 5, 9, 14, 20, 27, 35, 44, 54] {
+        let (root, second) = setup.trial(&format!("error-{pass}"));
+        let before: BTreeMap<String, Vec<String>> =
+            datasets(&root).into_keys().map(|name| (name.clone(), by_glob(&root, &name))).collect();
+        let output = pipeline(&second).env("QUERENT_FAULT", format!("put-error:{pass}")).output().expect("starts");
+        assert_eq!(output.status.code(), Some(1), "worth retrying");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(message.contains("injected store error") && message.contains("hint: "), "{message}");
+        for (name, manifest) in datasets(&root) {
+            let rows = by_manifest(&root, &name);
+            assert_eq!(rows.len() as u64, manifest.rows, "{name}");
+            let glob = by_glob(&root, &name);
+            assert!(glob == rows || Some(&glob) == before.get(&name), "{name}: a glob reads one version, whole");
+        }
+        setup.check(&root, &second, &format!("put-error:{pass}"));
+    }
+}

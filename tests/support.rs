@@ -1,0 +1,142 @@
+//! What end-to-end tests share: a tiny pipeline, the binary, and two ways of reading what it wrote.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use arrow::array::RecordBatch;
+use arrow::util::display::array_value_to_string;
+use dataset::{Dataset, Manifest, Store, read_part};
+
+/// A pipeline over a tiny world, its datasets under `root`.
+pub(crate) fn config(root: &Path, users: u32, seed: u32) -> PathBuf {
+    let demo = include_str!("../jobs/configs/demo.toml");
+    let text = demo
+        .replace("out/demo", &root.display().to_string())
+        .replace("users = 2000", &format!("users = {users}"))
+        .replace("news = 20000", "news = 1500\nbuckets = 4")
+        .replace("seed = 7", &format!("seed = {seed}"))
+        .replace("[ingest]\n", "[ingest]\nbuckets = 4\n");
+    let path = root.with_extension(format!("{seed}.toml"));
+    std::fs::write(&path, text).expect("writable");
+    path
+}
+
+/// The binary, with a user key in its environment.
+pub(crate) fn querent() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_querent"));
+    command.env("QUERENT_USER_KEY", "a key for tests only").env_remove("QUERENT_DATA");
+    command
+}
+
+/// Runs a pipeline.
+pub(crate) fn pipeline(config: &Path) -> Command {
+    let mut command = querent();
+    command.arg("run").arg(config).arg("--quiet");
+    command
+}
+
+/// A command's output, after checking that it succeeded.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let output = command.output().expect("the binary starts");
+    assert!(output.status.success(), "{command:?}\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// A failed command's message, after checking its exit code and that the message says what to do.
+pub(crate) fn fail(command: &mut Command, code: i32) -> String {
+    let Output { status, stderr, .. } = command.output().expect("the binary starts");
+    let message = text(&stderr);
+    assert_eq!(status.code(), Some(code), "{command:?}\n{message}");
+    message
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The datasets under a root: name and current version.
+pub(crate) fn datasets(root: &Path) -> BTreeMap<String, Manifest> {
+    let store = Store::open(&root.display().to_string()).expect("a folder");
+    let current = |name: String| Dataset::new(&store, &name).current().expect("readable").map(|m| (name, m));
+    store.folders().expect("listable").into_iter().filter_map(current).collect()
+}
+
+/// What the datasets hold: the digest of every part's bytes.
+pub(crate) fn contents(root: &Path) -> BTreeMap<String, String> {
+    datasets(root).into_iter().map(|(name, manifest)| (name, manifest.content)).collect()
+}
+
+/// A dataset's batches, read through its manifest, digests checked.
+pub(crate) fn batches(root: &Path, name: &str) -> Vec<RecordBatch> {
+    let store = Store::open(&root.display().to_string()).expect("a folder");
+    let dataset = Dataset::new(&store, name);
+    let manifest = dataset.current().expect("readable").expect("committed");
+    let contract = schemas::all().into_iter().find(|c| c.name == manifest.table).expect("a known table");
+    let read = |part| read_part(&dataset, &contract, part, &[]).expect("as the manifest says");
+    manifest.parts.iter().flat_map(read).collect()
+}
+
+/// A dataset's rows as sorted text, read through its manifest.
+pub(crate) fn by_manifest(root: &Path, name: &str) -> Vec<String> {
+    lines(&batches(root, name))
+}
+
+/// A dataset's rows as sorted text, read by a plain glob.
+pub(crate) fn by_glob(root: &Path, name: &str) -> Vec<String> {
+    let mut batches = Vec::new();
+    for path in files(&root.join(name)).into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet")) {
+        let file = std::fs::File::open(path).expect("it was listed");
+        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet");
+        batches.extend(reader.build().expect("Parquet").map(|batch| batch.expect("Parquet")));
+    }
+    lines(&batches)
+}
+
+/// All files below a folder.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => found.extend(files(&path)),
+            path => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+fn lines(batches: &[RecordBatch]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for batch in batches {
+        for row in 0..batch.num_rows() {
+            let cells = batch.columns().iter().map(|c| array_value_to_string(c, row).expect("printable"));
+            lines.push(cells.collect::<Vec<_>>().join("|"));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+/// Checks that every dataset is at rest: a plain glob reads exactly the manifest's rows, and nothing else lies about.
+pub(crate) fn at_rest(root: &Path) {
+    for (name, manifest) in datasets(root) {
+        let rows = by_manifest(root, &name);
+        assert_eq!(rows.len() as u64, manifest.rows, "{name}");
+        assert_eq!(by_glob(root, &name), rows, "{name}");
+        let extra: Vec<PathBuf> = files(&root.join(&name))
+            .into_iter()
+            .filter(|p| !p.extension().is_some_and(|e| e == "parquet") && !p.display().to_string().contains("_manifests"))
+            .collect();
+        assert!(extra.is_empty(), "{name}: {extra:?}");
+    }
+}
+
+/// Copies a folder.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    for path in files(from) {
+        let target = to.join(path.strip_prefix(from).expect("below it"));
+        std::fs::create_dir_all(target.parent().expect("has a parent")).expect("writable");
+        std::fs::copy(&path, target).expect("copies");
+    }
+}
