@@ -77,7 +77,7 @@ pub fn ingest(runner: &Runner, settings: &Ingest, key: &UserKey) -> Result<Vec<S
     let set_aside = SetAside { recipe: json!([settle, articles]) };
     whole.run(&set_aside, &QuarantineSource(&intake), &["events.quarantine"], Origin::default())?;
     let behaviours = runner.run(&settle, &BehaviourSource(&intake), &["events", "truth"], Origin::default())?;
-    if behaviours.outcome == Outcome::Committed {
+    if matches!(behaviours.outcome, Outcome::Committed | Outcome::UpToDate) && !runner.dry_run {
         intake.remove_spills();
     }
     Ok(vec![news, behaviours])

@@ -60,9 +60,9 @@ pub(super) struct Noise {
 /// Fitted, with those of [`super::user`], so that 50,000 searches repeat like the 50,000 real ones of TREC Terabyte 2005: 992
 /// texts three times or more, 7,441 searches among them, the first 401 times (a Zipf exponent of 0.64 in the middle).
 const PATTERN_EXPONENT: f64 = 1.4;
-const SITE_EXPONENT: f64 = 2.0;
+const SITE_EXPONENT: f64 = 1.8;
 /// Share of sites that are of the list and not made up.
-const LISTED: f64 = 0.4;
+const LISTED: f64 = 0.5;
 
 pub(super) static NOISE: LazyLock<Noise> = LazyLock::new(|| {
     let file: File = toml::from_str(include_str!("noise.toml")).expect("checked by a test");
