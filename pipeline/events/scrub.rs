@@ -153,16 +153,17 @@ fn is_phone(text: &str) -> bool {
 
 /// One line of plain text: control characters and runs of blanks become single blanks, none at the ends.
 pub fn normalise(text: &str) -> Cow<'_, str> {
-    let blank = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
-    let mut after_blank = true;
-    let plain = text.chars().all(|c| {
-        let ok = !blank(c) || (c == ' ' && !after_blank);
-        after_blank = blank(c);
+    // Most texts are plain already: printable ASCII with single blanks inside.
+    let mut before = b' ';
+    let plain = text.bytes().all(|byte| {
+        let ok = matches!(byte, b'!'..=b'~') || (byte == b' ' && before != b' ');
+        before = byte;
         ok
     });
-    if plain && !text.ends_with(' ') {
+    if plain && before != b' ' {
         return Cow::Borrowed(text);
     }
+    let blank = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
     Cow::Owned(text.split(blank).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))
 }
 
