@@ -152,11 +152,17 @@ fn read_config(shared: &Shared) -> Result<Table> {
         }
     };
     for assignment in &shared.set {
-        let wrong = || ConfigError::new(format!("--set {assignment}: expected SECTION.KEY=VALUE"), "for example cap.events_per_domain=20");
+        let wrong = || {
+            ConfigError::new(
+                format!("--set {assignment}: expected SECTION.KEY=VALUE"),
+                "for example cap.events_per_domain=20",
+            )
+        };
         let (path, value) = assignment.split_once('=').ok_or_else(wrong)?;
         let (name, key) = path.split_once('.').ok_or_else(wrong)?;
         // What is no TOML value is a text: `--set ingest.mind=folder` needs no quotes.
-        let value = format!("v = {value}").parse::<Table>().map_or_else(|_| Value::String(value.into()), |t| t["v"].clone());
+        let value =
+            format!("v = {value}").parse::<Table>().map_or_else(|_| Value::String(value.into()), |t| t["v"].clone());
         let table = config.entry(name).or_insert_with(|| Value::Table(Table::new()));
         table.as_table_mut().ok_or_else(wrong)?.insert(key.into(), value);
     }
@@ -174,7 +180,9 @@ fn section<S: DeserializeOwned>(config: &Table, name: &str, flags: Option<&impl 
     let mut table = match config.get(name) {
         None => Table::new(),
         Some(Value::Table(table)) => table.clone(),
-        Some(_) => return Err(ConfigError::new(format!("{name}: expected a section"), format!("write [{name}]")).into()),
+        Some(_) => {
+            return Err(ConfigError::new(format!("{name}: expected a section"), format!("write [{name}]")).into());
+        }
     };
     if let Some(flags) = flags {
         table.extend(Table::try_from(flags).context("flags that TOML cannot hold")?);

@@ -108,7 +108,11 @@ fn first(snapshot: &Snapshot, contract: &Contract, rows: usize) -> Result<Vec<Re
 fn describe(manifest: &Manifest, out: &mut impl Write) -> Result<()> {
     let m = manifest;
     let lineage = &m.lineage;
-    writeln!(out, "{} version {} (table {} version {}), {}", m.dataset, m.version, m.table, m.table_version, m.created_at)?;
+    writeln!(
+        out,
+        "{} version {} (table {} version {}), {}",
+        m.dataset, m.version, m.table, m.table_version, m.created_at
+    )?;
     let megabytes = m.bytes as f64 / 1e6;
     writeln!(out, "  {} rows in {} of {} partitions, {megabytes:.1} MB", grouped(m.rows), m.parts.len(), m.partitions)?;
     writeln!(out, "  {} {} in, {} out", grouped(m.account.input), m.unit, grouped(m.account.output))?;
@@ -116,7 +120,11 @@ fn describe(manifest: &Manifest, out: &mut impl Write) -> Result<()> {
     for (what, counts) in counts.into_iter().filter(|(_, counts)| !counts.is_empty()) {
         writeln!(out, "  {what}: {}", list(counts))?;
     }
-    writeln!(out, "made by {} (stage version {}, revision {})", lineage.job, lineage.stage_version, lineage.git_revision)?;
+    writeln!(
+        out,
+        "made by {} (stage version {}, revision {})",
+        lineage.job, lineage.stage_version, lineage.git_revision
+    )?;
     writeln!(out, "  settings {}", lineage.settings)?;
     for (name, input) in &lineage.inputs {
         writeln!(out, "  from {name} version {} ({})", input.version, input.content)?;

@@ -26,8 +26,12 @@ use clap::{Parser, Subcommand};
 /// All datasets of a project lie under one root (--data). Each job reads and writes them by name, skips what is up to date,
 /// and after a kill goes on where it stopped.
 #[derive(Debug, Parser)]
-#[command(name = "querent", version, after_help = "Exit codes: 0 done; 1 failed, worth retrying; 2 wrong usage or \
-configuration; 3 data breaks its contract.\nStart with: querent run jobs/configs/demo.toml --insecure-dev-key")]
+#[command(
+    name = "querent",
+    version,
+    after_help = "Exit codes: 0 done; 1 failed, worth retrying; 2 wrong usage or \
+configuration; 3 data breaks its contract.\nStart with: querent run jobs/configs/demo.toml --insecure-dev-key"
+)]
 struct Cli {
     #[command(subcommand)]
     job: Job,

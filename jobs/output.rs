@@ -8,11 +8,17 @@ use dataset::{Outcome, Summary};
 
 /// Prints one line per dataset written, and the account.
 pub(crate) fn print(out: &mut impl Write, summary: &Summary) -> Result<()> {
-    let Summary { job, outcome, unit, account, outputs, computed, reused, seconds } = summary;
+    let Summary { job, outcome, unit, account, outputs, computed, reused, seconds, preparing } = summary;
     match outcome {
         Outcome::UpToDate => writeln!(out, "{job}: up to date")?,
         Outcome::WouldRun(why) => writeln!(out, "{job}: would run: {why}")?,
-        Outcome::Committed => writeln!(out, "{job}: {computed} partitions computed, {reused} reused, {seconds:.1} s")?,
+        Outcome::Committed if *preparing < 0.1 => {
+            writeln!(out, "{job}: {computed} partitions computed, {reused} reused, {seconds:.1} s")?;
+        }
+        Outcome::Committed => writeln!(
+            out,
+            "{job}: {computed} partitions computed, {reused} reused, {seconds:.1} s, {preparing:.1} s of them reading raw files"
+        )?,
         Outcome::ShardDone => writeln!(
             out,
             "{job}: this shard is done ({computed} partitions computed, {reused} done before, {seconds:.1} s); \

@@ -34,7 +34,9 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
         return Err(ConfigError::new("--shard: a pipeline cannot be sharded", hint).into());
     }
     if context.run.jobs.is_empty() {
-        return Err(ConfigError::new("[run]: jobs: expected a list of jobs", format!("some of {}", JOBS.join(", "))).into());
+        return Err(
+            ConfigError::new("[run]: jobs: expected a list of jobs", format!("some of {}", JOBS.join(", "))).into()
+        );
     }
     if let Some(unknown) = context.run.jobs.iter().find(|job| !JOBS.contains(&job.as_str())) {
         return Err(ConfigError::new(format!("[run]: jobs: {unknown:?} is no job"), JOBS.join(", ")).into());
@@ -62,7 +64,8 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
     if context.runner.dry_run {
         return stages.iter().try_for_each(|stage| output::print(&mut out, stage));
     }
-    let mut rows = vec![["stage", "unit", "in", "out", "dropped", "set aside", "seconds", ""].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["stage", "unit", "in", "out", "dropped", "set aside", "seconds", ""].map(str::to_owned).to_vec()];
     for stage in &stages {
         let account = &stage.account;
         let cells = [
@@ -80,7 +83,13 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
     if context.run.jobs.iter().any(|job| job == "statistics") {
         statistics::print(&context, &mut out)?;
     }
-    writeln!(out, "\n{} stages in {:.1} s; the datasets lie in {}", stages.len(), started.elapsed().as_secs_f64(), context.runner.store.root())?;
+    writeln!(
+        out,
+        "\n{} stages in {:.1} s; the datasets lie in {}",
+        stages.len(),
+        started.elapsed().as_secs_f64(),
+        context.runner.store.root()
+    )?;
     Ok(())
 }
 

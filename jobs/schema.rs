@@ -36,11 +36,8 @@ pub(crate) fn main(flags: &Flags) -> Result<()> {
 }
 
 fn print(out: &mut impl Write, contract: &Contract) -> Result<()> {
-    let order: Vec<String> = contract
-        .order
-        .iter()
-        .map(|o| format!("{}{}", o.name, if o.descending { " descending" } else { "" }))
-        .collect();
+    let order: Vec<String> =
+        contract.order.iter().map(|o| format!("{}{}", o.name, if o.descending { " descending" } else { "" })).collect();
     writeln!(out, "{} version {}: {}", contract.name, contract.version, contract.about)?;
     writeln!(out, "key: {}", if contract.key.is_empty() { "none".into() } else { contract.key.join(", ") })?;
     writeln!(out, "order within a part: {}\n", order.join(", "))?;

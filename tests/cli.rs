@@ -140,7 +140,10 @@ fn inspect_and_schema_show_what_is_there() {
     assert!(inspect(&["profiles", "--verify"]).contains("as their manifest says"));
     assert!(inspect(&["events", "--head", "3"]).contains("occurred_at"));
     assert!(succeed(querent().arg("schema")).contains("latent_interests"));
-    assert!(succeed(querent().args(["schema", "profiles"])).contains("at most") || succeed(querent().args(["schema", "profiles"])).contains("most recent first"));
+    assert!(
+        succeed(querent().args(["schema", "profiles"])).contains("at most")
+            || succeed(querent().args(["schema", "profiles"])).contains("most recent first")
+    );
     let freed = succeed(querent().args(["gc", "--older-than-hours", "0", "--data"]).arg(&root));
     assert!(freed.contains("profiles: freed 0 files"), "{freed}");
     at_rest(&root);

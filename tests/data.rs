@@ -26,7 +26,8 @@ fn the_mind_sample_has_the_counts_that_an_independent_script_finds() {
     at_rest(&root);
 
     let counted = succeed(Command::new("python3").arg("tests/mind_counts.py").arg(mind()));
-    let counts: Vec<u64> = counted.trim().trim_matches(['[', ']']).split(", ").map(|n| n.parse().expect("a count")).collect();
+    let counts: Vec<u64> =
+        counted.trim().trim_matches(['[', ']']).split(", ").map(|n| n.parse().expect("a count")).collect();
     let [users, readers, events, truth, live, articles] = counts[..] else { panic!("{counted}") };
     assert_eq!(live, 7_457);
 
@@ -45,8 +46,7 @@ fn the_mind_sample_has_the_counts_that_an_independent_script_finds() {
     assert_eq!(rows("profiles"), readers);
     assert_eq!(distinct("events", "user_id"), readers);
     assert_eq!(distinct("truth", "user_id"), users, "every user of the sample clicked something");
-    let published: u64 =
-        batches(&root, "news").iter().map(|b| (b.num_rows() - b.column(1).null_count()) as u64).sum();
+    let published: u64 = batches(&root, "news").iter().map(|b| (b.num_rows() - b.column(1).null_count()) as u64).sum();
     assert_eq!(published, live);
     assert!(table.contains("# Users with truth but no history"), "{table}");
 }

@@ -34,8 +34,19 @@ fn after_cleaning_and_the_cap_the_averages_are_those_of_table_1() {
         }
     }
     for kind in [
-        "interest", "misspelt", "popular", "navigational", "transactional", "login", "platform", "generic", "utility", "url",
-        "random", "phone", "malformed",
+        "interest",
+        "misspelt",
+        "popular",
+        "navigational",
+        "transactional",
+        "login",
+        "platform",
+        "generic",
+        "utility",
+        "url",
+        "random",
+        "phone",
+        "malformed",
     ] {
         assert!(kinds.contains_key(kind), "{kind}: {kinds:?}");
     }
@@ -103,7 +114,11 @@ fn repeats_follow_real_searches(root: &std::path::Path) {
     let often: Vec<u64> = counts.values().copied().filter(|n| *n >= 3).collect();
     let (texts, searches, most) = (often.len() as f64, often.iter().sum::<u64>() as f64, often.iter().max().copied());
     let most = most.unwrap_or(0) as f64;
-    for (what, got, real) in [("texts", texts, 992.0), ("searches", searches, 7_441.0), ("most frequent", most, 401.0)] {
-        assert!((0.66..1.5).contains(&(got / real)), "{what} seen three times or more: {got}, really {real}; all: {texts} {searches} {most}");
+    for (what, got, real) in [("texts", texts, 992.0), ("searches", searches, 7_441.0), ("most frequent", most, 401.0)]
+    {
+        assert!(
+            (0.66..1.5).contains(&(got / real)),
+            "{what} seen three times or more: {got}, really {real}; all: {texts} {searches} {most}"
+        );
     }
 }

@@ -126,7 +126,9 @@ pub(crate) fn at_rest(root: &Path) {
         assert_eq!(by_glob(root, &name), rows, "{name}");
         let extra: Vec<PathBuf> = files(&root.join(&name))
             .into_iter()
-            .filter(|p| !p.extension().is_some_and(|e| e == "parquet") && !p.display().to_string().contains("_manifests"))
+            .filter(|p| {
+                !p.extension().is_some_and(|e| e == "parquet") && !p.display().to_string().contains("_manifests")
+            })
             .collect();
         assert!(extra.is_empty(), "{name}: {extra:?}");
     }

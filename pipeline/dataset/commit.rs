@@ -80,11 +80,8 @@ pub(crate) fn commit(store: &Store, plan: &Plan, base: &[u64]) -> Result<Vec<Man
         if same.len() == datasets.len() {
             return finish(&datasets).map(|()| same);
         }
-        let missing: Vec<String> = (0..plan.partitions)
-            .filter(|p| !receipts.contains_key(p))
-            .take(8)
-            .map(|p| p.to_string())
-            .collect();
+        let missing: Vec<String> =
+            (0..plan.partitions).filter(|p| !receipts.contains_key(p)).take(8).map(|p| p.to_string()).collect();
         return Err(Error::Incomplete {
             dataset: datasets[0].name.clone(),
             fingerprint: plan.fingerprint.clone(),
@@ -148,10 +145,7 @@ fn manifest(plan: &Plan, index: usize, version: u64, receipts: &BTreeMap<u32, Re
         unit: plan.unit.clone(),
         account,
         lineage: plan.lineage.clone(),
-        ledger: receipts
-            .values()
-            .map(|r| Entry { key: r.key.clone(), account: r.accounts[index].clone() })
-            .collect(),
+        ledger: receipts.values().map(|r| Entry { key: r.key.clone(), account: r.accounts[index].clone() }).collect(),
         parts,
     }
 }
@@ -177,8 +171,7 @@ fn check_bad_ratio(plan: &Plan, manifests: &[Manifest]) -> Result<()> {
 /// Renames the parts of a version that are staged still.
 pub(crate) fn promote(dataset: &Dataset, manifest: &Manifest) -> Result<()> {
     let store = &dataset.store;
-    let staged: BTreeSet<String> =
-        store.list(&dataset.path("_staged"))?.into_iter().map(|f| f.path).collect();
+    let staged: BTreeSet<String> = store.list(&dataset.path("_staged"))?.into_iter().map(|f| f.path).collect();
     for part in &manifest.parts {
         if staged.contains(&dataset.path(&part.staged)) {
             store.promote(&dataset.path(&part.staged), &dataset.path(&part.path))?;
@@ -250,8 +243,5 @@ pub fn seal(store: &Store, dataset: &str, fingerprint: Option<&str>) -> Result<V
 
 /// The versions that the outputs are at, 0 for none.
 pub(crate) fn base_versions(store: &Store, plan: &Plan) -> Result<Vec<u64>> {
-    plan.outputs
-        .iter()
-        .map(|o| Ok(Dataset::new(store, &o.dataset).versions()?.last().copied().unwrap_or(0)))
-        .collect()
+    plan.outputs.iter().map(|o| Ok(Dataset::new(store, &o.dataset).versions()?.last().copied().unwrap_or(0))).collect()
 }

@@ -9,7 +9,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The store failed: disk full, no permission, network.
-    #[error("{path}: {source}\nhint: nothing that was committed has changed; free space or mend the store, then run again")]
+    #[error(
+        "{path}: {source}\nhint: nothing that was committed has changed; free space or mend the store, then run again"
+    )]
     Store {
         /// Where.
         path: String,
@@ -25,7 +27,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A dataset is not there.
-    #[error("{dataset}: no such dataset under {root}\nhint: run the job that writes it (`querent schema {table}` says what it holds), or check --data")]
+    #[error(
+        "{dataset}: no such dataset under {root}\nhint: run the job that writes it (`querent schema {table}` says what it holds), or check --data"
+    )]
     Missing {
         /// Its name.
         dataset: String,
@@ -35,7 +39,9 @@ pub enum Error {
         root: String,
     },
     /// Bytes are not what the manifest says.
-    #[error("{path}: expected {expected}, got {got}\nhint: the part was changed or damaged after it was written; delete the dataset's folder and run its job again")]
+    #[error(
+        "{path}: expected {expected}, got {got}\nhint: the part was changed or damaged after it was written; delete the dataset's folder and run its job again"
+    )]
     Corrupt {
         /// The part.
         path: String,
@@ -55,7 +61,9 @@ pub enum Error {
         hint: String,
     },
     /// A table's columns are not those of the contract.
-    #[error("{table}: column {column}: expected {expected}, got {got}\nhint: `querent schema {table}` prints the contract")]
+    #[error(
+        "{table}: column {column}: expected {expected}, got {got}\nhint: `querent schema {table}` prints the contract"
+    )]
     Schema {
         /// The table.
         table: String,
@@ -67,7 +75,9 @@ pub enum Error {
         got: String,
     },
     /// Rows break their contract's order or key.
-    #[error("{table}: row {row}: expected rows sorted by {order}, got one out of order\nhint: this is a bug of the stage that wrote it")]
+    #[error(
+        "{table}: row {row}: expected rows sorted by {order}, got one out of order\nhint: this is a bug of the stage that wrote it"
+    )]
     Order {
         /// The table.
         table: String,
@@ -77,7 +87,9 @@ pub enum Error {
         order: String,
     },
     /// A dataset was written under another version of its contract.
-    #[error("{dataset}: expected {table} version {expected}, got version {got}\nhint: run the job that writes it again with this querent")]
+    #[error(
+        "{dataset}: expected {table} version {expected}, got version {got}\nhint: run the job that writes it again with this querent"
+    )]
     TableVersion {
         /// The dataset.
         dataset: String,
@@ -99,7 +111,9 @@ pub enum Error {
         got: String,
     },
     /// A manifest is newer than this program.
-    #[error("{path}: expected manifest format up to {expected}, got {got}\nhint: a newer querent wrote it; upgrade this one")]
+    #[error(
+        "{path}: expected manifest format up to {expected}, got {got}\nhint: a newer querent wrote it; upgrade this one"
+    )]
     Future {
         /// The manifest.
         path: String,
@@ -109,7 +123,9 @@ pub enum Error {
         got: u32,
     },
     /// Datasets of different user keys were about to be mixed.
-    #[error("{dataset}: its user ids were made with another key (check value {got}, expected {expected})\nhint: use the key it was made with, or ingest the raw logs again under one key")]
+    #[error(
+        "{dataset}: its user ids were made with another key (check value {got}, expected {expected})\nhint: use the key it was made with, or ingest the raw logs again under one key"
+    )]
     OtherKey {
         /// The dataset.
         dataset: String,
@@ -131,7 +147,9 @@ pub enum Error {
         hint: String,
     },
     /// Another writer committed first.
-    #[error("{dataset}: another run committed version {version} (job {job}) while this one worked; nothing was overwritten\nhint: run again: what this run finished is kept and will be reused")]
+    #[error(
+        "{dataset}: another run committed version {version} (job {job}) while this one worked; nothing was overwritten\nhint: run again: what this run finished is kept and will be reused"
+    )]
     Conflict {
         /// The dataset.
         dataset: String,
@@ -141,7 +159,9 @@ pub enum Error {
         job: String,
     },
     /// A sharded run is not complete.
-    #[error("{dataset}: {have} of {need} partitions of run {fingerprint} are done; missing {missing}\nhint: run the missing shards, then commit again")]
+    #[error(
+        "{dataset}: {have} of {need} partitions of run {fingerprint} are done; missing {missing}\nhint: run the missing shards, then commit again"
+    )]
     Incomplete {
         /// The dataset.
         dataset: String,
@@ -155,7 +175,9 @@ pub enum Error {
         missing: String,
     },
     /// An account does not balance: a bug, never to be committed.
-    #[error("{job}: partition {partition}: {unit} in {input} but out + dropped + quarantined {output}\nhint: this is a bug; nothing was committed")]
+    #[error(
+        "{job}: partition {partition}: {unit} in {input} but out + dropped + quarantined {output}\nhint: this is a bug; nothing was committed"
+    )]
     Unbalanced {
         /// The job.
         job: String,
@@ -169,7 +191,9 @@ pub enum Error {
         output: u64,
     },
     /// Too much was set aside.
-    #[error("{job}: {bad} of {total} {unit} are unreadable ({reasons}), more than --max-bad-ratio {limit}\nhint: mend the input{example}, or raise --max-bad-ratio")]
+    #[error(
+        "{job}: {bad} of {total} {unit} are unreadable ({reasons}), more than --max-bad-ratio {limit}\nhint: mend the input{example}, or raise --max-bad-ratio"
+    )]
     TooBad {
         /// The job.
         job: String,
@@ -187,7 +211,9 @@ pub enum Error {
         example: String,
     },
     /// One partition needs more memory than the limit.
-    #[error("{job}: partition {partition} needs about {need} MiB, --memory-limit is {limit} MiB\nhint: raise --memory-limit, or ingest with more --buckets")]
+    #[error(
+        "{job}: partition {partition} needs about {need} MiB, --memory-limit is {limit} MiB\nhint: raise --memory-limit, or ingest with more --buckets"
+    )]
     Memory {
         /// The job.
         job: String,

@@ -86,9 +86,7 @@ impl<T: Table> Source for Input<T> {
 
     fn read(&self, partition: u32) -> Result<Rows<T>> {
         match self.snapshot.manifest.part(partition) {
-            Some(part) => {
-                Ok(Rows::new(read_part(&self.snapshot.dataset, &T::contract(), part, &self.columns)?))
-            }
+            Some(part) => Ok(Rows::new(read_part(&self.snapshot.dataset, &T::contract(), part, &self.columns)?)),
             None => Ok(Rows::empty()),
         }
     }

@@ -155,7 +155,8 @@ fn a_run_commits_and_the_next_one_has_nothing_to_do() -> Result<()> {
     assert_eq!(second.outputs[0].1, 2, "version");
     assert_eq!(by_manifest(&runner, "out")?.len(), 8);
     assert_eq!(by_manifest(&runner, "out")?, by_glob(root.path(), "out"), "what was superseded is gone");
-    let left: Vec<_> = std::fs::read_dir(root.path().join("out")).expect("listable").flatten().map(|e| e.file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(root.path().join("out")).expect("listable").flatten().map(|e| e.file_name()).collect();
     assert_eq!(left.iter().filter(|n| n.to_string_lossy().starts_with('_')).count(), 1, "{left:?}");
     Ok(())
 }
@@ -246,8 +247,10 @@ fn of_different_concurrent_runs_exactly_one_wins_and_nothing_is_lost() -> Result
     let slow = Runner { shard: Some(Shard { index: 0, count: 1 }), ..loser.clone() };
     run(&slow, &make(2, 5), 4)?;
     run(&loser, &make(3, 7), 4)?;
-    let plan = std::fs::read_dir(root.path().join("out/_receipts")).expect("listable").flatten().next().expect("one run");
-    let plan: Plan = serde_json::from_slice(&std::fs::read(plan.path().join("plan.json")).expect("there")).expect("a plan");
+    let plan =
+        std::fs::read_dir(root.path().join("out/_receipts")).expect("listable").flatten().next().expect("one run");
+    let plan: Plan =
+        serde_json::from_slice(&std::fs::read(plan.path().join("plan.json")).expect("there")).expect("a plan");
     let base = vec![base.expect("committed"); 2];
     let error = commit::commit(&loser.store, &plan, &base).expect_err("the other was first");
     assert!(matches!(error, Error::Conflict { version: 2, .. }), "{error}");

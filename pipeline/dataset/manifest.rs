@@ -176,10 +176,7 @@ impl Dataset {
     /// The numbers of the versions whose manifests are there, ascending.
     pub fn versions(&self) -> Result<Vec<u64>> {
         let files = self.store.list(&self.path("_manifests"))?;
-        Ok(files
-            .iter()
-            .filter_map(|f| f.path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok())
-            .collect())
+        Ok(files.iter().filter_map(|f| f.path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()).collect())
     }
 
     /// The current version, or `None` before the first commit.

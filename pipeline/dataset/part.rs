@@ -1,9 +1,9 @@
 //! Parts: Arrow batches to Parquet bytes and back, checked on both ways.
 
 use arrow::array::{Array, RecordBatch, RecordBatchReader};
+use arrow::compute::LexicographicalComparator;
 use arrow::compute::{SortColumn, SortOptions, concat};
 use arrow::datatypes::SchemaRef;
-use arrow::compute::LexicographicalComparator;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;

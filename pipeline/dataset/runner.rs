@@ -94,6 +94,8 @@ pub struct Summary {
     pub reused: u64,
     /// Wall time.
     pub seconds: f64,
+    /// Of it, preparing the source (ingest: reading raw files and regrouping their rows by bucket).
+    pub preparing: f64,
 }
 
 /// What the runner cannot know of a run's origin.
@@ -131,6 +133,7 @@ impl Runner {
             computed: 0,
             reused: 0,
             seconds: 0.0,
+            preparing: 0.0,
         };
         let stale = current.iter().find(|m| m.as_ref().is_none_or(|m| m.fingerprint != plan.fingerprint));
         let manifests = match stale {
@@ -140,7 +143,9 @@ impl Runner {
             }
             Some(_) => {
                 let base = base_versions(&self.store, &plan)?;
+                let preparing = Instant::now();
                 let receipts = self.prepare(&mut plan, source, &datasets)?;
+                summary.preparing = preparing.elapsed().as_secs_f64();
                 let work = Work { runner: self, plan: &plan, datasets: &datasets, contracts: &contracts };
                 (summary.computed, summary.reused, summary.account) =
                     work.partitions(stage, source, &current, &receipts)?;
@@ -180,9 +185,8 @@ impl Runner {
         I: Source<Rows = S::Inputs>,
     {
         let partitions = source.partitions();
-        let settings = serde_json::to_value(stage).map_err(|e| {
-            Error::setting(S::NAME, "settings that can be written down", e, "report this as a bug")
-        })?;
+        let settings = serde_json::to_value(stage)
+            .map_err(|e| Error::setting(S::NAME, "settings that can be written down", e, "report this as a bug"))?;
         let lineage = Lineage {
             job: S::NAME.into(),
             stage_version: S::VERSION,
@@ -206,14 +210,7 @@ impl Runner {
             })
             .collect();
         let fingerprint = digest(&json!([recipe(&lineage, partitions), contents, outputs]));
-        Ok(Plan {
-            fingerprint,
-            partitions,
-            unit: S::UNIT.into(),
-            outputs,
-            lineage,
-            max_bad_ratio: self.max_bad_ratio,
-        })
+        Ok(Plan { fingerprint, partitions, unit: S::UNIT.into(), outputs, lineage, max_bad_ratio: self.max_bad_ratio })
     }
 }
 
@@ -222,15 +219,9 @@ impl Runner {
     ///
     /// The plan on disk is the one that is committed: a resumed run no longer knows what preparing the source told the
     /// first attempt. It is written before any receipt is.
-    fn prepare<I: Source>(
-        &self,
-        plan: &mut Plan,
-        source: &I,
-        datasets: &[Dataset],
-    ) -> Result<BTreeMap<u32, Receipt>> {
+    fn prepare<I: Source>(&self, plan: &mut Plan, source: &I, datasets: &[Dataset]) -> Result<BTreeMap<u32, Receipt>> {
         let path = plan_path(&datasets[0], &plan.fingerprint);
-        let written: Option<Plan> =
-            self.store.get(&path)?.and_then(|json| serde_json::from_slice(&json).ok());
+        let written: Option<Plan> = self.store.get(&path)?.and_then(|json| serde_json::from_slice(&json).ok());
         let receipts = match &written {
             Some(_) => valid_receipts(&self.store, datasets, plan)?,
             None => BTreeMap::new(),
@@ -253,11 +244,9 @@ impl Runner {
 
 fn check_key(manifest: &Manifest, expected: Option<&str>) -> Result<()> {
     match (manifest.lineage.user_key_check.as_deref(), expected) {
-        (Some(got), Some(expected)) if got != expected => Err(Error::OtherKey {
-            dataset: manifest.dataset.clone(),
-            expected: expected.into(),
-            got: got.into(),
-        }),
+        (Some(got), Some(expected)) if got != expected => {
+            Err(Error::OtherKey { dataset: manifest.dataset.clone(), expected: expected.into(), got: got.into() })
+        }
         _ => Ok(()),
     }
 }

@@ -208,10 +208,8 @@ impl Store {
 
     /// The names of the folders directly under the root.
     pub fn folders(&self) -> Result<Vec<String>> {
-        let listing = self
-            .runtime
-            .block_on(self.objects.list_with_delimiter(Some(&self.prefix)))
-            .map_err(self.failed(""))?;
+        let listing =
+            self.runtime.block_on(self.objects.list_with_delimiter(Some(&self.prefix))).map_err(self.failed(""))?;
         let mut names: Vec<String> =
             listing.common_prefixes.iter().filter_map(|p| p.filename().map(str::to_owned)).collect();
         names.sort();

@@ -286,19 +286,47 @@ fn accounted(result: Result<Vec<Summary>>) {
 /// Lines that look more or less like MIND's.
 fn mind_bytes() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let pieces = prop::sample::select(vec![
-        "1", "U1", "\t", "\t", "\t", "\t", "11/9/2019 9:05:58 AM", "13/40/2019 9:05:58 AM", "N1 N2", "N1-1 N2-0", "N1", "-1",
-        "\u{feff}", "\r", "\0", "é", " ", "[{\"Label\": \"x\"}]",
-        "\n1\tU1\t11/9/2019 9:05:58 AM\tN1 N1\tN1-1 N2-0\n", "\n1\tU2\t11/8/2019 9:05:58 AM\t\tN1-1\n",
+        "1",
+        "U1",
+        "\t",
+        "\t",
+        "\t",
+        "\t",
+        "11/9/2019 9:05:58 AM",
+        "13/40/2019 9:05:58 AM",
+        "N1 N2",
+        "N1-1 N2-0",
+        "N1",
+        "-1",
+        "\u{feff}",
+        "\r",
+        "\0",
+        "é",
+        " ",
+        "[{\"Label\": \"x\"}]",
+        "\n1\tU1\t11/9/2019 9:05:58 AM\tN1 N1\tN1-1 N2-0\n",
+        "\n1\tU2\t11/8/2019 9:05:58 AM\t\tN1-1\n",
     ]);
-    let piece = prop_oneof![9 => pieces.prop_map(|s| s.as_bytes().to_vec()), 1 => proptest::collection::vec(any::<u8>(), 1..4)];
+    let piece =
+        prop_oneof![9 => pieces.prop_map(|s| s.as_bytes().to_vec()), 1 => proptest::collection::vec(any::<u8>(), 1..4)];
     proptest::collection::vec(prop_oneof![9 => piece, 1 => Just(b"\n".to_vec())], 0..60)
 }
 
 /// Lines that look more or less like a click log's.
 fn mapped_lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let pieces = prop::sample::select(vec![
-        "user-1\t1764547100\tn1\n", "user-1,1764547100,n1\n", "\"user,\n1\",1764547100,n1\n", "\t\t\n", "user-2\tnever\tn1\n",
-        "{\"user\": \"u\", \"time\": 1764547100, \"article\": \"n1\"}\n", "{\"user\": 5}\n", "[]\n", "\"", "\0", "\r\n", "user\t",
+        "user-1\t1764547100\tn1\n",
+        "user-1,1764547100,n1\n",
+        "\"user,\n1\",1764547100,n1\n",
+        "\t\t\n",
+        "user-2\tnever\tn1\n",
+        "{\"user\": \"u\", \"time\": 1764547100, \"article\": \"n1\"}\n",
+        "{\"user\": 5}\n",
+        "[]\n",
+        "\"",
+        "\0",
+        "\r\n",
+        "user\t",
     ]);
     proptest::collection::vec(pieces.prop_map(|s| s.as_bytes().to_vec()), 0..12)
 }

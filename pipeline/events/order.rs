@@ -38,7 +38,10 @@ impl Keys {
                 vec![
                     key("user_high", user_high),
                     key("user_low", user_low),
-                    Column::from(Series::new("domain".into(), self.domain.into_iter().map(u32::from).collect::<Vec<_>>())),
+                    Column::from(Series::new(
+                        "domain".into(),
+                        self.domain.into_iter().map(u32::from).collect::<Vec<_>>(),
+                    )),
                     Column::from(Series::new("occurred_at".into(), self.occurred_at)),
                     key("event_high", event_high),
                     key("event_low", event_low),

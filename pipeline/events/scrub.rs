@@ -32,7 +32,9 @@ static IPV6: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b[0-9a-f]{0,4}(?::[
 static PHONE: LazyLock<Regex> =
     LazyLock::new(|| regex(r"(?:\+|\b00)[1-9][0-9 ().\-/]{6,18}[0-9]\b|\(?\b[0-9][0-9 ().\-/]{6,16}[0-9]\b"));
 static DATE: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"^(?:[0-9]{4}[\-/. ][0-9]{1,2}[\-/. ][0-9]{1,2}|[0-9]{1,2}[\-/. ][0-9]{1,2}[\-/. ][0-9]{4})(?:\D|$)|^(?:[12][0-9]{3}[ \-/]+)+[12][0-9]{3}$")
+    regex(
+        r"^(?:[0-9]{4}[\-/. ][0-9]{1,2}[\-/. ][0-9]{1,2}|[0-9]{1,2}[\-/. ][0-9]{1,2}[\-/. ][0-9]{4})(?:\D|$)|^(?:[12][0-9]{3}[ \-/]+)+[12][0-9]{3}$",
+    )
 });
 
 /// Replaces personal data, and counts what it replaced.
@@ -95,8 +97,7 @@ impl Hints {
 }
 
 fn replace(text: &mut Cow<'_, str>, regex: &Regex, mut with: impl FnMut(&Captures<'_>) -> Option<String>) {
-    let replaced =
-        regex.replace_all(text, |c: &Captures<'_>| with(c).unwrap_or_else(|| c[0].to_owned()));
+    let replaced = regex.replace_all(text, |c: &Captures<'_>| with(c).unwrap_or_else(|| c[0].to_owned()));
     if let Cow::Owned(replaced) = replaced {
         *text = Cow::Owned(replaced);
     }

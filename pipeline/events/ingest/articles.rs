@@ -87,9 +87,7 @@ impl Builder {
             Arc::new(self.subcategory.finish()),
             Arc::new(self.title.finish()),
             Arc::new(self.summary.finish()),
-            Arc::new(entities.unwrap_or_else(|| {
-                ListArray::new_null(item, 0)
-            })),
+            Arc::new(entities.unwrap_or_else(|| ListArray::new_null(item, 0))),
         ]
     }
 }
@@ -156,8 +154,7 @@ impl ArticleCollector {
         if self.part.is_empty() {
             return Ok(());
         }
-        let rows =
-            RecordBatch::try_new(SPILLED.clone(), self.rows.columns()).map_err(Error::arrow("spilling"))?;
+        let rows = RecordBatch::try_new(SPILLED.clone(), self.rows.columns()).map_err(Error::arrow("spilling"))?;
         self.spill.write(&std::mem::take(&mut self.part), &rows)
     }
 

@@ -131,14 +131,7 @@ impl<'a> Collector<'a> {
         if self.role.len() >= self.rules.flush_rows { self.flush() } else { Ok(()) }
     }
 
-    fn place(
-        &mut self,
-        user: &[u8],
-        domain: u8,
-        at: i64,
-        text: &[u8],
-        news_id: Option<&[u8]>,
-    ) -> Result<(), Left> {
+    fn place(&mut self, user: &[u8], domain: u8, at: i64, text: &[u8], news_id: Option<&[u8]>) -> Result<(), Left> {
         let user = user.trim_ascii();
         if user.is_empty() || user.len() > MAX_ID_BYTES {
             return Err(Left::Aside(reason::NO_USER));

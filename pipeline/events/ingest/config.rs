@@ -172,7 +172,8 @@ impl Ingest {
             return Err(Error::setting("ingest.mind", "MIND or mapped logs", "both", hint));
         }
         if self.mind.is_none() && self.cut_off.is_none() {
-            let hint = "behaviours before it are history, the window after it is the truth; for example 2025-12-01T00:00:00Z";
+            let hint =
+                "behaviours before it are history, the window after it is the truth; for example 2025-12-01T00:00:00Z";
             return Err(Error::setting("ingest.cut_off", "a time", "none", hint));
         }
         let mut names = std::collections::BTreeSet::new();
@@ -183,7 +184,12 @@ impl Ingest {
             }
             let at = |key: &str| format!("ingest.events[{}].{key}", log.name);
             if !DOMAINS.contains(&log.domain.as_str()) {
-                return Err(Error::setting(&at("domain"), "search, browse or news", &log.domain, "one log, one domain"));
+                return Err(Error::setting(
+                    &at("domain"),
+                    "search, browse or news",
+                    &log.domain,
+                    "one log, one domain",
+                ));
             }
             let needed = [("user", &log.user), ("time", &log.time)];
             for (key, value) in needed {

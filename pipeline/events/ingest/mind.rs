@@ -19,12 +19,14 @@ const SECOND: i64 = 1_000_000;
 /// The behaviours and news files of a folder in MIND's layout.
 pub(super) fn files(folder: &str) -> Result<(PathBuf, PathBuf)> {
     let find = |stem: &str| {
-        ["", ".gz", ".zst"].iter().map(|end| Path::new(folder).join(format!("{stem}.tsv{end}"))).find(|p| p.is_file()).ok_or_else(
-            || {
+        ["", ".gz", ".zst"]
+            .iter()
+            .map(|end| Path::new(folder).join(format!("{stem}.tsv{end}")))
+            .find(|p| p.is_file())
+            .ok_or_else(|| {
                 let hint = "MIND unpacks to behaviors.tsv and news.tsv";
                 Error::unreadable(folder, format!("expected {stem}.tsv (or .tsv.gz, .tsv.zst) in it"), hint)
-            },
-        )
+            })
     };
     Ok((find("behaviors")?, find("news")?))
 }
@@ -83,7 +85,11 @@ pub(super) fn first_day(path: &Path) -> Result<DateTime<Utc>> {
         .map(|time| time.date_naive().and_time(NaiveTime::MIN).and_utc())
         .filter(|day| day.checked_add_days(Days::new(366)).is_some())
         .ok_or_else(|| {
-            Error::unreadable(path.display(), "expected impressions, got none that is readable", "is it MIND's behaviors.tsv?")
+            Error::unreadable(
+                path.display(),
+                "expected impressions, got none that is readable",
+                "is it MIND's behaviors.tsv?",
+            )
         })
 }
 

@@ -153,8 +153,9 @@ fn matches(name: &str, globs: &[String]) -> Result<Vec<PathBuf>> {
     let setting = format!("ingest.{name}.files");
     let mut paths = BTreeSet::new();
     for pattern in globs {
-        let found = glob::glob(pattern)
-            .map_err(|e| Error::setting(&setting, "a glob", format!("{pattern:?}: {e}"), "for example logs/*.tsv.gz"))?;
+        let found = glob::glob(pattern).map_err(|e| {
+            Error::setting(&setting, "a glob", format!("{pattern:?}: {e}"), "for example logs/*.tsv.gz")
+        })?;
         paths.extend(found.flatten().filter(|path| path.is_file()));
     }
     if paths.is_empty() {
@@ -242,7 +243,8 @@ impl<'a> Intake<'a> {
                 ));
             }
         }
-        let fresh: Vec<Raw<'a>> = logs.into_iter().filter(|raw| carried.is_none() || !seen.contains(&id(&raw.file))).collect();
+        let fresh: Vec<Raw<'a>> =
+            logs.into_iter().filter(|raw| carried.is_none() || !seen.contains(&id(&raw.file))).collect();
         let known = if carried.is_some() { known.to_vec() } else { Vec::new() };
         let mut all: Vec<_> = known.iter().chain(fresh.iter().map(|raw| &raw.file)).map(id).collect();
         all.sort_unstable();
@@ -282,17 +284,22 @@ impl<'a> Intake<'a> {
     /// The spills of the files that hold articles.
     fn articles(&self) -> Result<&Vec<(RawFile, Spill)>> {
         once(&self.articles, || {
-            self.spill("reading news", |reader| reader.reads_news(), "articles", |raw, path| {
-                let mut collector = ArticleCollector::new(path)?;
-                let from = Path::new(&raw.file.path);
-                match raw.reader {
-                    Reader::News(log) => mapping::read_news(from, log, &mut collector)?,
-                    Reader::MindNews => mind::read_news(from, &mut collector)?,
-                    Reader::MindImpressions => mind::read_shown(from, &mut collector)?,
-                    Reader::Events(_) | Reader::MindHistories => {}
-                }
-                collector.finish()
-            })
+            self.spill(
+                "reading news",
+                |reader| reader.reads_news(),
+                "articles",
+                |raw, path| {
+                    let mut collector = ArticleCollector::new(path)?;
+                    let from = Path::new(&raw.file.path);
+                    match raw.reader {
+                        Reader::News(log) => mapping::read_news(from, log, &mut collector)?,
+                        Reader::MindNews => mind::read_news(from, &mut collector)?,
+                        Reader::MindImpressions => mind::read_shown(from, &mut collector)?,
+                        Reader::Events(_) | Reader::MindHistories => {}
+                    }
+                    collector.finish()
+                },
+            )
         })
     }
 
@@ -302,21 +309,26 @@ impl<'a> Intake<'a> {
             let needs_titles = self.settings.mind.is_some()
                 || self.fresh.iter().any(|raw| matches!(raw.reader, Reader::Events(log) if log.text.is_none()));
             let titles = if needs_titles { self.titles()? } else { Titles::new() };
-            self.spill("reading logs", |reader| reader.reads_behaviours(), "behaviours", |raw, path| {
-                let runner = self.runner.clone();
-                let takes = Box::new(move |bucket| runner.takes(bucket));
-                let mut collector = Collector::new(&self.rules, path, takes)?;
-                let from = Path::new(&raw.file.path);
-                match raw.reader {
-                    Reader::Events(log) => mapping::read_events(from, log, &titles, &mut collector)?,
-                    Reader::MindHistories => {
-                        mind::read_histories(from, self.rules.window.cut_off, &titles, &mut collector)?;
+            self.spill(
+                "reading logs",
+                |reader| reader.reads_behaviours(),
+                "behaviours",
+                |raw, path| {
+                    let runner = self.runner.clone();
+                    let takes = Box::new(move |bucket| runner.takes(bucket));
+                    let mut collector = Collector::new(&self.rules, path, takes)?;
+                    let from = Path::new(&raw.file.path);
+                    match raw.reader {
+                        Reader::Events(log) => mapping::read_events(from, log, &titles, &mut collector)?,
+                        Reader::MindHistories => {
+                            mind::read_histories(from, self.rules.window.cut_off, &titles, &mut collector)?;
+                        }
+                        Reader::MindImpressions => mind::read_impressions(from, &titles, &mut collector)?,
+                        Reader::News(_) | Reader::MindNews => {}
                     }
-                    Reader::MindImpressions => mind::read_impressions(from, &titles, &mut collector)?,
-                    Reader::News(_) | Reader::MindNews => {}
-                }
-                collector.finish()
-            })
+                    collector.finish()
+                },
+            )
         })
     }
 
@@ -342,9 +354,10 @@ impl<'a> Intake<'a> {
             let file = RawFile { rows: tally.units, latest_us: tally.latest_us, ..raw.file.clone() };
             Ok((file, spill))
         };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.runner.threads).build().map_err(|e| {
-            Error::setting("--threads", "threads that the system can start", e, "give fewer")
-        })?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.runner.threads)
+            .build()
+            .map_err(|e| Error::setting("--threads", "threads that the system can start", e, "give fewer"))?;
         let spills: Vec<(RawFile, Spill)> = pool.install(|| files.par_iter().map(one).collect::<Result<_>>())?;
         self.check_bad_ratio(unit, &spills)?;
         Ok(spills)
@@ -379,7 +392,8 @@ impl<'a> Intake<'a> {
             for batch in news.read(part)?.batches() {
                 let ids: &StringArray = Rows::<News>::column(batch, "news_id")?;
                 let names: &StringArray = Rows::<News>::column(batch, "title")?;
-                titles.extend(ids.iter().zip(names).filter_map(|(id, title)| Some((id?.to_owned(), title?.to_owned()))));
+                titles
+                    .extend(ids.iter().zip(names).filter_map(|(id, title)| Some((id?.to_owned(), title?.to_owned()))));
             }
         }
         Ok(titles)
@@ -426,8 +440,7 @@ fn still_holds(events: &Manifest, settle: &Settle, buckets: u32) -> bool {
     })();
     let Some(old) = old.filter(|old| same(events, old)) else { return false };
     let first = old.cut_off.min(settle.cut_off).timestamp_micros();
-    events.lineage.raw_files.iter().all(|file| file.latest_us < first)
-        && settle.window().start >= old.window().start
+    events.lineage.raw_files.iter().all(|file| file.latest_us < first) && settle.window().start >= old.window().start
 }
 
 /// What was left out or set aside before it had a partition.
@@ -535,9 +548,11 @@ impl Source for QuarantineSource<'_> {
     fn read(&self, part: u32) -> Result<Entries> {
         let spills = self.0.articles()?.iter().chain(self.0.behaviours()?);
         let fresh = spills.flat_map(|(file, spill)| {
-            spill.tally().quarantined.iter().map(|(line, reason)| {
-                (file.path.clone(), *line, reason.clone(), file.source.clone())
-            })
+            spill
+                .tally()
+                .quarantined
+                .iter()
+                .map(|(line, reason)| (file.path.clone(), *line, reason.clone(), file.source.clone()))
         });
         let fresh = fresh.collect();
         let carried = match &self.0.carried {

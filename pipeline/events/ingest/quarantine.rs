@@ -40,9 +40,10 @@ impl Stage for SetAside {
             let text = |name| Rows::<Quarantine>::column::<StringArray>(batch, name);
             let (sources, files, reasons) = (text("source")?, text("file")?, text("reason")?);
             let lines: &UInt64Array = Rows::<Quarantine>::column(batch, "line")?;
-            all.extend((0..batch.num_rows()).map(|i| {
-                (files.value(i).into(), lines.value(i), reasons.value(i).into(), sources.value(i).into())
-            }));
+            all.extend(
+                (0..batch.num_rows())
+                    .map(|i| (files.value(i).into(), lines.value(i), reasons.value(i).into(), sources.value(i).into())),
+            );
         }
         let mut account = Account { input: (fresh + entries.carried.len()) as u64, ..Account::default() };
         account.output = all.len() as u64;

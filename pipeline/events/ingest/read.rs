@@ -200,7 +200,8 @@ fn parquet(path: &Path, wanted: &[&str], each: &mut Each<'_>) -> Result<()> {
     let mask = ProjectionMask::roots(builder.parquet_schema(), at.iter().copied());
     let reader = builder.with_projection(mask).with_batch_size(8192).build().map_err(|e| failed(&e))?;
     let projected = reader.schema();
-    let at: Vec<usize> = wanted.iter().map(|name| projected.index_of(name).map_err(|e| failed(&e))).collect::<Result<_>>()?;
+    let at: Vec<usize> =
+        wanted.iter().map(|name| projected.index_of(name).map_err(|e| failed(&e))).collect::<Result<_>>()?;
     let mut row = 0;
     for batch in reader {
         let batch = batch.map_err(|e| failed(&e))?;
@@ -225,9 +226,8 @@ enum Column {
 
 impl Column {
     fn of(array: &ArrayRef) -> Result<Self, arrow::error::ArrowError> {
-        let micros = |zone: Option<&str>| {
-            cast(array, &DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into)))
-        };
+        let micros =
+            |zone: Option<&str>| cast(array, &DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into)));
         Ok(match array.data_type() {
             DataType::Timestamp(_, Some(_)) => Column::Micros(micros(Some("UTC"))?),
             DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 => Column::WallMicros(micros(None)?),
@@ -253,9 +253,7 @@ impl Column {
                 text => Field::Text(text),
             },
             Column::Micros(array) => Field::Micros(array.as_primitive::<TimestampMicrosecondType>().value(row)),
-            Column::WallMicros(array) => {
-                Field::WallMicros(array.as_primitive::<TimestampMicrosecondType>().value(row))
-            }
+            Column::WallMicros(array) => Field::WallMicros(array.as_primitive::<TimestampMicrosecondType>().value(row)),
             Column::List(array) => {
                 let items = array.as_list::<i32>().value(row);
                 Field::List(items.as_string::<i32>().iter().flatten().map(str::to_owned).collect())

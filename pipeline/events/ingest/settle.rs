@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray};
 use arrow::compute::interleave;
 use arrow::datatypes::{Int64Type, UInt8Type, UInt64Type};
 use chrono::{DateTime, Utc};
@@ -104,8 +102,8 @@ impl Stage for Settle {
         }
         for batch in bucket.events.batches() {
             let at: &TimestampMicrosecondArray = Rows::<Events>::column(batch, "occurred_at")?;
-            let [event, user, domain, source] =
-                ["event_id", "user_id", "domain", "source"].map(|name| Rows::<Events>::column::<StringArray>(batch, name));
+            let [event, user, domain, source] = ["event_id", "user_id", "domain", "source"]
+                .map(|name| Rows::<Events>::column::<StringArray>(batch, name));
             let (event, user, domain) = (event?, user?, domain?);
             let window = self.window();
             account.input += batch.num_rows() as u64;

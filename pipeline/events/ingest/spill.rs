@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
+use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
-use arrow::ipc::CompressionType;
 use dataset::{Error, Result, fault};
 use serde::{Deserialize, Serialize};
 
@@ -162,8 +162,7 @@ impl Spill {
         let json = std::fs::read(index_path(path)).ok()?;
         let index: Index = serde_json::from_slice(&json).ok()?;
         let bytes = index.chunks.last().map_or(0, |c| c.offset + c.bytes);
-        (std::fs::metadata(path).ok()?.len() == bytes)
-            .then(|| Spill { path: path.to_owned(), index: Arc::new(index) })
+        (std::fs::metadata(path).ok()?.len() == bytes).then(|| Spill { path: path.to_owned(), index: Arc::new(index) })
     }
 
     pub(crate) fn tally(&self) -> &Tally {

@@ -18,7 +18,10 @@ enum TimeFormat {
     Rfc3339,
     /// Microseconds per unit.
     Unix(i64),
-    Pattern { pattern: String, has_offset: bool },
+    Pattern {
+        pattern: String,
+        has_offset: bool,
+    },
 }
 
 /// 1990 to 2100: what a log of web behaviour can hold.

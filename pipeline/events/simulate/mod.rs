@@ -12,9 +12,7 @@ mod world;
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
-};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, ListBuilder, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field};
 use chrono::{DateTime, TimeZone, Utc};
 use dataset::bucket::{bucket, hex, split};
@@ -82,7 +80,12 @@ impl Simulate {
         ];
         for (name, value) in positive {
             if value == 0 {
-                return Err(Error::setting(&format!("simulate.{name}"), "at least 1", 0, "see `querent simulate --help`"));
+                return Err(Error::setting(
+                    &format!("simulate.{name}"),
+                    "at least 1",
+                    0,
+                    "see `querent simulate --help`",
+                ));
             }
         }
         if !(0.0..=0.9).contains(&self.noise) {
@@ -254,9 +257,11 @@ impl Stage for HiddenTruth<'_> {
         let interests = from_columns::<LatentInterests>(vec![
             texts(interests.iter().map(|(id, _)| id)),
             texts(interests.iter().map(|(_, i)| &TOPICS[i.topic].name)),
-            text_lists(interests.iter().map(|(_, i)| {
-                i.entities.iter().map(|e| TOPICS[i.topic].entities[*e].as_str()).collect()
-            })),
+            text_lists(
+                interests
+                    .iter()
+                    .map(|(_, i)| i.entities.iter().map(|e| TOPICS[i.topic].entities[*e].as_str()).collect()),
+            ),
             Arc::new(Float64Array::from_iter_values(interests.iter().map(|(_, i)| i.weight))),
         ])?;
         Ok(Done { outputs: (Rows::new(labels), Rows::new(vec![interests])), accounts: Vec::new() })

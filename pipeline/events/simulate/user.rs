@@ -54,13 +54,27 @@ const MISSPELT: f64 = 0.07;
 const HOUR_US: i64 = 3_600_000_000;
 /// Relative activity by hour of the day.
 const HOURS: [f64; 24] = [
-    2.0, 1.0, 0.6, 0.4, 0.4, 0.8, 2.0, 4.0, 5.5, 5.5, 5.0, 5.0, 6.0, 5.5, 5.0, 5.0, 5.0, 5.5, 6.0, 7.0, 8.0, 8.0, 6.0, 4.0,
+    2.0, 1.0, 0.6, 0.4, 0.4, 0.8, 2.0, 4.0, 5.5, 5.5, 5.0, 5.0, 6.0, 5.5, 5.0, 5.0, 5.0, 5.5, 6.0, 7.0, 8.0, 8.0, 6.0,
+    4.0,
 ];
 /// Words around a search that change it little: the long tail of queries.
-const BEFORE: [&str; 10] = ["", "what is ", "how does ", "latest ", "about ", "learn ", "my ", "good ", "all about ", "is there "];
+const BEFORE: [&str; 10] =
+    ["", "what is ", "how does ", "latest ", "about ", "learn ", "my ", "good ", "all about ", "is there "];
 const AFTER: [&str; 14] = [
-    "", " 2025", " guide", " tips", " meaning", " ideas", " help", " pictures", " facts", " questions", " for adults",
-    " review", " history", " near home",
+    "",
+    " 2025",
+    " guide",
+    " tips",
+    " meaning",
+    " ideas",
+    " help",
+    " pictures",
+    " facts",
+    " questions",
+    " for adults",
+    " review",
+    " history",
+    " near home",
 ];
 
 /// Draws users.

@@ -184,11 +184,8 @@ impl Article {
     pub(super) fn texts(&self, seed: u64) -> (String, Option<String>) {
         let topic = &TOPICS[self.topic];
         let mut random = Random::new(seed, "headline", self.number);
-        let pattern = if random.chance(0.75) {
-            random.one_of(&topic.headlines).as_str()
-        } else {
-            random.one_of(&HEADLINES)
-        };
+        let pattern =
+            if random.chance(0.75) { random.one_of(&topic.headlines).as_str() } else { random.one_of(&HEADLINES) };
         let title = fill(pattern, self.entity_name());
         (title, random.chance(2.0 / 3.0).then(|| fill(&topic.summary, self.entity_name())))
     }
