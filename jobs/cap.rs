@@ -34,6 +34,7 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
 
 pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
     let cap: Cap = context.settings("cap", flags)?;
+    cap.check()?;
     let source = cap_source(&context.runner.store)?;
     Ok(vec![context.runner.run(&cap, &source, &["profiles"], Origin::default())?])
 }

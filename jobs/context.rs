@@ -3,11 +3,11 @@
 //! A setting is taken from its flag, else from `--set`, else from the file, else it has its default. The resolved settings go
 //! into the manifests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use dataset::{Dataset, Runner, Shard, Store, Style, UserKey, parse_bytes};
+use dataset::{Runner, Shard, Store, Style, UserKey, parse_bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -15,12 +15,34 @@ use toml::{Table, Value};
 /// The jobs that a pipeline may name, in their usual order; also the sections of a configuration file.
 pub(crate) const JOBS: [&str; 5] = ["simulate", "ingest", "clean", "cap", "statistics"];
 
+/// Where the datasets lie, for the jobs that only look at them or tidy up.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    /// Root of the datasets: a folder (or s3://bucket/prefix, when built with the feature s3) [default: data]
+    #[arg(long, value_name = "ROOT", env = "QUERENT_DATA")]
+    data: Option<String>,
+}
+
+impl Place {
+    /// The store; it must be there.
+    pub(crate) fn open(&self) -> Result<Store> {
+        let root = self.data.as_deref().unwrap_or(DEFAULT_ROOT);
+        if !root.contains("://") && !Path::new(root).is_dir() {
+            return Err(
+                ConfigError::new(format!("{root}: no such folder"), "--data names the root of the datasets").into()
+            );
+        }
+        Ok(Store::open(root)?)
+    }
+}
+
+const DEFAULT_ROOT: &str = "data";
+
 /// Flags that all jobs share.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Shared {
-    /// Root of the datasets: a folder (or s3://bucket/prefix, when built with the feature s3) [default: data]
-    #[arg(long, value_name = "ROOT", env = "QUERENT_DATA")]
-    pub(crate) data: Option<String>,
+    #[command(flatten)]
+    place: Place,
     /// Settings file: a section per job, and [run] for what all share (see jobs/configs/)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -109,9 +131,19 @@ impl Context {
     pub(crate) fn new(shared: &Shared) -> Result<Self> {
         let config = read_config(shared)?;
         let run: RunSettings = section(&config, "run", None::<&()>)?;
-        let Shared { data, config: _, set: _, threads, memory_limit, shard, dry_run, max_bad_ratio, quiet } = shared;
+        let Shared {
+            place: Place { data },
+            config: _,
+            set: _,
+            threads,
+            memory_limit,
+            shard,
+            dry_run,
+            max_bad_ratio,
+            quiet,
+        } = shared;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let data = data.clone().or_else(|| run.data.clone()).unwrap_or_else(|| "data".into());
+        let data = data.clone().or_else(|| run.data.clone()).unwrap_or_else(|| DEFAULT_ROOT.into());
         let memory_limit = memory_limit.as_deref().or(run.memory_limit.as_deref()).unwrap_or("2GiB");
         let threads = threads.or(run.threads).unwrap_or(cores);
         if threads == 0 {
@@ -133,11 +165,6 @@ impl Context {
     /// A job's settings: flags over file over defaults.
     pub(crate) fn settings<S: DeserializeOwned>(&self, job: &str, flags: &impl Serialize) -> Result<S> {
         section(&self.config, job, Some(flags))
-    }
-
-    /// A dataset under the root.
-    pub(crate) fn dataset(&self, name: &str) -> Dataset {
-        Dataset::new(&self.runner.store, name)
     }
 }
 

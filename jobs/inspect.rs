@@ -7,10 +7,10 @@ use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use clap::Args;
 use dataset::account::list;
-use dataset::{Dataset, Manifest, Snapshot, read_part};
+use dataset::{Dataset, Manifest, Snapshot, Store, read_part};
 use schemas::Contract;
 
-use crate::context::{ConfigError, Context, Shared};
+use crate::context::{ConfigError, Place};
 use crate::output::grouped;
 
 /// Look at a dataset: version, account, lineage; its files, for notebooks; its first rows; or check every byte of it.
@@ -33,15 +33,15 @@ pub(crate) struct Flags {
     #[arg(long)]
     verify: bool,
     #[command(flatten)]
-    shared: Shared,
+    place: Place,
 }
 
 pub(crate) fn main(flags: &Flags) -> Result<()> {
-    let Flags { dataset, files, json, head, verify, shared } = flags;
-    let context = Context::new(shared)?;
+    let Flags { dataset, files, json, head, verify, place } = flags;
+    let store = place.open()?;
     let mut out = std::io::stdout().lock();
-    let Some(name) = dataset else { return overview(&context, &mut out) };
-    let dataset = context.dataset(name);
+    let Some(name) = dataset else { return overview(&store, &mut out) };
+    let dataset = Dataset::new(&store, name);
     let (snapshot, contract) = open(&dataset)?;
     if *files {
         for file in snapshot.files()? {
@@ -77,10 +77,10 @@ fn open(dataset: &Dataset) -> Result<(Snapshot, Contract)> {
     Ok((Snapshot { dataset: dataset.clone(), manifest }, contract))
 }
 
-fn overview(context: &Context, out: &mut impl Write) -> Result<()> {
+fn overview(store: &Store, out: &mut impl Write) -> Result<()> {
     let mut rows = vec![["dataset", "version", "rows", "MB", "parts", "job"].map(str::to_owned).to_vec()];
-    for name in context.runner.store.folders()? {
-        if let Some(m) = context.dataset(&name).current()? {
+    for name in store.folders()? {
+        if let Some(m) = Dataset::new(store, &name).current()? {
             let megabytes = format!("{:.1}", m.bytes as f64 / 1e6);
             let cells = [m.version.to_string(), grouped(m.rows), megabytes, m.parts.len().to_string(), m.lineage.job];
             rows.push(std::iter::once(name).chain(cells).collect());

@@ -27,6 +27,9 @@ pub(crate) struct Flags {
 
 pub(crate) fn main(flags: Flags) -> Result<()> {
     let Flags { pipeline, mut shared, key } = flags;
+    if shared.config.is_some() {
+        return Err(ConfigError::new("--config: the pipeline's file is the configuration", "leave it out").into());
+    }
     shared.config = Some(pipeline);
     let context = Context::new(&shared)?;
     if context.runner.shard.is_some() {
@@ -49,7 +52,8 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
             "ingest" => ingest::job(&context, &key, &ingest::Settings::default()),
             "clean" => clean::job(&context, &clean::Settings::default()),
             "cap" => cap::job(&context, &cap::Settings::default()),
-            _ => statistics::job(&context),
+            "statistics" => statistics::job(&context),
+            other => unreachable!("{other} is checked above"),
         };
         match summaries {
             Ok(summaries) => stages.extend(summaries),
@@ -94,8 +98,5 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
 }
 
 fn is_missing(e: &anyhow::Error) -> bool {
-    matches!(
-        e.downcast_ref::<dataset::Error>(),
-        Some(dataset::Error::Missing { .. } | dataset::Error::Setting { .. } | dataset::Error::Mismatch { .. })
-    )
+    matches!(e.downcast_ref::<dataset::Error>(), Some(dataset::Error::Missing { .. } | dataset::Error::NoFiles { .. }))
 }

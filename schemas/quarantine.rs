@@ -8,10 +8,11 @@ pub struct Quarantine;
 impl Table for Quarantine {
     const NAME: &'static str = "quarantine";
     const VERSION: u32 = 1;
-    const ABOUT: &'static str = "one row per raw row that was set aside: where it lies and why";
+    const ABOUT: &'static str = "one row per raw row that was set aside and reason: where it lies and why";
     const LAYOUT: Layout = Layout::Parts;
-    const KEY: &'static [&'static str] = &["file", "line"];
-    const ORDER: &'static [SortColumn] = &[ascending("file"), ascending("line"), ascending("reason")];
+    const KEY: &'static [&'static str] = &["file", "line", "reason", "source"];
+    const ORDER: &'static [SortColumn] =
+        &[ascending("file"), ascending("line"), ascending("reason"), ascending("source")];
 
     fn columns() -> Vec<Column> {
         vec![

@@ -5,14 +5,14 @@ WITH
 users AS (
     SELECT
         count(*) AS users,
-        avg(browse_kept) AS browse_kept, avg(search_kept) AS search_kept, avg(news_kept) AS news_kept,
-        avg(browse_clean) AS browse_clean, avg(search_clean) AS search_clean, avg(news_clean) AS news_clean,
-        avg(browse_events) AS browse_events, avg(search_events) AS search_events, avg(news_events) AS news_events,
-        sum(CASE WHEN browse_kept + search_kept + news_kept = 0 THEN 1 ELSE 0 END) AS silent,
-        sum(CASE WHEN news_clicks < 5 THEN 1 ELSE 0 END) AS cold,
-        sum(CASE WHEN split = 'train' THEN 1 ELSE 0 END) AS train,
-        sum(CASE WHEN split = 'valid' THEN 1 ELSE 0 END) AS valid,
-        sum(CASE WHEN split = 'test' THEN 1 ELSE 0 END) AS test
+        coalesce(avg(browse_kept), 0) AS browse_kept, coalesce(avg(search_kept), 0) AS search_kept, coalesce(avg(news_kept), 0) AS news_kept,
+        coalesce(avg(browse_clean), 0) AS browse_clean, coalesce(avg(search_clean), 0) AS search_clean, coalesce(avg(news_clean), 0) AS news_clean,
+        coalesce(avg(browse_events), 0) AS browse_events, coalesce(avg(search_events), 0) AS search_events, coalesce(avg(news_events), 0) AS news_events,
+        coalesce(sum(CASE WHEN browse_kept + search_kept + news_kept = 0 THEN 1 ELSE 0 END), 0) AS silent,
+        coalesce(sum(CASE WHEN news_clicks < 5 THEN 1 ELSE 0 END), 0) AS cold,
+        coalesce(sum(CASE WHEN split = 'train' THEN 1 ELSE 0 END), 0) AS train,
+        coalesce(sum(CASE WHEN split = 'valid' THEN 1 ELSE 0 END), 0) AS valid,
+        coalesce(sum(CASE WHEN split = 'test' THEN 1 ELSE 0 END), 0) AS test
     FROM profiles
 ),
 articles AS (

@@ -34,8 +34,7 @@ impl Setup {
         Setup { expected, seconds, ..setup }
     }
 
-    /// A root of its own that holds the first world, and the pipeline of the second. Raw files are known by their path in
-    /// accounts only, so every trial has the same path: the folder is moved away after.
+    /// A root of its own that holds the first world, and the pipeline of the second.
     fn trial(&self, name: &str) -> (PathBuf, PathBuf) {
         let root = self.folder.path().join(name);
         copy(&self.folder.path().join("base"), &root);

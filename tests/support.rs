@@ -14,7 +14,7 @@ pub(crate) fn config(root: &Path, users: u32, seed: u32) -> PathBuf {
     let text = demo
         .replace("out/demo", &root.display().to_string())
         .replace("users = 2000", &format!("users = {users}"))
-        .replace("news = 20000", "news = 1500\nbuckets = 4")
+        .replace("news = 20000", "news = 1500")
         .replace("seed = 7", &format!("seed = {seed}"))
         .replace("[ingest]\n", "[ingest]\nbuckets = 4\n");
     let path = root.with_extension(format!("{seed}.toml"));
@@ -126,9 +126,7 @@ pub(crate) fn at_rest(root: &Path) {
         assert_eq!(by_glob(root, &name), rows, "{name}");
         let extra: Vec<PathBuf> = files(&root.join(&name))
             .into_iter()
-            .filter(|p| {
-                !p.extension().is_some_and(|e| e == "parquet") && !p.display().to_string().contains("_manifests")
-            })
+            .filter(|p| p.extension().is_none_or(|e| e != "parquet") && !p.display().to_string().contains("_manifests"))
             .collect();
         assert!(extra.is_empty(), "{name}: {extra:?}");
     }

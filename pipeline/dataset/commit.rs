@@ -36,9 +36,22 @@ pub(crate) fn plan_path(primary: &Dataset, fingerprint: &str) -> String {
     primary.path(&format!("_receipts/{fingerprint}/plan.json"))
 }
 
-/// The receipts of a run whose parts are all there. A receipt whose part is gone is deleted: its partition runs again.
-pub(crate) fn valid_receipts(store: &Store, datasets: &[Dataset], plan: &Plan) -> Result<BTreeMap<u32, Receipt>> {
+/// The receipts of a run whose parts are all there. A receipt whose part is gone does not count, and is deleted when its
+/// partition is one that the caller will run again.
+pub(crate) fn valid_receipts(
+    store: &Store,
+    datasets: &[Dataset],
+    plan: &Plan,
+    runs: impl Fn(u32) -> bool,
+) -> Result<BTreeMap<u32, Receipt>> {
     let primary = &datasets[0];
+    let mut receipts = BTreeMap::new();
+    for file in store.list(&primary.path(&format!("_receipts/{}", plan.fingerprint)))? {
+        if let Some(receipt) = store.get(&file.path)?.and_then(|json| serde_json::from_slice::<Receipt>(&json).ok()) {
+            receipts.insert(receipt.partition, receipt);
+        }
+    }
+    // The parts are listed after the receipts: a part is written before its receipt, so none that counts can be missed.
     let mut sizes = BTreeMap::new();
     for (index, dataset) in datasets.iter().enumerate() {
         for file in store.list(&dataset.name)? {
@@ -46,33 +59,24 @@ pub(crate) fn valid_receipts(store: &Store, datasets: &[Dataset], plan: &Plan) -
             sizes.insert((index, relative), file.bytes);
         }
     }
-    let mut receipts = BTreeMap::new();
-    for file in store.list(&primary.path(&format!("_receipts/{}", plan.fingerprint)))? {
-        if file.path.ends_with("plan.json") {
-            continue;
-        }
-        let Some(json) = store.get(&file.path)? else { continue };
-        let receipt: Option<Receipt> = serde_json::from_slice(&json).ok();
-        let there = |(index, part): (usize, &Option<Part>)| {
-            part.as_ref().is_none_or(|part| {
-                [&part.staged, &part.path].iter().any(|p| sizes.get(&(index, (*p).clone())) == Some(&part.bytes))
-            })
-        };
-        match receipt {
-            Some(r) if r.partition < plan.partitions && r.parts.iter().enumerate().all(there) => {
-                receipts.insert(r.partition, r);
-            }
-            _ => store.delete(&file.path)?,
-        }
+    let there = |(index, part): (usize, &Option<Part>)| {
+        part.as_ref().is_none_or(|part| {
+            [&part.staged, &part.path].iter().any(|p| sizes.get(&(index, (*p).clone())) == Some(&part.bytes))
+        })
+    };
+    let (valid, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = receipts
+        .into_iter()
+        .partition(|(partition, r)| *partition < plan.partitions && r.parts.iter().enumerate().all(there));
+    for partition in gone.into_keys().filter(|partition| runs(*partition)) {
+        store.delete(&receipt_path(primary, &plan.fingerprint, partition))?;
     }
-    Ok(receipts)
+    Ok(valid)
 }
 
-/// Turns a complete set of receipts into the next version of every output. `base` holds the versions that the run
-/// started from, by output.
-pub(crate) fn commit(store: &Store, plan: &Plan, base: &[u64]) -> Result<Vec<Manifest>> {
+/// Turns a complete set of receipts into the version after the one that the plan is based on, of every output.
+pub(crate) fn commit(store: &Store, plan: &Plan) -> Result<Vec<Manifest>> {
     let datasets: Vec<Dataset> = plan.outputs.iter().map(|o| Dataset::new(store, &o.dataset)).collect();
-    let receipts = valid_receipts(store, &datasets, plan)?;
+    let receipts = valid_receipts(store, &datasets, plan, |_| false)?;
     if receipts.len() < plan.partitions as usize {
         // A run with the same fingerprint may have sealed it meanwhile, and taken the receipts away.
         let current: Vec<_> = datasets.iter().map(Dataset::current).collect::<Result<_>>()?;
@@ -90,8 +94,7 @@ pub(crate) fn commit(store: &Store, plan: &Plan, base: &[u64]) -> Result<Vec<Man
             missing: missing.join(", "),
         });
     }
-    let manifests: Vec<Manifest> =
-        (0..datasets.len()).map(|index| manifest(plan, index, base[index] + 1, &receipts)).collect();
+    let manifests: Vec<Manifest> = (0..datasets.len()).map(|index| manifest(plan, index, &receipts)).collect();
     check_bad_ratio(plan, &manifests)?;
     fault::point(fault::SEALING);
     for (dataset, manifest) in datasets.iter().zip(&manifests).rev() {
@@ -125,7 +128,7 @@ fn publish(dataset: &Dataset, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-fn manifest(plan: &Plan, index: usize, version: u64, receipts: &BTreeMap<u32, Receipt>) -> Manifest {
+fn manifest(plan: &Plan, index: usize, receipts: &BTreeMap<u32, Receipt>) -> Manifest {
     let output = &plan.outputs[index];
     let parts: Vec<Part> = receipts.values().filter_map(|r| r.parts[index].clone()).collect();
     let mut account = Account::default();
@@ -135,7 +138,7 @@ fn manifest(plan: &Plan, index: usize, version: u64, receipts: &BTreeMap<u32, Re
         dataset: output.dataset.clone(),
         table: output.table.clone(),
         table_version: output.table_version,
-        version,
+        version: output.base + 1,
         created_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         fingerprint: plan.fingerprint.clone(),
         content: Manifest::content_of(&output.table, output.table_version, &parts),
@@ -237,11 +240,5 @@ pub fn seal(store: &Store, dataset: &str, fingerprint: Option<&str>) -> Result<V
         let hint = "run the shards first (`--shard i/N`); with several runs name one by --fingerprint, or `querent gc`";
         Error::setting("--fingerprint", format!("one unsealed run of {dataset}"), got, hint)
     })?;
-    let base = base_versions(store, &plan)?;
-    commit(store, &plan, &base)
-}
-
-/// The versions that the outputs are at, 0 for none.
-pub(crate) fn base_versions(store: &Store, plan: &Plan) -> Result<Vec<u64>> {
-    plan.outputs.iter().map(|o| Ok(Dataset::new(store, &o.dataset).versions()?.last().copied().unwrap_or(0))).collect()
+    commit(store, &plan)
 }

@@ -134,7 +134,7 @@ pub enum Error {
         /// The dataset's.
         got: String,
     },
-    /// Inputs that must come from one run do not, or have different bucket counts.
+    /// Datasets changed while they were read, or inputs that must come from one run do not.
     #[error("{what}: expected {expected}, got {got}\nhint: {hint}")]
     Mismatch {
         /// What differs.
@@ -236,6 +236,16 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A pattern matches no raw file.
+    #[error(
+        "{setting}: expected globs that match files, got {got}\nhint: paths are relative to the folder querent is run in"
+    )]
+    NoFiles {
+        /// The setting.
+        setting: String,
+        /// The patterns.
+        got: String,
+    },
     /// Arrow or Parquet refused.
     #[error("{what}: {source}\nhint: this is a bug; nothing was committed")]
     Arrow {
@@ -250,8 +260,12 @@ impl Error {
     /// 1: failed and worth retrying; 2: wrong usage or configuration; 3: data breaks its contract.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Store { .. } | Error::Io { .. } | Error::Conflict { .. } | Error::Incomplete { .. } => 1,
-            Error::Memory { .. } | Error::Setting { .. } | Error::Missing { .. } => 2,
+            Error::Store { .. }
+            | Error::Io { .. }
+            | Error::Conflict { .. }
+            | Error::Incomplete { .. }
+            | Error::Mismatch { .. } => 1,
+            Error::Memory { .. } | Error::Setting { .. } | Error::Missing { .. } | Error::NoFiles { .. } => 2,
             _ => 3,
         }
     }

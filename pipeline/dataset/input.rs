@@ -20,6 +20,10 @@ pub trait Source: Sync {
     fn raw_files(&self) -> Vec<RawFile> {
         Vec::new()
     }
+    /// The version of an output that the source carries on, when an output is an input too (ingest).
+    fn carries(&self, _dataset: &str) -> Option<u64> {
+        None
+    }
     /// A digest of what one partition reads.
     fn key(&self, partition: u32) -> Digest;
     /// Size of one partition as Arrow arrays.

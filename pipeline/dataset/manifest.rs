@@ -198,7 +198,7 @@ impl Dataset {
         let bytes = self.store.get(&path)?.ok_or_else(|| {
             Error::unreadable(&url, "no such version", format!("`querent inspect {}` lists the versions", self.name))
         })?;
-        let hint = "the manifest was damaged after it was written; remove it to fall back to the version before";
+        let hint = "the manifest was damaged after it was written: restore it, or delete the dataset's folder and run its job again";
         let value: Value = serde_json::from_slice(&bytes)
             .map_err(|e| Error::unreadable(&url, format!("expected a JSON manifest: {e}"), hint))?;
         let format = value["format"].as_u64().unwrap_or(0) as u32;

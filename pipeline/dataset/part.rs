@@ -72,12 +72,15 @@ pub fn read_part(dataset: &Dataset, contract: &Contract, part: &Part, columns: &
         Some(bytes) => bytes,
         // Committed, but not renamed yet.
         None => dataset.store.get(&dataset.path(&part.staged))?.ok_or_else(|| {
-            let moved = dataset.current().ok().flatten().is_some_and(|m| !m.parts.contains(part));
-            let hint = if moved {
-                "a newer version replaced it while it was read; run again"
-            } else {
-                "somebody deleted it; delete the dataset's folder and run its job again"
-            };
+            if dataset.current().ok().flatten().is_some_and(|m| !m.parts.contains(part)) {
+                return Error::Mismatch {
+                    what: url.clone(),
+                    expected: "a part of the current version".into(),
+                    got: "a newer version, committed while this one was read".into(),
+                    hint: "run again".into(),
+                };
+            }
+            let hint = "somebody deleted it; delete the dataset's folder and run its job again";
             Error::unreadable(&url, "the manifest names it, but it is not there", hint)
         })?,
     };

@@ -21,6 +21,8 @@ pub struct Output {
     pub table: String,
     /// The table's version.
     pub table_version: u32,
+    /// The dataset's version when the run began; it commits the next one or, if another run did, nothing. 0: none.
+    pub base: u64,
 }
 
 /// What a run will make. Written beside the receipts, so that `querent commit` can seal what shards did.

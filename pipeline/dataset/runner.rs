@@ -11,7 +11,7 @@ use schemas::{Contract, Layout};
 use serde_json::json;
 
 use crate::account::Account;
-use crate::commit::{self, Receipt, base_versions, plan_path, receipt_path, valid_receipts};
+use crate::commit::{self, Receipt, plan_path, receipt_path, valid_receipts};
 use crate::fault;
 use crate::input::Source;
 use crate::manifest::{Dataset, Lineage, Manifest, Part, to_json};
@@ -118,9 +118,13 @@ impl Runner {
     {
         let started = Instant::now();
         let contracts = S::Outputs::contracts();
-        let mut plan = self.plan(stage, source, outputs, &contracts, origin)?;
         let datasets: Vec<Dataset> = outputs.iter().map(|name| Dataset::new(&self.store, name)).collect();
+        if !self.dry_run {
+            // Whatever a killed commit left is finished first, so that a plain glob is right while this run works.
+            datasets.iter().try_for_each(commit::tidy)?;
+        }
         let current: Vec<Option<Manifest>> = datasets.iter().map(Dataset::current).collect::<Result<_>>()?;
+        let mut plan = self.plan(stage, source, &datasets, &current, &contracts, origin)?;
         for manifest in current.iter().flatten() {
             check_key(manifest, plan.lineage.user_key_check.as_deref())?;
         }
@@ -142,7 +146,6 @@ impl Runner {
                 current.into_iter().flatten().collect()
             }
             Some(_) => {
-                let base = base_versions(&self.store, &plan)?;
                 let preparing = Instant::now();
                 let receipts = self.prepare(&mut plan, source, &datasets)?;
                 summary.preparing = preparing.elapsed().as_secs_f64();
@@ -154,15 +157,10 @@ impl Runner {
                     Vec::new()
                 } else {
                     summary.outcome = Outcome::Committed;
-                    commit::commit(&self.store, &plan, &base)?
+                    commit::commit(&self.store, &plan)?
                 }
             }
-            None => {
-                if !self.dry_run {
-                    datasets.iter().try_for_each(commit::tidy)?;
-                }
-                current.into_iter().flatten().collect()
-            }
+            None => current.into_iter().flatten().collect(),
         };
         if let Some(primary) = manifests.first() {
             summary.account = primary.account.clone();
@@ -176,7 +174,8 @@ impl Runner {
         &self,
         stage: &S,
         source: &I,
-        outputs: &[&str],
+        datasets: &[Dataset],
+        current: &[Option<Manifest>],
         contracts: &[Contract],
         origin: Origin,
     ) -> Result<Plan>
@@ -200,16 +199,29 @@ impl Runner {
             remark: origin.remark,
         };
         let contents: BTreeMap<_, _> = lineage.inputs.iter().map(|(name, i)| (name, &i.content)).collect();
-        let outputs: Vec<Output> = outputs
+        let outputs: Vec<Output> = datasets
             .iter()
             .zip(contracts)
-            .map(|(dataset, contract)| Output {
-                dataset: (*dataset).to_owned(),
+            .zip(current)
+            .map(|((dataset, contract), current)| Output {
+                dataset: dataset.name().to_owned(),
                 table: contract.name.into(),
                 table_version: contract.version,
+                base: current.as_ref().map_or(0, |m| m.version),
             })
             .collect();
-        let fingerprint = digest(&json!([recipe(&lineage, partitions), contents, outputs]));
+        if let Some((output, winner)) = outputs.iter().zip(current).find_map(|(output, current)| {
+            let carried = source.carries(&output.dataset)?;
+            current.as_ref().filter(|m| m.version != carried).map(|m| (output, m))
+        }) {
+            return Err(Error::Conflict {
+                dataset: output.dataset.clone(),
+                version: winner.version,
+                job: winner.lineage.job.clone(),
+            });
+        }
+        let names: Vec<_> = outputs.iter().map(|o| (&o.dataset, &o.table, o.table_version)).collect();
+        let fingerprint = digest(&json!([recipe(&lineage, partitions), contents, names]));
         Ok(Plan { fingerprint, partitions, unit: S::UNIT.into(), outputs, lineage, max_bad_ratio: self.max_bad_ratio })
     }
 }
@@ -223,15 +235,17 @@ impl Runner {
         let path = plan_path(&datasets[0], &plan.fingerprint);
         let written: Option<Plan> = self.store.get(&path)?.and_then(|json| serde_json::from_slice(&json).ok());
         let receipts = match &written {
-            Some(_) => valid_receipts(&self.store, datasets, plan)?,
+            Some(_) => valid_receipts(&self.store, datasets, plan, |p| self.takes(p))?,
             None => BTreeMap::new(),
         };
         if (0..plan.partitions).any(|p| self.takes(p) && !receipts.contains_key(&p)) {
             source.prepare()?;
             plan.lineage.raw_files = source.raw_files();
-            self.store.create(&path, to_json(plan))?;
+            self.store.put(&path, to_json(plan))?;
         } else if let Some(written) = written {
             plan.lineage = written.lineage;
+            // A run that was resumed is based on what it found then.
+            self.store.put(&path, to_json(plan))?;
         }
         Ok(receipts)
     }
@@ -390,8 +404,10 @@ impl Work<'_> {
         let store = &self.runner.store;
         let path = receipt_path(&self.datasets[0], &self.plan.fingerprint, receipt.partition);
         if !store.create(&path, to_json(receipt))? {
+            // A reused part was staged by another run, perhaps still is, and is not ours to delete.
+            let ours = format!("_staged/{}/", self.plan.fingerprint);
             for (dataset, part) in self.datasets.iter().zip(&receipt.parts) {
-                if let Some(part) = part {
+                if let Some(part) = part.as_ref().filter(|part| part.staged.starts_with(&ours)) {
                     store.delete(&dataset.path(&part.staged))?;
                 }
             }

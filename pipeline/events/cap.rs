@@ -32,6 +32,16 @@ impl Default for Cap {
     }
 }
 
+impl Cap {
+    /// Checks what types cannot.
+    pub fn check(&self) -> Result<()> {
+        match self.events_per_domain {
+            0 => Err(Error::setting("cap.events_per_domain", "at least 1", 0, "the paper keeps 50")),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The clean events and, for the counts before cleaning, the dropped ones.
 pub fn cap_source(store: &Store) -> Result<Joint<CleanEvents, CleanEvents>> {
     let kept = Input::open(store, "clean_events")?;

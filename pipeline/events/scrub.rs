@@ -5,7 +5,9 @@
 //! stays. Scrubbing twice changes nothing more.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::net::Ipv6Addr;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
@@ -21,8 +23,9 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern")
 }
 
-static URL: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"(?i)\b(https?://|ftp://)(?:[^\s/@?#]*@)?([^\s?#]+)([?#]\S*)?|\b(www\.[^\s?#]+)([?#]\S*)"));
+static URL: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r"(?i)\b(https?://|ftp://)(?:[^\s/@?#]*@)?([^\s?#]+)([?#]\S*)?|\b([\w\-]+(?:\.[\w\-]+)+/?[^\s?#]*)([?#]\S+)")
+});
 static EMAIL: LazyLock<Regex> = LazyLock::new(|| regex(r"[\w.%+\-]+@[\w\-]+(?:\.[\w\-]+)*\.\w{2,}"));
 static IBAN: LazyLock<Regex> =
     LazyLock::new(|| regex(r"(?i)\b[a-z]{2}[0-9]{2}(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,3})?\b"));
@@ -31,10 +34,10 @@ static IPV4: LazyLock<Regex> = LazyLock::new(|| regex(r"\b[0-9]{1,3}(?:\.[0-9]{1
 static IPV6: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}\b"));
 static PHONE: LazyLock<Regex> =
     LazyLock::new(|| regex(r"(?:\+|\b00)[1-9][0-9 ().\-/]{6,18}[0-9]\b|\(?\b[0-9][0-9 ().\-/]{6,16}[0-9]\b"));
+/// Dates with a plausible year, and years one after the other: digits that are no phone number.
 static DATE: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"^(?:[0-9]{4}[\-/. ][0-9]{1,2}[\-/. ][0-9]{1,2}|[0-9]{1,2}[\-/. ][0-9]{1,2}[\-/. ][0-9]{4})(?:\D|$)|^(?:[12][0-9]{3}[ \-/]+)+[12][0-9]{3}$",
-    )
+    let (day, month, year) = ("(?:0?[1-9]|[12][0-9]|3[01])", "(?:0?[1-9]|1[0-2])", "(?:19|20)[0-9]{2}");
+    regex(&format!(r"\b(?:{year}[\-/.]{month}[\-/.]{day}|{day}[\-/.]{day}[\-/.]{year}|{year}(?:[ \-/]+{year})+)\b"))
 });
 
 /// Replaces personal data, and counts what it replaced.
@@ -55,18 +58,20 @@ pub fn scrub<'a>(text: &'a str, counts: &mut Counts) -> Cow<'a, str> {
         });
     }
     if hints.at {
-        mark(&mut text, &EMAIL, 1, counts, |_| true);
+        mark(&mut text, &EMAIL, 1, counts, |m| Some(0..m.len()));
     }
     if hints.digits >= 4 {
-        mark(&mut text, &IPV4, 4, counts, |m| m.split('.').all(|octet| octet.parse::<u8>().is_ok()));
+        mark(&mut text, &IPV4, 4, counts, |m| m.split('.').all(|o| o.parse::<u8>().is_ok()).then_some(0..m.len()));
     }
     if hints.colons >= 2 {
-        mark(&mut text, &IPV6, 4, counts, |m| m.parse::<Ipv6Addr>().is_ok());
+        mark(&mut text, &IPV6, 4, counts, |m| m.parse::<Ipv6Addr>().is_ok().then_some(0..m.len()));
     }
     if hints.digits >= 7 {
-        mark(&mut text, &IBAN, 2, counts, is_iban);
-        mark(&mut text, &CARD, 3, counts, is_card);
-        mark(&mut text, &PHONE, 5, counts, is_phone);
+        mark(&mut text, &IBAN, 2, counts, |m| longest(m, is_iban));
+        mark(&mut text, &CARD, 3, counts, |m| longest(m, is_card));
+        text = between_dates(text, |part| {
+            mark(part, &PHONE, 5, counts, |m| is_phone(m).then_some(0..m.len()));
+        });
     }
     text
 }
@@ -91,7 +96,7 @@ impl Hints {
                 _ => {}
             }
         }
-        let url = (colons > 0 && text.contains("://")) || (mark && text.to_ascii_lowercase().contains("www."));
+        let url = (colons > 0 && text.contains("://")) || (mark && text.contains('.'));
         Hints { at, url, digits, colons }
     }
 }
@@ -103,21 +108,58 @@ fn replace(text: &mut Cow<'_, str>, regex: &Regex, mut with: impl FnMut(&Capture
     }
 }
 
-fn mark(text: &mut Cow<'_, str>, regex: &Regex, kind: usize, counts: &mut Counts, is: impl Fn(&str) -> bool) {
+/// Replaces, in every match, the range that `find` gives.
+fn mark(
+    text: &mut Cow<'_, str>,
+    regex: &Regex,
+    kind: usize,
+    counts: &mut Counts,
+    find: impl Fn(&str) -> Option<Range<usize>>,
+) {
     replace(text, regex, |c| {
-        is(&c[0]).then(|| {
+        find(&c[0]).map(|range| {
             counts[kind] += 1;
-            MARKS[kind].to_owned()
+            format!("{}{}{}", &c[0][..range.start], MARKS[kind], &c[0][range.end..])
         })
     });
+}
+
+/// Applies `scrub` to what stands between dates.
+fn between_dates<'a>(text: Cow<'a, str>, mut scrub: impl FnMut(&mut Cow<'_, str>)) -> Cow<'a, str> {
+    let mut scrubbed = String::with_capacity(text.len());
+    let mut done = 0;
+    for date in DATE.find_iter(&text).map(|date| date.range()).chain([text.len()..text.len()]) {
+        let mut part = Cow::Borrowed(&text[done..date.start]);
+        scrub(&mut part);
+        scrubbed.push_str(&part);
+        scrubbed.push_str(&text[date.clone()]);
+        done = date.end;
+    }
+    if scrubbed == text { text } else { Cow::Owned(scrubbed) }
+}
+
+/// The longest run of whole groups that passes: what follows a number may look like more of it.
+fn longest(text: &str, is: impl Fn(&str) -> bool) -> Option<Range<usize>> {
+    let bounds = |c: char| c == ' ' || c == '-';
+    let starts = std::iter::once(0).chain(text.match_indices(bounds).map(|(at, _)| at + 1));
+    starts
+        .flat_map(|start| {
+            let ends = text.match_indices(bounds).map(|(at, _)| at).chain([text.len()]);
+            ends.filter(move |end| *end > start).map(move |end| start..end)
+        })
+        .filter(|range| is(&text[range.clone()]))
+        .max_by_key(|range| (range.len(), Reverse(range.start)))
 }
 
 fn digits(text: &str) -> impl DoubleEndedIterator<Item = u32> + '_ {
     text.bytes().filter(u8::is_ascii_digit).map(|b| u32::from(b - b'0'))
 }
 
-/// Luhn's checksum, and not one digit repeated.
+/// 13 to 19 digits with Luhn's checksum, and not one digit repeated.
 fn is_card(text: &str) -> bool {
+    if !(13..=19).contains(&digits(text).count()) {
+        return false;
+    }
     let sum: u32 = digits(text)
         .rev()
         .enumerate()
@@ -128,7 +170,7 @@ fn is_card(text: &str) -> bool {
         })
         .sum();
     let first = digits(text).next();
-    sum % 10 == 0 && digits(text).any(|d| Some(d) != first)
+    sum.is_multiple_of(10) && digits(text).any(|d| Some(d) != first)
 }
 
 /// ISO 13616: country and check digits moved to the end, letters as numbers, remainder 1 by 97.
@@ -144,12 +186,11 @@ fn is_iban(text: &str) -> bool {
     remainder == 1
 }
 
-/// Phone-like: international, or nine to fifteen digits, and no date.
+/// Phone-like: international, or nine to fifteen digits.
 fn is_phone(text: &str) -> bool {
-    let count = digits(text).count();
     let international = text.starts_with('+') || text.starts_with("00");
     let range = if international { 8..=15 } else { 9..=15 };
-    range.contains(&count) && !DATE.is_match(text)
+    range.contains(&digits(text).count())
 }
 
 /// One line of plain text: control characters and runs of blanks become single blanks, none at the ends.
@@ -188,6 +229,12 @@ mod tests {
             ("4111 1111 1111 1111 declined", "<card> declined"),
             ("pay DE89 3704 0044 0532 0130 00", "pay <iban>"),
             ("gb82west12345698765432", "<iban>"),
+            ("es9121000418450200051332 paypal", "<iban> paypal"),
+            ("ES91 2100 0418 4502 0005 1332 to ann", "<iban> to ann"),
+            ("4111111111111111 123", "<card> 123"),
+            ("visa 4111111111111111 12/27", "visa <card> 12/27"),
+            ("01.02.1990 030 1234567", "01.02.1990 <phone>"),
+            ("shop.example/reset?token=abc&mail=a%40b.de", "shop.example/reset"),
             ("router 192.168.0.1 login", "router <ip> login"),
             ("ping 2001:db8::ff00:42:8329", "ping <ip>"),
             ("https://ann:pw@shop.example/cart?id=7&mail=a@b.de#x", "https://shop.example/cart"),
@@ -202,6 +249,8 @@ mod tests {
         for text in [
             "top 10 laptops 2025",
             "2025-12-01 election results",
+            "is 3.5 > 2.5? yes",
+            "node.js vs deno? which one",
             "1914 1918 war",
             "01.12.2025 forecast",
             "iphone 15 vs 14",

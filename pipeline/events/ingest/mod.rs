@@ -1,8 +1,9 @@
 //! `ingest`: raw logs → `events`, `truth`, `news` and `events.quarantine`.
 //!
-//! Raw files are read once each, in parallel, and their rows spilled by bucket ([`spill`]); then every bucket is settled by
-//! itself ([`Settle`]): de-duplicated, put in order, cut at the cut-off. So memory depends on the size of a bucket, not of
-//! the logs. News comes first, because clicks may name articles by id only.
+//! Raw files are read in parallel and their rows spilled by bucket ([`spill`]); then every bucket is settled by itself
+//! ([`Settle`]): de-duplicated, put in order, cut at the cut-off. So memory depends on the size of a bucket and not of the logs;
+//! beside it, clicks without titles need the titles of all articles. News comes first for them: a click on an article that is in
+//! no news file yet is set aside, and stays so, since its own file is not read again.
 //!
 //! Ingesting is incremental: files are known by their content, and only new ones are read; their rows are merged with the
 //! version before. That version is carried on while the settings are the same, and while moving the cut-off (as a nightly
@@ -20,6 +21,7 @@ mod spill;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -44,13 +46,10 @@ use collect::{Collector, Rules};
 use mapping::Titles;
 use spill::Spill;
 
-/// Names of the datasets that ingest writes.
-pub const OUTPUTS: [&str; 4] = ["events", "truth", "news", "events.quarantine"];
-
 /// Spilled and settled rows are about so large in memory.
 const ROW_BYTES: u64 = 200;
 
-/// Runs the whole job. Returns the summaries of news and of behaviours.
+/// Runs the whole job. Returns the summaries of news, quarantine and behaviours.
 pub fn ingest(runner: &Runner, settings: &Ingest, key: &UserKey) -> Result<Vec<Summary>> {
     settings.check()?;
     let logs = find_logs(settings)?;
@@ -69,18 +68,19 @@ pub fn ingest(runner: &Runner, settings: &Ingest, key: &UserKey) -> Result<Vec<S
         logs: json!([event_logs, news_logs]),
     };
     let articles = Articles { mind: settings.mind.is_some(), logs: news_logs };
-    let intake = Intake::new(runner, key, settings, &settle, &articles, logs)?;
+    // What can be read does not depend on the times.
+    let set_aside = SetAside { recipe: json!([settle.mind, settle.logs, articles]) };
+    let intake = Intake::new(runner, key, settings, (&settle, &articles, &set_aside), logs)?;
 
     // News and quarantine are small: with shards every process makes them whole, and the first one wins.
     let whole = Runner { shard: None, ..runner.clone() };
     let news = whole.run(&articles, &ArticleSource(&intake), &["news"], Origin::default())?;
-    let set_aside = SetAside { recipe: json!([settle, articles]) };
-    whole.run(&set_aside, &QuarantineSource(&intake), &["events.quarantine"], Origin::default())?;
+    let aside = whole.run(&set_aside, &QuarantineSource(&intake), &["events.quarantine"], Origin::default())?;
     let behaviours = runner.run(&settle, &BehaviourSource(&intake), &["events", "truth"], Origin::default())?;
     if matches!(behaviours.outcome, Outcome::Committed | Outcome::UpToDate) && !runner.dry_run {
         intake.remove_spills();
     }
-    Ok(vec![news, behaviours])
+    Ok(vec![news, aside, behaviours])
 }
 
 /// Mappings without their files, which are known by their content instead.
@@ -159,8 +159,7 @@ fn matches(name: &str, globs: &[String]) -> Result<Vec<PathBuf>> {
         paths.extend(found.flatten().filter(|path| path.is_file()));
     }
     if paths.is_empty() {
-        let hint = "paths are relative to the folder querent is run in";
-        return Err(Error::setting(&setting, "globs that match files", format!("{globs:?}"), hint));
+        return Err(Error::NoFiles { setting, got: format!("{globs:?}") });
     }
     Ok(paths.into_iter().collect())
 }
@@ -195,14 +194,26 @@ struct Carried {
     quarantine: Input<Quarantine>,
 }
 
+/// The three stages of an ingest.
+type Stages<'s> = (&'s Settle, &'s Articles, &'s SetAside);
+
 impl Carried {
-    fn open(store: &Store) -> Result<Self> {
-        Ok(Carried {
-            events: Input::open(store, "events")?,
-            truth: Input::open(store, "truth")?,
-            news: Input::open(store, "news")?,
-            quarantine: Input::open(store, "events.quarantine")?,
-        })
+    /// The current versions, if all are there and hold under these settings. A kill between their commits leaves some newer
+    /// than the events; merging the same raw files into them once more changes nothing.
+    fn open(store: &Store, buckets: u32, (settle, articles, set_aside): Stages<'_>) -> Option<Self> {
+        let carried = Carried {
+            events: Input::open(store, "events").ok()?,
+            truth: Input::open(store, "truth").ok()?,
+            news: Input::open(store, "news").ok()?,
+            quarantine: Input::open(store, "events.quarantine").ok()?,
+        };
+        let (events, truth) = (&carried.events.snapshot().manifest, &carried.truth.snapshot().manifest);
+        let holds = still_holds(events, settle, buckets)
+            && (truth.fingerprint == events.fingerprint || same(truth, settle))
+            && truth.partitions == buckets
+            && same(&carried.news.snapshot().manifest, articles)
+            && same(&carried.quarantine.snapshot().manifest, set_aside);
+        holds.then_some(carried)
     }
 }
 
@@ -211,27 +222,21 @@ impl<'a> Intake<'a> {
         runner: &'a Runner,
         key: &UserKey,
         settings: &'a Ingest,
-        settle: &'a Settle,
-        articles: &Articles,
+        stages: Stages<'_>,
         logs: Vec<Raw<'a>>,
     ) -> Result<Self> {
-        let current = |name: &str| Dataset::new(&runner.store, name).current();
-        let (events, news) = (current("events")?, current("news")?);
+        let (settle, articles, _) = stages;
+        let events = Dataset::new(&runner.store, "events").current()?;
         let known = events.as_ref().map_or(&[][..], |m| &m.lineage.raw_files);
         let check = key.check();
         if let Some(other) = events.iter().find(|m| m.lineage.user_key_check.as_ref().is_some_and(|k| *k != check)) {
             return Err(Error::OtherKey {
                 dataset: other.dataset.clone(),
-                expected: check.clone(),
+                expected: check,
                 got: other.lineage.user_key_check.clone().unwrap_or_default(),
             });
         }
-        let carried = match (&events, &news) {
-            (Some(events), Some(news)) if still_holds(events, settle, settings.buckets) && same(news, articles) => {
-                Some(Carried::open(&runner.store)?)
-            }
-            _ => None,
-        };
+        let carried = Carried::open(&runner.store, settings.buckets, stages);
         let seen: BTreeSet<_> = known.iter().map(id).collect();
         if carried.is_none() {
             let present: BTreeSet<_> = logs.iter().map(|raw| id(&raw.file)).collect();
@@ -256,7 +261,7 @@ impl<'a> Intake<'a> {
         };
         let folder = match runner.store.local_root() {
             Some(root) => root.join("events/_spill"),
-            None => std::env::temp_dir().join("querent-spill"),
+            None => std::env::temp_dir().join(format!("querent-spill-{}", std::process::id())),
         };
         let threads = runner.threads.max(1) as u64;
         let flush_rows = (runner.memory_limit / threads / 4 / ROW_BYTES).clamp(1 << 14, 1 << 20) as usize;
@@ -339,7 +344,12 @@ impl<'a> Intake<'a> {
         unit: &'static str,
         read: impl Fn(&Raw<'_>, &Path) -> Result<Spill> + Sync,
     ) -> Result<Vec<(RawFile, Spill)>> {
-        std::fs::create_dir_all(&self.folder).map_err(|e| Error::io(self.folder.display(), e))?;
+        // What people wrote lies there for a while: for nobody else to read.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(|e| Error::io(self.folder.display(), e))?;
         let files: Vec<&Raw<'_>> = self.fresh.iter().filter(|raw| wanted(raw.reader)).collect();
         let progress = Progress::new(what, unit, files.len() as u64, self.runner.progress);
         let one = |raw: &&Raw<'_>| {
@@ -489,6 +499,10 @@ impl Source for ArticleSource<'_> {
         self.0.raw_files(&self.0.articles)
     }
 
+    fn carries(&self, _: &str) -> Option<u64> {
+        self.0.carried.as_ref().map(|carried| carried.news.snapshot().manifest.version)
+    }
+
     fn key(&self, _: u32) -> Digest {
         self.0.files.clone()
     }
@@ -531,6 +545,19 @@ impl Source for QuarantineSource<'_> {
 
     fn inputs(&self) -> BTreeMap<String, InputRef> {
         self.0.inputs()
+    }
+
+    fn prepare(&self) -> Result<()> {
+        self.0.articles()?;
+        self.0.behaviours().map(|_| ())
+    }
+
+    fn raw_files(&self) -> Vec<RawFile> {
+        self.0.raw_files(&self.0.behaviours)
+    }
+
+    fn carries(&self, _: &str) -> Option<u64> {
+        self.0.carried.as_ref().map(|carried| carried.quarantine.snapshot().manifest.version)
     }
 
     fn key(&self, _: u32) -> Digest {
@@ -578,6 +605,12 @@ impl Source for BehaviourSource<'_> {
 
     fn raw_files(&self) -> Vec<RawFile> {
         self.0.raw_files(&self.0.behaviours)
+    }
+
+    fn carries(&self, dataset: &str) -> Option<u64> {
+        let carried = self.0.carried.as_ref()?;
+        let (events, truth) = (carried.events.snapshot(), carried.truth.snapshot());
+        [events, truth].iter().find(|s| s.dataset.name() == dataset).map(|s| s.manifest.version)
     }
 
     fn key(&self, _: u32) -> Digest {

@@ -101,13 +101,14 @@ pub(crate) fn lines(path: &Path, mut each: impl FnMut(u64, &[u8]) -> Result<()>)
 }
 
 /// Where the wanted columns are among a file's columns.
+/// (Which columns it has is not said: without a header line they would be what people wrote.)
 fn positions(path: &Path, have: &[String], wanted: &[&str]) -> Result<Vec<usize>> {
     let find = |name: &&str| {
         have.iter().position(|column| column == name).ok_or_else(|| {
             Error::unreadable(
                 path.display(),
-                format!("expected a column {name:?}, got {}", have.join(", ")),
-                "mend the mapping in the configuration, or the file",
+                format!("expected a column {name:?}, got {} others", have.len()),
+                "mend the mapping in the configuration; name the columns of a file without a header line in `columns`",
             )
         })
     };

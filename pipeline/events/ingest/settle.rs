@@ -124,8 +124,11 @@ impl Stage for Settle {
             let at: &TimestampMicrosecondArray = Rows::<Truth>::column(batch, "occurred_at")?;
             let user: &StringArray = Rows::<Truth>::column(batch, "user_id")?;
             let news_id: &StringArray = Rows::<Truth>::column(batch, "news_id")?;
+            let window = self.window();
             for row in 0..batch.num_rows() {
-                click(parse(user.value(row))?, news_id.value(row), at.value(row), &mut clicks);
+                if (window.cut_off..window.end).contains(&at.value(row)) {
+                    click(parse(user.value(row))?, news_id.value(row), at.value(row), &mut clicks);
+                }
             }
         }
 

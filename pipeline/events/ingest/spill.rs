@@ -72,6 +72,7 @@ pub(crate) struct Spill {
 /// A spill in the making.
 pub(crate) struct SpillWriter {
     path: PathBuf,
+    partial: PathBuf,
     file: BufWriter<File>,
     offset: u64,
     chunks: Vec<Chunk>,
@@ -86,9 +87,12 @@ fn index_path(path: &Path) -> PathBuf {
 impl SpillWriter {
     /// Starts the spill `path`. Rows of partitions that this process does not take are left out.
     pub(crate) fn create(path: &Path, partitions: u32, takes: Box<dyn Fn(u32) -> bool + Send>) -> Result<Self> {
-        let file = File::create(path).map_err(|e| Error::io(path.display(), e))?;
+        // Written under a name of its own: another process may be reading the same raw file.
+        let partial = path.with_extension(format!("{}.partial", std::process::id()));
+        let file = File::create(&partial).map_err(|e| Error::io(partial.display(), e))?;
         Ok(SpillWriter {
             path: path.to_owned(),
+            partial,
             file: BufWriter::with_capacity(1 << 20, file),
             offset: 0,
             chunks: Vec::new(),
@@ -149,8 +153,11 @@ impl SpillWriter {
         self.file.flush().map_err(failed)?;
         let index = Index { chunks: self.chunks, tally };
         let json = serde_json::to_vec(&index).map_err(|e| Error::io(self.path.display(), e.into()))?;
-        let (partial, path) = (self.path.with_extension("partial"), index_path(&self.path));
-        std::fs::write(&partial, json).and_then(|()| std::fs::rename(&partial, &path)).map_err(failed)?;
+        let partial = self.partial.with_extension("index");
+        std::fs::rename(&self.partial, &self.path)
+            .and_then(|()| std::fs::write(&partial, json))
+            .and_then(|()| std::fs::rename(&partial, index_path(&self.path)))
+            .map_err(failed)?;
         fault::point(fault::SPILLED);
         Ok(Spill { path: self.path, index: Arc::new(index) })
     }

@@ -30,7 +30,10 @@ use world::{TOPICS, World};
 const USERS_PER_PART: u64 = 1_000;
 /// Articles per raw file.
 const NEWS_PER_PART: u64 = 100_000;
-const BYTES_PER_USER: u64 = 64 * 1024;
+/// Users per bucket of the truth datasets. (Finding a bucket's users hashes all users: their number squared by this.)
+const USERS_PER_BUCKET: u64 = 8_000;
+/// A user's rows in memory, on average.
+const BYTES_PER_USER: u64 = 12 * 1024;
 
 /// Writes raw logs of a simulated platform, and their truth.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,8 +53,6 @@ pub struct Simulate {
     pub history_days: u32,
     /// Length of the evaluation window.
     pub window_days: u32,
-    /// User buckets of the truth datasets; give ingest the same number.
-    pub buckets: u32,
 }
 
 impl Default for Simulate {
@@ -64,7 +65,6 @@ impl Default for Simulate {
             cut_off: Utc.timestamp_opt(1_764_547_200, 0).single().expect("2025-12-01"),
             history_days: 30,
             window_days: 7,
-            buckets: 64,
         }
     }
 }
@@ -76,7 +76,6 @@ impl Simulate {
             ("news", self.news),
             ("history_days", self.history_days.into()),
             ("window_days", self.window_days.into()),
-            ("buckets", self.buckets.into()),
         ];
         for (name, value) in positive {
             if value == 0 {
@@ -94,10 +93,6 @@ impl Simulate {
         Ok(())
     }
 }
-
-/// Names of the datasets that simulate writes.
-pub const OUTPUTS: [&str; 6] =
-    ["raw_news", "raw_searches", "raw_visits", "raw_clicks", "latent_interests", "true_labels"];
 
 /// Runs the whole job.
 pub fn simulate(runner: &Runner, settings: &Simulate, key: &UserKey) -> Result<Vec<Summary>> {
@@ -117,7 +112,7 @@ pub fn simulate(runner: &Runner, settings: &Simulate, key: &UserKey) -> Result<V
     let truth = HiddenTruth { settings: settings.clone(), key };
     let truth_source = Nothing {
         user_key_check: Some(key.check()),
-        ..source(settings.buckets, settings.users / u64::from(settings.buckets) * BYTES_PER_USER)
+        ..source(parts(settings.users, USERS_PER_BUCKET), USERS_PER_BUCKET.min(settings.users) * BYTES_PER_USER)
     };
     let truth = runner.run(&truth, &truth_source, &["true_labels", "latent_interests"], origin())?;
     Ok(vec![news, logs, truth])
@@ -236,10 +231,11 @@ impl Stage for HiddenTruth<'_> {
         let settings = &self.settings;
         let world = World::new(settings);
         let users = Users::new(settings, &world);
+        let buckets = settings.users.div_ceil(USERS_PER_BUCKET) as u32;
         // The bucket's users, by our ids.
         let mut ours: Vec<([u8; 16], u64)> = (0..settings.users)
             .map(|number| (self.key.user_id(raw_id(settings.seed, number).as_bytes()), number))
-            .filter(|(id, _)| bucket(id, settings.buckets) == partition)
+            .filter(|(id, _)| bucket(id, buckets) == partition)
             .collect();
         ours.sort();
         let mut labels: Vec<RecordBatch> = Vec::new();

@@ -45,11 +45,11 @@ struct Patterns {
     browse: Vec<String>,
 }
 
-/// What noise is drawn from, for one domain.
+/// What noise is drawn from.
 #[derive(Debug)]
 pub(super) struct Noise {
     file: File,
-    /// Kinds of a domain, with their weights.
+    /// Kinds and their weights, for searches and for page visits.
     kinds: [(Vec<usize>, Weighted); 2],
     /// Patterns by rank, for each number of patterns.
     pattern_rank: Vec<Weighted>,

@@ -71,7 +71,7 @@ impl Weighted {
         )
     }
 
-    /// Weights (rank + shift)^-exponent, rank from 1.
+    /// Weights rank^-exponent, rank from 1.
     pub(super) fn zipf(items: usize, exponent: f64) -> Self {
         Self::new((1..=items).map(|rank| (rank as f64).powf(-exponent)))
     }

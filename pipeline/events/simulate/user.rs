@@ -187,8 +187,7 @@ impl<'a> Users<'a> {
     /// A query or page title about an interest.
     fn phrase(&self, interest: &Interest, search: bool, random: &mut Random) -> (String, &'static str) {
         let topic = &TOPICS[interest.topic];
-        // The first entity of an interest is the one mostly on the user's mind.
-        let entity = &topic.entities[interest.entities[self.pattern.draw(random).min(interest.entities.len() - 1)]];
+        let entity = &topic.entities[*random.one_of(&interest.entities)];
         if !search {
             return (fill(random.one_of::<String>(&topic.pages), entity), "interest");
         }
