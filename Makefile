@@ -33,11 +33,13 @@ test: setup python ## all tests that need nothing but this repository
 test-data: setup python ## the tests on real logs: ../shared/data, or QUERENT_TEST_DATA=folder
 	cargo test --features real-logs --test data
 
-check: test ## format, lints, tests, documentation, dependencies
+check: ## format, lints, documentation, dependencies, tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
-	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: cargo install cargo-deny"; fi
+	@command -v cargo-deny >/dev/null || { echo "error: cargo-deny is not installed: cargo install --locked cargo-deny" >&2; exit 2; }
+	cargo deny check
+	$(MAKE) test
 
 bench: python ## beside DuckDB and Polars; BENCH_USERS=50000 for a quick one
 	cargo build --release

@@ -1,5 +1,6 @@
 //! Tests on real logs (`make test-data`): the MIND sample of `../shared/data`, or of the folder `QUERENT_TEST_DATA`.
 
+#[expect(dead_code, reason = "the end-to-end tests use the rest of it")]
 mod support;
 
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Float64Type, TimestampMicrosecondType, UInt32Type};
 use tempfile::TempDir;
 
 use crate::support::{batches, config, pipeline, succeed};
@@ -76,8 +76,54 @@ fn after_cleaning_and_the_cap_the_averages_are_those_of_table_1() {
         assert!((average / expected - 1.0).abs() < 0.04, "{domain}: {average:.2} per user, expected {expected}");
     }
 
+    statistics_count_what_is_there(&root);
     interests_drive_clicks(&root);
     repeats_follow_real_searches(&root);
+}
+
+/// `sql/statistics.sql` beside the same numbers, counted here.
+fn statistics_count_what_is_there(root: &std::path::Path) {
+    let mut statistics = BTreeMap::new();
+    for batch in &batches(root, "statistics") {
+        let values = batch.column_by_name("value").expect("a column").as_primitive::<Float64Type>();
+        statistics.extend(
+            texts(batch, "statistic").iter().enumerate().map(|(i, name)| ((*name).to_owned(), values.value(i))),
+        );
+    }
+    let profiles = batches(root, "profiles");
+    let users = profiles.iter().map(RecordBatch::num_rows).sum::<usize>() as f64;
+    let sum = |name: &str| -> f64 {
+        let column = |b: &RecordBatch| b.column_by_name(name).expect("a column").as_primitive::<UInt32Type>().clone();
+        profiles.iter().flat_map(|b| column(b).values().to_vec()).map(f64::from).sum()
+    };
+    let cold = profiles
+        .iter()
+        .flat_map(|b| b.column_by_name("news_clicks").expect("a column").as_primitive::<UInt32Type>().values().to_vec())
+        .filter(|n| *n < 5)
+        .count();
+    let test = profiles.iter().flat_map(|b| texts(b, "split")).filter(|split| *split == "test").count();
+    let rows = |name: &str| batches(root, name).iter().map(RecordBatch::num_rows).sum::<usize>() as f64;
+    let readers: BTreeSet<String> =
+        batches(root, "truth").iter().flat_map(|b| texts(b, "user_id")).map(str::to_owned).collect();
+    for (name, expected) in [
+        ("# Users", users),
+        ("# News", rows("news")),
+        ("Avg. browsing events per user", sum("browse_kept") / users),
+        ("Avg. search queries per user", sum("search_kept") / users),
+        ("Avg. news clicks per user", sum("news_kept") / users),
+        ("Avg. news clicks per user, before the cap", sum("news_clean") / users),
+        ("Avg. search queries per user, before cleaning", sum("search_events") / users),
+        ("# Cold users (fewer than 5 news clicks)", cold as f64),
+        ("# Test users", test as f64),
+        ("# Users with truth", readers.len() as f64),
+        ("# Clicks in the truth", rows("truth")),
+    ] {
+        assert!(
+            (statistics[name] - expected).abs() < 1e-9 * expected.max(1.0),
+            "{name}: {} {expected}",
+            statistics[name]
+        );
+    }
 }
 
 /// Interests are 2 to 6 per user, with weights that sum to 1; test-week clicks are on articles of the test week.

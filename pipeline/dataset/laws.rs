@@ -408,7 +408,8 @@ proptest! {
         for (done, index) in shards.into_iter().enumerate() {
             if done > 0 && done < partitions as usize {
                 let error = seal(&many.store, "out", None).expect_err("shards are missing");
-                prop_assert!(matches!(error, Error::Incomplete { .. }), "{}", error);
+                // A shard without partitions of its own leaves nothing to seal.
+                prop_assert!(matches!(error, Error::Incomplete { .. } | Error::Setting { .. }), "{}", error);
             }
             let shard = Runner { shard: Some(Shard { index, count }), threads, ..many.clone() };
             run(&shard, &make(4, 0), partitions).expect("runs");

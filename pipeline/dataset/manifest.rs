@@ -256,6 +256,11 @@ impl Snapshot {
         InputRef { version: self.manifest.version, content: self.manifest.content.clone() }
     }
 
+    /// Checks every part's size and digest.
+    pub fn verify(&self) -> Result<()> {
+        self.manifest.parts.iter().try_for_each(|part| crate::part::read_bytes(&self.dataset, part).map(|_| ()))
+    }
+
     /// The full names of its parts, for other readers; a part that is not renamed yet is renamed first.
     pub fn files(&self) -> Result<Vec<String>> {
         crate::commit::promote(&self.dataset, &self.manifest)?;

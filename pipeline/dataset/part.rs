@@ -68,6 +68,12 @@ fn properties(contract: &Contract) -> WriterProperties {
 /// A part's batches, `columns` of them (none: all), after checking its size, digest and schema.
 pub fn read_part(dataset: &Dataset, contract: &Contract, part: &Part, columns: &[&str]) -> Result<Vec<RecordBatch>> {
     let url = dataset.store.url(&dataset.path(&part.path));
+    decode(&url, contract, read_bytes(dataset, part)?, columns)
+}
+
+/// A part's bytes, after checking their number and digest.
+pub(crate) fn read_bytes(dataset: &Dataset, part: &Part) -> Result<Bytes> {
+    let url = dataset.store.url(&dataset.path(&part.path));
     let bytes = match dataset.store.get(&dataset.path(&part.path))? {
         Some(bytes) => bytes,
         // Committed, but not renamed yet.
@@ -85,11 +91,11 @@ pub fn read_part(dataset: &Dataset, contract: &Contract, part: &Part, columns: &
         })?,
     };
     verify(&url, part, &bytes)?;
-    decode(&url, contract, bytes, columns)
+    Ok(bytes)
 }
 
 /// Checks a part's bytes against its manifest entry.
-pub(crate) fn verify(url: &str, part: &Part, bytes: &Bytes) -> Result<()> {
+fn verify(url: &str, part: &Part, bytes: &Bytes) -> Result<()> {
     let corrupt = |expected: String, got: String| Error::Corrupt { path: url.to_owned(), expected, got };
     if bytes.len() as u64 != part.bytes {
         return Err(corrupt(format!("{} bytes", part.bytes), format!("{} bytes", bytes.len())));

@@ -160,7 +160,7 @@ fn users_of<'a>(batches: &'a [Batch<'a>]) -> impl Iterator<Item = User<'a>> {
         while let Some(b) = batches.get(batch) {
             while row < b.user_id.len() && b.user_id.value(row) == id {
                 let (start, name) = (row, b.domain.value(row));
-                let domain = DOMAINS.iter().position(|d| *d == name).unwrap_or(0);
+                let domain = DOMAINS.iter().position(|d| *d == name).expect("ingest writes no other domain");
                 while row < b.user_id.len() && b.domain.value(row) == name && b.user_id.value(row) == id {
                     row += 1;
                 }

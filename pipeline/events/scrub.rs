@@ -128,7 +128,7 @@ fn mark(
 fn between_dates<'a>(text: Cow<'a, str>, mut scrub: impl FnMut(&mut Cow<'_, str>)) -> Cow<'a, str> {
     let mut scrubbed = String::with_capacity(text.len());
     let mut done = 0;
-    for date in DATE.find_iter(&text).map(|date| date.range()).chain([text.len()..text.len()]) {
+    for date in DATE.find_iter(&text).map(|date| date.range()).chain(std::iter::once(text.len()..text.len())) {
         let mut part = Cow::Borrowed(&text[done..date.start]);
         scrub(&mut part);
         scrubbed.push_str(&part);

@@ -81,6 +81,8 @@ impl Source for Query {
         let failed = |e: DataFusionError| {
             Error::unreadable(format!("sql/{}.sql", self.name), e, "check its inputs with `querent inspect`")
         };
+        // DataFusion reads the files on its own.
+        self.tables.iter().try_for_each(|(_, snapshot)| snapshot.verify())?;
         let files: Vec<Vec<String>> = self.tables.iter().map(|(_, s)| s.files()).collect::<Result<_>>()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(self.threads)

@@ -105,7 +105,10 @@ pub(super) fn read_news(path: &Path, log: &NewsLog, into: &mut ArticleCollector)
                 category: text(field(2))?,
                 subcategory: text(field(3))?,
                 entities: match field(4) {
-                    Field::List(names) => names.iter().filter(|n| !n.is_empty()).cloned().collect(),
+                    Field::List(names) => {
+                        let names: Vec<_> = names.iter().map(|n| clean_text(n.as_bytes())).collect::<Result<_, _>>()?;
+                        names.into_iter().flatten().collect()
+                    }
                     Field::Text(names) => text(&Field::Text(names))?
                         .iter()
                         .flat_map(|names| names.split(';'))

@@ -112,7 +112,7 @@ impl Stage for Settle {
                     account.drop("before the history", 1);
                     continue;
                 }
-                let rank = DOMAINS.iter().position(|d| *d == domain.value(row)).unwrap_or(0) as u8;
+                let rank = DOMAINS.iter().position(|d| *d == domain.value(row)).expect("ingest wrote it") as u8;
                 keys.push(parse(user.value(row))?, rank, at.value(row), parse(event.value(row))?);
                 rows.push((texts.len(), row));
             }
