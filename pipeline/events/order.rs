@@ -27,11 +27,11 @@ impl Keys {
     }
 
     /// Row numbers in the order (user, domain, latest first, event).
-    pub(crate) fn sorted(self) -> Result<Vec<u32>> {
+    pub(crate) fn sorted(&self) -> Result<Vec<u32>> {
         let rows = self.domain.len();
-        let [user_high, user_low] = self.user;
-        let [event_high, event_low] = self.event;
-        let key = |name: &str, values: Vec<u64>| Column::from(Series::new(name.into(), values));
+        let [user_high, user_low] = &self.user;
+        let [event_high, event_low] = &self.event;
+        let key = |name: &str, values: &[u64]| Column::from(Series::new(name.into(), values));
         let sort = || {
             let frame = DataFrame::new(
                 rows,
@@ -40,9 +40,9 @@ impl Keys {
                     key("user_low", user_low),
                     Column::from(Series::new(
                         "domain".into(),
-                        self.domain.into_iter().map(u32::from).collect::<Vec<_>>(),
+                        self.domain.iter().copied().map(u32::from).collect::<Vec<_>>(),
                     )),
-                    Column::from(Series::new("occurred_at".into(), self.occurred_at)),
+                    Column::from(Series::new("occurred_at".into(), self.occurred_at.as_slice())),
                     key("event_high", event_high),
                     key("event_low", event_low),
                     Column::from(Series::new("row".into(), (0..rows as u32).collect::<Vec<_>>())),
