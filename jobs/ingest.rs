@@ -39,7 +39,7 @@ pub(crate) struct Settings {
     /// Only history of so many days before the cut-off; 0: all of it [default: 0]
     #[arg(long, value_name = "N")]
     history_days: Option<u32>,
-    /// User buckets; fixed from here on [default: 64]
+    /// User buckets, fixed from here on: one for every 8,000 users is plenty [default: 64]
     #[arg(long, value_name = "N")]
     buckets: Option<u32>,
 }

@@ -22,7 +22,8 @@ text = (ROOT / "jobs/configs/demo.toml").read_text().replace("out/demo", str(dat
 config.write_text(text)
 common = ["--config", str(config)]
 simulated = querent(data, "simulate", *common, "--users", str(users), "--news", str(max(20_000, users * 12 // 5)), "--noise", "0")
-ingested, reading = reading_seconds(data, "ingest", *common)
+buckets = max(64, users // 8000)  # some 8,000 users per bucket
+ingested, reading = reading_seconds(data, "ingest", *common, "--buckets", str(buckets))
 cleaned = querent(data, "clean", *common)
 
 import polars  # noqa: E402

@@ -15,7 +15,7 @@ pub struct Ingest {
     pub window_days: u32,
     /// Only history of so many days before the cut-off; 0: all of it.
     pub history_days: u32,
-    /// User buckets. 64 suit up to some hundred thousand users; 1024 the paper's scale on many machines.
+    /// User buckets: one for every 8,000 users or so; 1024 for the paper's 500,000 on many machines.
     pub buckets: u32,
     /// A folder in MIND's layout: `behaviors.tsv` and `news.tsv`, each plain, gz or zst.
     pub mind: Option<String>,

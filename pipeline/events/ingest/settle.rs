@@ -190,7 +190,7 @@ impl Stage for Settle {
 
     /// Measured: keys, their sort, and the rows as they were and as they will be.
     fn memory_bytes(&self, input_bytes: u64) -> u64 {
-        5 * input_bytes
+        8 * input_bytes
     }
 }
 
