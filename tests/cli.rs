@@ -66,6 +66,8 @@ fn wrong_usage_is_exit_code_2_and_says_what_is_right() {
         (&["ingest"], "--mind FOLDER"),
         (&["ingest", "--cut-off", "tomorrow", "--mind", "x"], "[ingest]: "),
         (&["simulate", "--users", "0"], "simulate.users: expected at least 1"),
+        (&["cap", "--events-per-domain", "0"], "cap.events_per_domain: expected at least 1"),
+        (&["run", "jobs/configs/demo.toml", "--config", "x.toml"], "leave it out"),
         (&["inspect", "profiles"], "no such dataset"),
         (&["commit", "profiles"], "run the shards first"),
     ] {
