@@ -43,7 +43,7 @@ const DEFAULT_ROOT: &str = "data";
 pub(crate) struct Shared {
     #[command(flatten)]
     place: Place,
-    /// Settings file: a section per job, and [run] for what all share (see jobs/configs/)
+    /// Settings file: a section per job, and one named run for what all share (see jobs/configs/)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// One setting, such as cap.events_per_domain=20; may be repeated

@@ -12,7 +12,7 @@ use crate::context::{ConfigError, Context, JOBS, KeyFlags, Shared};
 use crate::output::{self, grouped};
 use crate::{cap, clean, ingest, simulate, statistics};
 
-/// Run a pipeline: the jobs that the file's [run] section names, in order, skipping what is up to date.
+/// Run a pipeline: the jobs that the file's section run names, in order, skipping what is up to date.
 ///
 /// Each job has a section with its settings. Ends with a table of stages: units in and out, seconds.
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! `simulate`: a news platform with known truth, at any scale.
 //!
-//! A deterministic world ([`world`]) of topics, entities and articles; users ([`user`]) whose 2 to 6 latent interests drive what
-//! they search, visit and read, among noise ([`noise`]). Queries, page titles and headlines phrase an interest by patterns that
+//! A deterministic world (`world.rs`) of topics, entities and articles; users (`user.rs`) whose 2 to 6 latent interests drive what
+//! they search, visit and read, among noise (`noise.rs`). Queries, page titles and headlines phrase an interest by patterns that
 //! they do not share. It writes raw logs as a platform would have them, and, apart from them and for evaluation only, the
 //! interests and the labels. A user is a pure function of (seed, number), so memory does not grow with users.
 
