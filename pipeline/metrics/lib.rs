@@ -1,6 +1,6 @@
 //! Relations across people: the SQL files of `sql/`, run by embedded DataFusion.
 //!
-//! A query is a [`Source`] like any other: its inputs are dataset versions, so its result is fingerprinted, skipped when up
+//! A query is a [`dataset::Source`] like any other: its inputs are dataset versions, so its result is fingerprinted, skipped when up
 //! to date and committed by the same runner as everything else.
 
 mod query;
