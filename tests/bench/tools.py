@@ -23,41 +23,39 @@ class Run(NamedTuple):
     peak_mib: float
 
 
-def run(command: list[str], **environment: str) -> Run:
-    """Runs a command to its end; fails with it."""
+def run_and_listen(command: list[str], **environment: str) -> tuple[Run, str]:
+    """Runs a command to its end; fails with it. Returns its figures and what it said."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if status != 0:
-        sys.exit(f"{' '.join(command)}\n{errors.decode()}")
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
-
-
-def reading_seconds(data: Path, *arguments: str) -> tuple[Run, float]:
-    """As `querent`, and how many seconds the job says it spent reading raw files and regrouping their rows."""
-    start = time.perf_counter()
-    command = [os.environ["QUERENT"], *arguments, "--data", str(data), "--quiet"]
-    process = subprocess.Popen(command, env={**os.environ, **KEY}, stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, **environment}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        sys.exit(f"{' '.join(command)} failed")
     seconds = time.perf_counter() - start
-    reading = sum(float(s) for s in re.findall(r"([0-9.]+) s of them reading", said))
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024), reading
+    if status != 0:
+        sys.exit(f"{' '.join(command)}\n{said}")
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024), said
+
+
+def querent_and_listen(data: Path, *arguments: str) -> tuple[Run, str]:
+    """Runs a release build of querent over a data root. Returns its figures and what it said."""
+    command = [os.environ["QUERENT"], *arguments, "--data", str(data), "--quiet"]
+    return run_and_listen(command, **KEY)
 
 
 def querent(data: Path, *arguments: str) -> Run:
     """Runs a release build of querent over a data root."""
-    binary = os.environ["QUERENT"]
-    return run([binary, *arguments, "--data", str(data), "--quiet"], **KEY)
+    return querent_and_listen(data, *arguments)[0]
+
+
+def reading_seconds(data: Path, *arguments: str) -> tuple[Run, float]:
+    """As `querent`, and how many seconds the job says it spent reading raw files and regrouping their rows."""
+    figures, said = querent_and_listen(data, *arguments)
+    return figures, sum(float(s) for s in re.findall(r"([0-9.]+) s of them reading", said))
 
 
 def python(script: str) -> Run:
     """Runs a Python script given as text, in a process of its own."""
-    return run([sys.executable, "-c", script])
+    return run_and_listen([sys.executable, "-c", script])[0]
 
 
 def median(runs: list[Run]) -> Run:
