@@ -15,18 +15,23 @@ use super::time::TimeParser;
 /// Titles by article id.
 pub(super) type Titles = HashMap<String, String>;
 
+/// Adds the columns that the mapping names to those wanted; says where each will be among a row's fields.
+fn want<'a, const N: usize>(wanted: &mut Vec<&'a str>, columns: [&'a Option<String>; N]) -> [Option<usize>; N] {
+    columns.map(|column| {
+        column.as_deref().map(|name| {
+            wanted.push(name);
+            wanted.len() - 1
+        })
+    })
+}
+
 /// Reads one file of a log of behaviours.
 pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &mut Collector<'_>) -> Result<()> {
     let setting = format!("ingest.events[{}]", log.name);
     let time = TimeParser::new(&setting, &log.time_format, &log.time_zone)?;
     let domain = DOMAINS.iter().position(|d| *d == log.domain).unwrap_or_default() as u8;
     let mut wanted = vec![log.user.as_str(), log.time.as_str()];
-    let [text_at, news_at] = [&log.text, &log.news_id].map(|column| {
-        column.as_deref().map(|name| {
-            wanted.push(name);
-            wanted.len() - 1
-        })
-    });
+    let [text_at, news_at] = want(&mut wanted, [&log.text, &log.news_id]);
     rows(path, log.format, &log.columns, &wanted, &mut |line, fields| {
         let fields = match fields {
             Ok(fields) => fields,
@@ -68,14 +73,9 @@ pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &m
 pub(super) fn read_news(path: &Path, log: &NewsLog, into: &mut ArticleCollector) -> Result<()> {
     let setting = format!("ingest.news[{}]", log.name);
     let time = TimeParser::new(&setting, &log.time_format, &log.time_zone)?;
-    let optional = [&log.time, &log.summary, &log.category, &log.subcategory, &log.entities];
     let mut wanted = vec![log.news_id.as_str(), log.title.as_str()];
-    let at = optional.map(|column| {
-        column.as_deref().map(|name| {
-            wanted.push(name);
-            wanted.len() - 1
-        })
-    });
+    let optional = [&log.time, &log.summary, &log.category, &log.subcategory, &log.entities];
+    let at = want(&mut wanted, optional);
     rows(path, log.format, &log.columns, &wanted, &mut |line, fields| {
         let fields = match fields {
             Ok(fields) => fields,
