@@ -6,6 +6,7 @@ use crate::{Column, Layout, SortColumn, Table, ascending, column, descending, id
 pub const DOMAINS: [&str; 3] = ["browse", "news", "search"];
 
 /// One row per behaviour.
+#[derive(Debug)]
 pub struct Events;
 
 impl Table for Events {

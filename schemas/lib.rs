@@ -4,27 +4,35 @@
 //! columns with their meaning; a [`Contract`] is the same as a value, for code that handles any table.
 //! `querent schema` prints them. Times are UTC, ids are 32 hex digits, a column that may be null says so.
 
+mod borderline;
 mod clean_events;
+mod cleaner_predictions;
 mod column;
 mod events;
+mod labels;
 mod latent_interests;
 mod news;
 mod profiles;
 mod quarantine;
 mod raw;
 mod statistics;
+mod text_scores;
 mod true_labels;
 mod truth;
 
+pub use borderline::Borderline;
 pub use clean_events::CleanEvents;
+pub use cleaner_predictions::CleanerPredictions;
 pub use column::{Column, column, float64, id, list, nullable, text, timestamp, uint32, uint64};
 pub use events::{DOMAINS, Events};
+pub use labels::Labels;
 pub use latent_interests::LatentInterests;
 pub use news::News;
 pub use profiles::{Profiles, behaviour_fields};
 pub use quarantine::Quarantine;
 pub use raw::{RawClicks, RawNews, RawSearches, RawVisits};
 pub use statistics::Statistics;
+pub use text_scores::TextScores;
 pub use true_labels::TrueLabels;
 pub use truth::Truth;
 
@@ -133,7 +141,11 @@ pub fn all() -> Vec<Contract> {
         Quarantine::contract(),
         News::contract(),
         Truth::contract(),
+        Labels::contract(),
+        CleanerPredictions::contract(),
+        TextScores::contract(),
         CleanEvents::contract(),
+        Borderline::contract(),
         Profiles::contract(),
         Statistics::contract(),
     ]

@@ -48,7 +48,7 @@ pub use gc::{Swept, collect_garbage};
 pub use input::{Input, Joint, Nothing, Source};
 pub use manifest::{Dataset, Entry, InputRef, Lineage, Manifest, Part, RawFile, Snapshot};
 pub use memory::parse_bytes;
-pub use part::{check_order, read_part};
+pub use part::{check_order, encode, read_part};
 pub use plan::{Digest, Plan};
 pub use progress::{Progress, Style};
 pub use rows::{Rows, from_columns};

@@ -20,7 +20,7 @@ const ROW_GROUP_BYTES: usize = 32 << 20;
 const BATCH_ROWS: usize = 16 * 1024;
 
 /// Batches as one Parquet file, after checking types, nulls, order and key.
-pub(crate) fn encode(contract: &Contract, batches: &[RecordBatch]) -> Result<Vec<u8>> {
+pub fn encode(contract: &Contract, batches: &[RecordBatch]) -> Result<Vec<u8>> {
     let schema = contract.schema();
     for batch in batches {
         check_schema(contract, &batch.schema())?;

@@ -91,7 +91,7 @@ impl Store {
     }
 
     /// A file's content, or `None` when there is no such file.
-    pub(crate) fn get(&self, path: &str) -> Result<Option<Bytes>> {
+    pub fn get(&self, path: &str) -> Result<Option<Bytes>> {
         let got = self.runtime.block_on(async { self.objects.get(&self.at(path)).await?.bytes().await });
         match got {
             Ok(bytes) => Ok(Some(bytes)),
@@ -108,7 +108,7 @@ impl Store {
     }
 
     /// Writes a file that must not be there yet; false when it is.
-    pub(crate) fn create(&self, path: &str, content: Bytes) -> Result<bool> {
+    pub fn create(&self, path: &str, content: Bytes) -> Result<bool> {
         fault::error(fault::PUT).map_err(self.failed(path))?;
         let options = PutOptions::from(PutMode::Create);
         match self.runtime.block_on(self.objects.put_opts(&self.at(path), content.into(), options)) {

@@ -1,0 +1,182 @@
+//! A client of OpenAI-compatible chat servers: bounded waits, retries with backoff, no people's text in errors.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use dataset::{Error, Result};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use ureq::Agent;
+use ureq::http::Response;
+use url::Url;
+
+/// The environment variable with the server's key.
+const KEY: &str = "QUERENT_API_KEY";
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LARGEST_ANSWER: u64 = 1 << 20;
+
+/// One server and model.
+#[derive(Debug)]
+pub(crate) struct Chat {
+    url: String,
+    model: String,
+    key: Option<String>,
+    attempts: u32,
+    agent: Agent,
+    /// The server refused to be held to a schema.
+    schema_refused: AtomicBool,
+    /// Requests sent.
+    pub(crate) requests: AtomicU64,
+}
+
+/// A model's answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// What it said; `None` when it was cut off.
+    pub(crate) content: Option<String>,
+    /// Tokens read.
+    pub(crate) prompt_tokens: u64,
+    /// Tokens written.
+    pub(crate) completion_tokens: u64,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+enum Refusal {
+    /// Worth another try, perhaps not before this time has passed.
+    Later(String, Option<Duration>),
+    /// The server does not know the schema.
+    Schema,
+    /// The request is wrong for every text.
+    Never(u16),
+}
+
+impl Chat {
+    pub(crate) fn new(endpoint: &str, model: &str, timeout: Duration, attempts: u32, allow_remote: bool) -> Result<Self> {
+        let wrong = |expected: &str, hint: &str| Err(Error::setting("endpoint", expected, endpoint, hint));
+        let Ok(url) = Url::parse(endpoint) else {
+            return wrong("the address of an OpenAI-compatible server", "for example http://localhost:8000/v1");
+        };
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return wrong("http:// or https://", "for example http://localhost:8000/v1");
+        }
+        if !allow_remote && !is_loopback(&url) {
+            return wrong("a server on this machine", "--allow-remote-text lets people's texts leave it");
+        }
+        if model.is_empty() {
+            return Err(Error::setting("model", "the model's name, as the server knows it", "nothing", "give --model"));
+        }
+        let config = Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .http_status_as_error(false)
+            // A redirect or a proxy could carry texts to another host.
+            .max_redirects(0)
+            .max_redirects_will_error(false);
+        let config = if allow_remote { config } else { config.proxy(None) };
+        Ok(Chat {
+            url: format!("{}/chat/completions", endpoint.trim_end_matches('/')),
+            model: model.into(),
+            key: std::env::var(KEY).ok().filter(|key| !key.is_empty()),
+            attempts: attempts.max(1),
+            agent: config.build().new_agent(),
+            schema_refused: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    /// Asks once, and again while the server says later. `Ok(Err(why))`: it never answered.
+    pub(crate) fn ask(&self, messages: &Value, format: &Value) -> Result<Result<Answer, String>> {
+        let mut wait = FIRST_WAIT;
+        let mut tried = 0;
+        loop {
+            let with_schema = !self.schema_refused.load(Ordering::Relaxed);
+            match self.request(messages, with_schema.then_some(format)) {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(Refusal::Schema) => self.schema_refused.store(true, Ordering::Relaxed),
+                Err(Refusal::Never(status)) => {
+                    let hint = format!("check endpoint and model; a key is taken from the environment variable {KEY}");
+                    return Err(Error::setting("endpoint", "a server that answers", format!("HTTP {status}"), hint));
+                }
+                Err(Refusal::Later(why, at_least)) => {
+                    tried += 1;
+                    if tried >= self.attempts {
+                        return Ok(Err(why));
+                    }
+                    std::thread::sleep(at_least.unwrap_or(wait).min(LONGEST_WAIT));
+                    wait = (2 * wait).min(LONGEST_WAIT);
+                }
+            }
+        }
+    }
+
+    fn request(&self, messages: &Value, format: Option<&Value>) -> Result<Answer, Refusal> {
+        let mut body = json!({"model": self.model, "messages": messages, "temperature": 0, "max_tokens": 200});
+        if let Some(format) = format {
+            body["response_format"] = format.clone();
+        }
+        let mut request = self.agent.post(&self.url).content_type("application/json");
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let mut response = request.send(body.to_string()).map_err(|e| Refusal::Later(e.to_string(), None))?;
+        match response.status().as_u16() {
+            200..300 => {}
+            400 | 422 if format.is_some() => return Err(Refusal::Schema),
+            status @ (408 | 409 | 425 | 429 | 500..) => {
+                return Err(Refusal::Later(format!("HTTP {status}"), retry_after(&response)));
+            }
+            status => return Err(Refusal::Never(status)),
+        }
+        let body = response.body_mut().with_config().limit(LARGEST_ANSWER).read_to_string();
+        let body = body.map_err(|e| Refusal::Later(e.to_string(), None))?;
+        let completion: Completion =
+            serde_json::from_str(&body).map_err(|_| Refusal::Later("an answer that is no chat completion".into(), None))?;
+        let Usage { prompt_tokens, completion_tokens } = completion.usage.unwrap_or_default();
+        let choice = completion.choices.into_iter().next();
+        let content = choice.filter(|c| c.finish_reason.as_deref() != Some("length")).and_then(|c| c.message.content);
+        Ok(Answer { content, prompt_tokens, completion_tokens })
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
+        Some(url::Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
+        None => false,
+    }
+}
+
+/// Seconds to wait, where the server says so.
+fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
+    let value = response.headers().get("retry-after")?.to_str().ok()?;
+    value.trim().parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0).map(Duration::from_secs_f64)
+}
+
+#[derive(Deserialize)]
+struct Completion {
+    choices: Vec<Choice>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Message,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Usage {
+    #[serde(default)]
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+}

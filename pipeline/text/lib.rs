@@ -1,0 +1,20 @@
+//! Text models under ONNX Runtime: sessions, tokenizers, batches.
+//!
+//! A model is a *folder*: an ONNX file, `tokenizer.json`, `config.json`. It is checked as a whole when it is opened, so that a
+//! wrong file is one clear error before any work starts. Texts are batched by their exact length in tokens ([`batches`]): nothing is
+//! ever padded, so a text's score does not depend on the texts around it.
+
+mod batches;
+mod classifier;
+mod error;
+mod folder;
+mod graph;
+mod runtime;
+mod tokens;
+
+pub use batches::batches;
+pub use classifier::{Classifier, ClassifierOptions, Timing};
+pub use error::{Error, Result};
+pub use folder::{Digests, ModelFolder, THRESHOLDS, sha256};
+pub use runtime::library;
+pub use tokens::Tokens;

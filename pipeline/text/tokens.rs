@@ -1,0 +1,57 @@
+//! A tokenizer as its model's folder has it, set to never pad and to clip at the model's positions.
+
+use std::path::Path;
+
+use tokenizers::{Tokenizer, TruncationParams};
+
+use crate::{Error, Result};
+
+/// Turns texts into token ids, special tokens included.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    tokenizer: Tokenizer,
+    max_tokens: usize,
+}
+
+impl Tokens {
+    /// Reads `tokenizer.json`; texts of more than `max_tokens` tokens are clipped, their closing token kept.
+    pub fn open(path: &Path, max_tokens: usize) -> Result<Self> {
+        let json = crate::folder::read(path, crate::folder::MAX_JSON)?;
+        let tokenizer = Tokenizer::from_bytes(json).map_err(|e| {
+            Error::model(path, format!("expected a tokenizer in the `tokenizers` format, got {e}"), "copy the model's folder again")
+        })?;
+        Self::new(tokenizer, max_tokens).map_err(|what| Error::model(path, what, "raise the length at which texts are clipped"))
+    }
+
+    /// The same for a tokenizer in memory. Errs when the special tokens alone are longer than `max_tokens`.
+    pub fn new(mut tokenizer: Tokenizer, max_tokens: usize) -> Result<Self, String> {
+        tokenizer.with_padding(None);
+        let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
+        tokenizer.with_truncation(Some(truncation)).map_err(|e| e.to_string())?;
+        Ok(Tokens { tokenizer, max_tokens })
+    }
+
+    /// The ids of each text.
+    pub fn ids(&self, texts: &[&str]) -> Vec<Vec<u32>> {
+        // One thread: the workers are parallel already.
+        texts
+            .iter()
+            .map(|text| {
+                self.tokenizer
+                    .encode_fast(*text, true)
+                    .map(|encoding| encoding.get_ids().to_vec())
+                    .expect("a loaded tokenizer takes every text")
+            })
+            .collect()
+    }
+
+    /// Tokens at which texts are clipped.
+    pub fn longest(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// The largest token id, plus one.
+    pub fn vocabulary(&self) -> usize {
+        self.tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+    }
+}
