@@ -3,6 +3,7 @@
 //! One file per job; this one lists them, and turns errors into exit codes: 0 done, 1 failed and worth retrying, 2 wrong usage
 //! or configuration, 3 data breaks its contract.
 
+mod annotate;
 mod cap;
 mod clean;
 mod commit;
@@ -15,11 +16,16 @@ mod run;
 mod schema;
 mod simulate;
 mod statistics;
+mod train_cleaner;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// Training makes and drops large arrays at every step: the system's allocator gives each back to the system, at half the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Turns a news platform's raw logs into interest profiles, as batch jobs: Parquet in, Parquet out.
 ///
@@ -42,6 +48,8 @@ enum Job {
     Run(run::Flags),
     Simulate(simulate::Flags),
     Ingest(ingest::Flags),
+    Annotate(annotate::Flags),
+    TrainCleaner(train_cleaner::Flags),
     Clean(clean::Flags),
     Cap(cap::Flags),
     Statistics(statistics::Flags),
@@ -56,6 +64,8 @@ fn main() -> ExitCode {
         Job::Run(flags) => run::main(flags),
         Job::Simulate(flags) => simulate::main(flags),
         Job::Ingest(flags) => ingest::main(flags),
+        Job::Annotate(flags) => annotate::main(flags),
+        Job::TrainCleaner(flags) => train_cleaner::main(flags),
         Job::Clean(flags) => clean::main(flags),
         Job::Cap(flags) => cap::main(flags),
         Job::Statistics(flags) => statistics::main(flags),
@@ -72,14 +82,18 @@ fn main() -> ExitCode {
         }
         Err(e) => {
             let _ = writeln!(std::io::stderr(), "error: {}", message(&e));
-            let code = match (e.downcast_ref::<dataset::Error>(), e.downcast_ref::<context::ConfigError>()) {
-                (Some(e), _) => e.exit_code(),
-                (_, Some(_)) => 2,
-                _ => 1,
-            };
+            let code = exit_code(&e);
             ExitCode::from(code)
         }
     }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let ours = error.downcast_ref::<dataset::Error>().map(dataset::Error::exit_code);
+    ours.or_else(|| error.downcast_ref::<cleaner::Error>().map(cleaner::Error::exit_code))
+        .or_else(|| error.downcast_ref::<text::Error>().map(text::Error::exit_code))
+        .or_else(|| error.downcast_ref::<context::ConfigError>().map(|_| 2))
+        .unwrap_or(1)
 }
 
 /// The error with its context. Our own errors say all there is to say, their sources included.
@@ -87,7 +101,8 @@ fn message(error: &anyhow::Error) -> String {
     let mut parts = Vec::new();
     for cause in error.chain() {
         parts.push(cause.to_string());
-        if cause.is::<dataset::Error>() || cause.is::<context::ConfigError>() {
+        let ours = cause.is::<dataset::Error>() || cause.is::<cleaner::Error>() || cause.is::<text::Error>();
+        if ours || cause.is::<context::ConfigError>() {
             break;
         }
     }

@@ -48,6 +48,11 @@ pub(crate) fn print_all(summaries: &[Summary]) -> Result<()> {
     summaries.iter().try_for_each(|summary| print(&mut out, summary))
 }
 
+/// Prints one line on stdout.
+pub(crate) fn note(line: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
+}
+
 /// A table with aligned columns; the first is text, the others are numbers.
 pub(crate) fn table(out: &mut impl Write, rows: &[Vec<String>]) -> Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

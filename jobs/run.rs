@@ -10,7 +10,7 @@ use dataset::{Outcome, Summary};
 
 use crate::context::{ConfigError, Context, JOBS, KeyFlags, Shared};
 use crate::output::{self, grouped};
-use crate::{cap, clean, ingest, simulate, statistics};
+use crate::{annotate, cap, clean, ingest, simulate, statistics, train_cleaner};
 
 /// Run a pipeline: the jobs that the file's section run names, in order, skipping what is up to date.
 ///
@@ -50,6 +50,8 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
         let summaries = match name.as_str() {
             "simulate" => simulate::job(&context, &key, &simulate::Settings::default()),
             "ingest" => ingest::job(&context, &key, &ingest::Settings::default()),
+            "annotate" => annotate::job(&context, &annotate::Settings::default()),
+            "train-cleaner" => train_cleaner::job(&context, &train_cleaner::Settings::default()).map(|()| Vec::new()),
             "clean" => clean::job(&context, &clean::Settings::default()),
             "cap" => cap::job(&context, &cap::Settings::default()),
             "statistics" => statistics::job(&context),

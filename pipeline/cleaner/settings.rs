@@ -58,7 +58,7 @@ impl Default for TrainCleaner {
             heads: 4,
             vocabulary: 4000,
             max_tokens: 64,
-            epochs: 4,
+            epochs: 3,
             batch: 32,
             learning_rate: 5e-5,
             head_rate: 10.0,
