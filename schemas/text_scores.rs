@@ -5,6 +5,7 @@ use arrow::datatypes::DataType;
 use crate::{Column, Layout, SortColumn, Table, ascending, column, id};
 
 /// One row per distinct text of `events`; the texts themselves are not kept.
+#[derive(Debug)]
 pub struct TextScores;
 
 impl Table for TextScores {

@@ -1,5 +1,7 @@
 //! End-to-end tests: the real binary over real files.
 
+mod annotate;
+mod cleaner;
 mod cli;
 mod disk;
 mod faults;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
@@ -16,16 +17,62 @@ pub(crate) fn config(root: &Path, users: u32, seed: u32) -> PathBuf {
         .replace("users = 2000", &format!("users = {users}"))
         .replace("news = 20000", "news = 1500")
         .replace("seed = 7", &format!("seed = {seed}"))
-        .replace("[ingest]\n", "[ingest]\nbuckets = 4\n");
+        .replace("[ingest]\n", "[ingest]\nbuckets = 4\n")
+        .replace("\"annotate\", \"train-cleaner\", ", "")
+        .replace("[clean]\nmodel = ", "[clean]\nborderline = 20\nmodel = ")
+        .replace(&format!("{}/cleaner\"", root.display()), &format!("{}\"", cleaner().display()));
     let path = root.with_extension(format!("{seed}.toml"));
     std::fs::write(&path, text).expect("writable");
     path
+}
+
+/// A tiny cleaner's folder, trained once for all tests: what it says is no matter, that it says the same is.
+pub(crate) fn cleaner() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cleaner");
+        std::fs::create_dir_all(&root).expect("writable");
+        let labels = root.join("labels.tsv");
+        std::fs::write(&labels, labels_tsv()).expect("writable");
+        let folder = root.join("model");
+        let data = root.join("data");
+        let annotate = ["annotate", "--annotator", "file", "--quiet", "--labels-file"];
+        succeed(querent().args(annotate).arg(&labels).arg("--data").arg(&data));
+        let train = ["train-cleaner", "--quiet", "--set", "train-cleaner.layers=1", "--set", "train-cleaner.width=32"];
+        let more = ["--set", "train-cleaner.vocabulary=500", "--epochs", "2", "--learning-rate", "0.003", "--folds", "2"];
+        succeed(querent().args(train).args(more).arg("--output").arg(&folder).arg("--data").arg(&data));
+        folder
+    })
+}
+
+/// Invented labels that a tiny model can learn.
+pub(crate) fn labels_tsv() -> String {
+    let mut tsv = String::from("text\tdomain\tlabel\n");
+    let subjects = ["glacier", "election", "orchestra", "vaccine", "harvest", "comet", "strike", "museum", "drought", "treaty"];
+    let sites = ["velmo", "quill", "torni", "brindle", "mossle", "pebble", "otter", "zimbra", "lumpa", "grove"];
+    for (i, subject) in subjects.iter().enumerate() {
+        for (j, site) in sites.iter().enumerate() {
+            tsv += &format!("{subject} news in province {}\tsearch\t1\n", 10 * i + j);
+            tsv += &format!("{site} login page {}\tbrowse\t0\n", 10 * i + j);
+        }
+    }
+    tsv
 }
 
 /// The binary, with a user key in its environment.
 pub(crate) fn querent() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_querent"));
     command.env("QUERENT_USER_KEY", "a key for tests only").env_remove("QUERENT_DATA");
+    command
+}
+
+/// A script of this repository, with the packages that `make python` installed.
+pub(crate) fn python(script: &str) -> Command {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let packages = repository.join(".python");
+    assert!(packages.join(".done").exists(), "this test needs Python packages: run `make python`");
+    let mut command = Command::new("python3");
+    command.arg(repository.join(script)).env("PYTHONPATH", packages);
     command
 }
 

@@ -246,6 +246,9 @@ pub enum Error {
         /// The patterns.
         got: String,
     },
+    /// A model failed on rows.
+    #[error("{0}")]
+    Model(String),
     /// Arrow or Parquet refused.
     #[error("{what}: {source}\nhint: this is a bug; nothing was committed")]
     Arrow {
@@ -264,7 +267,8 @@ impl Error {
             | Error::Io { .. }
             | Error::Conflict { .. }
             | Error::Incomplete { .. }
-            | Error::Mismatch { .. } => 1,
+            | Error::Mismatch { .. }
+            | Error::Model(_) => 1,
             Error::Memory { .. } | Error::Setting { .. } | Error::Missing { .. } | Error::NoFiles { .. } => 2,
             _ => 3,
         }
@@ -278,6 +282,11 @@ impl Error {
     /// A file is not readable as what it should be.
     pub fn unreadable(path: impl Display, what: impl Display, hint: impl Display) -> Self {
         Error::Unreadable { path: path.to_string(), what: what.to_string(), hint: hint.to_string() }
+    }
+
+    /// A model failed on rows; its own error says why and what to do.
+    pub fn model(e: impl Display) -> Self {
+        Error::Model(e.to_string())
     }
 
     /// Arrow refused something that our own code made.

@@ -16,7 +16,7 @@ use schemas::{CleanEvents, Events, News, Profiles, Quarantine, Table, Truth};
 use tempfile::TempDir;
 
 use crate::ingest::{EventLog, Format, Ingest, NewsLog, ingest};
-use crate::{Cap, Clean, cap_source};
+use crate::{Cap, Clean, ScoredEvents, cap_source};
 
 const CUT_OFF: i64 = 1_764_547_200;
 
@@ -207,7 +207,8 @@ proptest! {
         let root = TempDir::new()?;
         let runner = ingested(root.path(), &clicks, 1, 2, 2).expect("ingests");
         let events = Input::<Events>::open(&runner.store, "events").expect("committed");
-        runner.run(&Clean::default(), &events, &["clean_events", "clean_events.dropped"], Origin::default()).expect("cleans");
+        let unscored = ScoredEvents::new(Input::open(&runner.store, "events").expect("committed"), None);
+        runner.run(&Clean { threshold: None }, &unscored, &["clean_events", "clean_events.dropped"], Origin::default()).expect("cleans");
         let source = cap_source(&runner.store).expect("committed");
         let stage = Cap { events_per_domain: cap };
         for bucket in 0..2 {

@@ -9,8 +9,10 @@ pub mod ingest;
 #[cfg(test)]
 mod laws;
 mod order;
+mod score;
 pub mod scrub;
 pub mod simulate;
 
 pub use cap::{Cap, cap_source};
-pub use clean::Clean;
+pub use clean::{Clean, ScoredEvents};
+pub use score::{DistinctTexts, Score, Scores};

@@ -3,8 +3,10 @@
 //! A query is a [`dataset::Source`] like any other: its inputs are dataset versions, so its result is fingerprinted, skipped when up
 //! to date and committed by the same runner as everything else.
 
+mod borderline;
 mod query;
 mod statistics;
 
+pub use borderline::LookAt;
 pub use query::Query;
 pub use statistics::{Tabulate, statistics_query};

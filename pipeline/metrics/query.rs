@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
+use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -21,6 +22,8 @@ pub struct Query {
     pub name: &'static str,
     /// The query.
     pub sql: &'static str,
+    /// The values of its `$name`s.
+    pub parameters: Vec<(&'static str, f64)>,
     /// The tables it names, each a dataset version.
     pub tables: Vec<(&'static str, Snapshot)>,
     /// Threads to use.
@@ -48,7 +51,11 @@ impl Query {
             let table = session.read_parquet(files.clone(), ParquetReadOptions::default()).await?;
             session.register_table(*name, table.into_view())?;
         }
-        session.sql(self.sql).await?.collect().await
+        let query = session.sql(self.sql).await?;
+        let values: Vec<(&str, ScalarValue)> =
+            self.parameters.iter().map(|(name, value)| (*name, ScalarValue::from(*value))).collect();
+        let query = if values.is_empty() { query } else { query.with_param_values(values)? };
+        query.collect().await
     }
 }
 
@@ -60,13 +67,13 @@ impl Source for Query {
     }
 
     fn inputs(&self) -> BTreeMap<String, InputRef> {
-        let sql = InputRef { version: 1, content: digest(&json!(self.sql)) };
+        let sql = InputRef { version: 1, content: digest(&json!([self.sql, self.parameters])) };
         let tables = self.tables.iter().map(|(_, s)| (s.dataset.name().to_owned(), s.reference()));
         tables.chain([(format!("sql/{}.sql", self.name), sql)]).collect()
     }
 
     fn key(&self, _: u32) -> Digest {
-        digest(&json!([self.sql, self.inputs().values().map(|i| i.content.clone()).collect::<Vec<_>>()]))
+        digest(&json!([self.sql, self.parameters, self.inputs().values().map(|i| i.content.clone()).collect::<Vec<_>>()]))
     }
 
     fn memory_bytes(&self, _: u32) -> u64 {

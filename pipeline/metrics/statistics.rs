@@ -29,6 +29,7 @@ pub fn statistics_query(store: &Store, threads: usize, memory_limit: u64) -> Res
     Ok(Query {
         name: "statistics",
         sql: include_str!("../../sql/statistics.sql"),
+        parameters: Vec::new(),
         tables: vec![
             ("profiles", Dataset::new(store, "profiles").snapshot::<Profiles>()?),
             ("news", Dataset::new(store, "news").snapshot::<News>()?),

@@ -24,7 +24,7 @@ common = ["--config", str(config)]
 simulated = querent(data, "simulate", *common, "--users", str(users), "--news", str(max(20_000, users * 12 // 5)), "--noise", "0")
 buckets = max(64, users // 8000)  # some 8,000 users per bucket
 ingested, reading = reading_seconds(data, "ingest", *common, "--buckets", str(buckets))
-cleaned = querent(data, "clean", *common)
+cleaned = querent(data, "clean", *common, "--model", "none")
 
 import polars  # noqa: E402
 
