@@ -113,7 +113,8 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
             let scores = Dataset::new(&runner.store, "text_scores");
             let texts = DistinctTexts::new(events()?, &scores, &origin.models, &options)?;
             let started = Instant::now();
-            let scored = runner.run(&Score { options, classifier: &classifier }, &texts, &["text_scores"], origin.clone())?;
+            let scored =
+                runner.run(&Score { options, classifier: &classifier }, &texts, &["text_scores"], origin.clone())?;
             drop(texts);
             if matches!(scored.outcome, Outcome::ShardDone | Outcome::WouldRun(_)) {
                 return Ok(vec![scored]);

@@ -114,7 +114,9 @@ fn print(settings: &TrainCleaner, metrics: &Metrics) -> Result<()> {
         std::iter::once((format!("{} folds, all", cv.folds), &cv.all)).chain(domains)
     });
     let mut table = vec![
-        ["", "texts", "keep", "accuracy", "F1", "average precision", "keep recall", "noise recall"].map(str::to_owned).to_vec(),
+        ["", "texts", "keep", "accuracy", "F1", "average precision", "keep recall", "noise recall"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
     table.extend(held_out.chain(folds).map(|(name, quality)| row(name, quality)));
     output::table(&mut std::io::stdout().lock(), &table)

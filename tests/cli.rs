@@ -136,7 +136,7 @@ fn inspect_and_schema_show_what_is_there() {
     let inspect = |arguments: &[&str]| succeed(querent().arg("inspect").args(arguments).arg("--data").arg(&root));
     assert!(inspect(&[]).contains("true_labels"));
     let described = inspect(&["clean_events"]);
-    assert!(described.contains("pass-through") && described.contains("events in"), "{described}");
+    assert!(described.contains("with model model.int8.onnx") && described.contains("events in"), "{described}");
     assert_eq!(inspect(&["profiles", "--files"]).lines().count(), 4);
     assert!(inspect(&["profiles", "--json"]).contains("\"fingerprint\""));
     assert!(inspect(&["profiles", "--verify"]).contains("as their manifest says"));

@@ -39,7 +39,8 @@ pub(crate) fn cleaner() -> &'static Path {
         let annotate = ["annotate", "--annotator", "file", "--quiet", "--labels-file"];
         succeed(querent().args(annotate).arg(&labels).arg("--data").arg(&data));
         let train = ["train-cleaner", "--quiet", "--set", "train-cleaner.layers=1", "--set", "train-cleaner.width=32"];
-        let more = ["--set", "train-cleaner.vocabulary=500", "--epochs", "2", "--learning-rate", "0.003", "--folds", "2"];
+        let more =
+            ["--set", "train-cleaner.vocabulary=500", "--epochs", "8", "--learning-rate", "0.002", "--folds", "2"];
         succeed(querent().args(train).args(more).arg("--output").arg(&folder).arg("--data").arg(&data));
         folder
     })
@@ -48,12 +49,18 @@ pub(crate) fn cleaner() -> &'static Path {
 /// Invented labels that a tiny model can learn.
 pub(crate) fn labels_tsv() -> String {
     let mut tsv = String::from("text\tdomain\tlabel\n");
-    let subjects = ["glacier", "election", "orchestra", "vaccine", "harvest", "comet", "strike", "museum", "drought", "treaty"];
+    let subjects =
+        ["glacier", "election", "orchestra", "vaccine", "harvest", "comet", "strike", "museum", "drought", "treaty"];
     let sites = ["velmo", "quill", "torni", "brindle", "mossle", "pebble", "otter", "zimbra", "lumpa", "grove"];
-    for (i, subject) in subjects.iter().enumerate() {
-        for (j, site) in sites.iter().enumerate() {
-            tsv += &format!("{subject} news in province {}\tsearch\t1\n", 10 * i + j);
-            tsv += &format!("{site} login page {}\tbrowse\t0\n", 10 * i + j);
+    let interests =
+        ["latest {} guide for beginners", "What the {} means for the region", "{} explained in five questions"];
+    let noise = ["{} login", "{} - Home", "https://{}.com/", "Sign In | {}", "weather {}", "My Account - {}"];
+    for (i, (subject, site)) in subjects.iter().zip(sites).enumerate() {
+        for (j, pattern) in interests.iter().cycle().take(9).enumerate() {
+            tsv += &format!("{} {}\tsearch\t1\n", pattern.replace("{}", subject), subjects[(i + j) % 10]);
+        }
+        for (j, pattern) in noise.iter().cycle().take(9).enumerate() {
+            tsv += &format!("{}{}\tbrowse\t0\n", pattern.replace("{}", site), ["", " page", "s", " 2"][j / 6 + j % 2]);
         }
     }
     tsv

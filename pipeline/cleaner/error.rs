@@ -26,7 +26,9 @@ pub enum Error {
     #[error("training: {0}\nhint: this is a bug; nothing was written")]
     Candle(#[from] candle_core::Error),
     /// The exported model does not say what the trained one says.
-    #[error("model.onnx: its logits differ by {difference}, expected at most {tolerance}\nhint: this is a bug; nothing was written")]
+    #[error(
+        "model.onnx: its logits differ by {difference}, expected at most {tolerance}\nhint: this is a bug; nothing was written"
+    )]
     Export {
         /// Largest difference on the labels held out.
         difference: f32,
@@ -44,7 +46,8 @@ pub enum Error {
 impl Error {
     /// A file of an initial model's folder is not what it should be.
     pub(crate) fn folder(path: &Path, what: impl Display) -> Self {
-        let hint = "--init takes a Hugging Face folder of a RoBERTa or BERT: config.json, model.safetensors, tokenizer.json";
+        let hint =
+            "--init takes a Hugging Face folder of a RoBERTa or BERT: config.json, model.safetensors, tokenizer.json";
         Error::Input { path: path.display().to_string(), what: what.to_string(), hint: hint.into() }
     }
 

@@ -227,7 +227,13 @@ impl Builder<'_> {
         Ok(self.node(OpType::LayerNormalization, &[x, &scale, &bias], &format!("{name}/normed"), attributes))
     }
 
-    fn node(&mut self, kind: OpType<'static>, inputs: &[&str], output: &str, attributes: Vec<(&'static str, Setting)>) -> String {
+    fn node(
+        &mut self,
+        kind: OpType<'static>,
+        inputs: &[&str],
+        output: &str,
+        attributes: Vec<(&'static str, Setting)>,
+    ) -> String {
         let inputs = inputs.iter().map(|&input| input.to_owned()).collect();
         self.nodes.push(Operation { kind, inputs, outputs: vec![output.to_owned()], attributes });
         output.to_owned()

@@ -38,7 +38,13 @@ pub(crate) fn lineage(folder: &Path) -> Result<Option<Lineage>> {
     let read = fs::read(&path).ok().and_then(|json| serde_json::from_slice(&json).ok());
     read.map(Some).ok_or_else(|| {
         let what = "the output folder is there, but train-cleaner did not make it";
-        dataset::Error::setting("train-cleaner.output", "a new folder or one of train-cleaner's", what, "name another --output").into()
+        dataset::Error::setting(
+            "train-cleaner.output",
+            "a new folder or one of train-cleaner's",
+            what,
+            "name another --output",
+        )
+        .into()
     })
 }
 
@@ -94,7 +100,8 @@ impl Draft {
             "bos_token": "<s>", "cls_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>",
             "mask_token": "<mask>", "clean_up_tokenization_spaces": false,
         }))?;
-        let tensors: BTreeMap<&String, &Tensor> = model.parameters().iter().map(|(name, var)| (name, var.as_tensor())).collect();
+        let tensors: BTreeMap<&String, &Tensor> =
+            model.parameters().iter().map(|(name, var)| (name, var.as_tensor())).collect();
         let bytes = safetensors(&tensors)?;
         self.write("model.safetensors", &bytes)
     }
@@ -143,7 +150,10 @@ fn safetensors(tensors: &BTreeMap<&String, &Tensor>) -> Result<Vec<u8>> {
         let start = data.len();
         let values = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
         data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        header.insert((*name).clone(), json!({"dtype": "F32", "shape": tensor.dims(), "data_offsets": [start, data.len()]}));
+        header.insert(
+            (*name).clone(),
+            json!({"dtype": "F32", "shape": tensor.dims(), "data_offsets": [start, data.len()]}),
+        );
     }
     let mut json = serde_json::to_vec(&header).expect("a header can be written as JSON");
     json.resize(json.len().next_multiple_of(8), b' ');

@@ -127,7 +127,10 @@ pub fn from_folder(path: &Path, seed: u64) -> Result<Initial> {
     model.words_frozen = true;
     if tokenizer.get_vocab_size(true) > model.config.vocab_size {
         let (tokens, rows) = (tokenizer.get_vocab_size(true), model.config.vocab_size);
-        return Err(Error::folder(&tokenizer_path, format!("expected at most the model's {rows} tokens, got {tokens}")));
+        return Err(Error::folder(
+            &tokenizer_path,
+            format!("expected at most the model's {rows} tokens, got {tokens}"),
+        ));
     }
     Ok(Initial { model, tokenizer })
 }
@@ -139,7 +142,11 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 /// `bert.encoder…`, `encoder…` and `roberta.encoder…` are one.
 fn roberta_name(name: &str) -> String {
     let bare = name.strip_prefix("bert.").or(name.strip_prefix("roberta.")).unwrap_or(name);
-    if bare.starts_with("embeddings.") || bare.starts_with("encoder.") { format!("roberta.{bare}") } else { bare.into() }
+    if bare.starts_with("embeddings.") || bare.starts_with("encoder.") {
+        format!("roberta.{bare}")
+    } else {
+        bare.into()
+    }
 }
 
 /// RoBERTa's first token has position 2.

@@ -6,6 +6,8 @@ mod error;
 mod export;
 mod folder;
 mod initial;
+#[cfg(test)]
+mod laws;
 mod make;
 pub mod quality;
 pub mod roberta;
@@ -13,8 +15,8 @@ mod settings;
 mod train;
 mod vocabulary;
 
-pub use export::{Ranges, to_onnx};
 pub use error::{Error, Result};
+pub use export::{Ranges, to_onnx};
 pub use initial::{Initial, from_folder, from_scratch};
 pub use make::{CrossValidation, LabelRow, Made, Metrics, make};
 pub use settings::TrainCleaner;

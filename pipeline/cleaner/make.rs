@@ -93,17 +93,21 @@ pub fn make(settings: &TrainCleaner, rows: &[LabelRow], labels: &Digest, watch: 
     let kept = rows.iter().filter(|row| row.keep).count();
     if kept < 10 || rows.len() - kept < 10 {
         let got = format!("{kept} of keep and {} of noise", rows.len() - kept);
-        return Err(dataset::Error::setting("labels", "at least 10 of each label", got, "annotate more behaviours").into());
+        return Err(
+            dataset::Error::setting("labels", "at least 10 of each label", got, "annotate more behaviours").into()
+        );
     }
     let draft = Draft::new(target)?;
     let models = if settings.folds > 1 { settings.folds as usize + 1 } else { 1 };
     let mut done = 0;
-    let mut model_watch = |step: usize, steps: usize, epoch: Option<Epoch>| watch(done * steps + step, models * steps, epoch);
+    let mut model_watch =
+        |step: usize, steps: usize, epoch: Option<Epoch>| watch(done * steps + step, models * steps, epoch);
     let trained = train(settings, rows, &mut model_watch)?;
     let mut predictions = Vec::new();
     for fold in 0..if models > 1 { settings.folds } else { 0 } {
         done += 1;
-        let mut model_watch = |step: usize, steps: usize, epoch: Option<Epoch>| watch(done * steps + step, models * steps, epoch);
+        let mut model_watch =
+            |step: usize, steps: usize, epoch: Option<Epoch>| watch(done * steps + step, models * steps, epoch);
         predictions.extend(out_of_fold(settings, rows, fold, &mut model_watch)?);
     }
     let cross_validation = (models > 1).then(|| cross_validation(settings.folds, &predictions));
@@ -244,7 +248,12 @@ fn to_parquet(mut predictions: Vec<Prediction>) -> Result<Vec<u8>> {
 }
 
 /// Writes the model in all its forms, each tried on the held-out labels.
-fn write(draft: &Draft, settings: &TrainCleaner, trained: &Trained, cross_validation: Option<CrossValidation>) -> Result<Metrics> {
+fn write(
+    draft: &Draft,
+    settings: &TrainCleaner,
+    trained: &Trained,
+    cross_validation: Option<CrossValidation>,
+) -> Result<Metrics> {
     let model = &trained.initial.model;
     let max_tokens = clip(settings, model);
     draft.write_model(model, &trained.initial.tokenizer, max_tokens)?;
@@ -260,14 +269,18 @@ fn write(draft: &Draft, settings: &TrainCleaner, trained: &Trained, cross_valida
     };
     let (order, ours) = logits(model, &trained.held_out_examples, &mut Pass::default())?;
     let theirs = open(FLOAT32)?.logits(&texts)?;
-    let differences = order.iter().zip(&ours).flat_map(|(&text, ours)| ours.iter().zip(&theirs[text]).map(|(a, b)| (a - b).abs()));
+    let differences =
+        order.iter().zip(&ours).flat_map(|(&text, ours)| ours.iter().zip(&theirs[text]).map(|(a, b)| (a - b).abs()));
     let onnx_difference = differences.fold(0.0, f32::max);
     if !(onnx_difference <= TOLERANCE) {
         return Err(Error::Export { difference: onnx_difference, tolerance: TOLERANCE });
     }
     let (mut held_out, mut thresholds) = (BTreeMap::new(), BTreeMap::new());
     for onnx in [FLOAT32, INT8] {
-        let scored = Scored { scores: open(onnx)?.scores(&texts)?, labels: trained.held_out.iter().map(|(_, keep)| *keep).collect() };
+        let scored = Scored {
+            scores: open(onnx)?.scores(&texts)?,
+            labels: trained.held_out.iter().map(|(_, keep)| *keep).collect(),
+        };
         let threshold = scored.best_threshold();
         held_out.insert(onnx.to_owned(), scored.quality(threshold));
         thresholds.insert(onnx.to_owned(), threshold);

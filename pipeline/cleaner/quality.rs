@@ -58,9 +58,8 @@ impl Scored {
     pub fn quality(&self, threshold: f32) -> Quality {
         let all: Vec<usize> = (0..self.labels.len()).collect();
         let mut random = Xoshiro256PlusPlus::seed_from_u64(0);
-        let resamples: Vec<Vec<usize>> = (0..RESAMPLES)
-            .map(|_| all.iter().map(|_| random.random_range(0..all.len().max(1))).collect())
-            .collect();
+        let resamples: Vec<Vec<usize>> =
+            (0..RESAMPLES).map(|_| all.iter().map(|_| random.random_range(0..all.len().max(1))).collect()).collect();
         let interval = |measure: &dyn Fn(&[usize]) -> f64| {
             let mut values: Vec<f64> = resamples.iter().map(|texts| measure(texts)).collect();
             values.sort_by(f64::total_cmp);

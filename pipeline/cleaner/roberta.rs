@@ -48,7 +48,8 @@ impl Config {
         };
         for layer in 0..self.num_hidden_layers {
             let name = |part: &str| format!("{ENCODER}.{layer}.{part}");
-            for part in ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"] {
+            for part in ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"]
+            {
                 linear(name(part), width, width);
             }
             linear(name("intermediate.dense"), inner, width);
@@ -162,9 +163,7 @@ impl Roberta {
     pub fn new(config: Config, mut tensors: BTreeMap<String, Tensor>) -> Result<Self> {
         let mut parameters = BTreeMap::new();
         for (name, shape) in config.parameters() {
-            let Some(tensor) = tensors.remove(&name) else {
-                candle_core::bail!("parameter {name} is missing")
-            };
+            let Some(tensor) = tensors.remove(&name) else { candle_core::bail!("parameter {name} is missing") };
             if tensor.dims() != shape {
                 candle_core::bail!("parameter {name}: expected shape {shape:?}, got {:?}", tensor.dims())
             }
@@ -183,7 +182,7 @@ impl Roberta {
         &self.parameters
     }
 
-    /// `[texts, 2]`: the logits, in the order of [`LABELS`]. 
+    /// `[texts, 2]`: the logits, in the order of [`LABELS`].
     pub fn logits(&self, batch: &Batch, pass: &mut Pass) -> Result<Tensor> {
         let hidden_btd = self.encode(batch, pass)?;
         let first_bd = pass.drop_out(hidden_btd.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?)?;
@@ -191,7 +190,7 @@ impl Roberta {
         self.linear(&pass.drop_out(pooled_bd)?, "classifier.out_proj", pass)
     }
 
-    fn encode(&self, batch: &Batch, pass: &mut Pass) -> Result<Tensor> {
+    pub(crate) fn encode(&self, batch: &Batch, pass: &mut Pass) -> Result<Tensor> {
         let (rows, length) = batch.ids_bt.dims2()?;
         let width = self.config.hidden_size;
         let words = if self.words_frozen { self.get(WORDS).detach() } else { self.get(WORDS).clone() };
@@ -237,8 +236,6 @@ impl Roberta {
         let centred_nd = x_nd.broadcast_sub(&x_nd.mean_keepdim(D::Minus1)?)?;
         let variance_n1 = centred_nd.sqr()?.mean_keepdim(D::Minus1)?;
         let normed_nd = centred_nd.broadcast_div(&(variance_n1 + self.config.layer_norm_eps)?.sqrt()?)?;
-        normed_nd
-            .broadcast_mul(self.get(&format!("{name}.weight")))?
-            .broadcast_add(self.get(&format!("{name}.bias")))
+        normed_nd.broadcast_mul(self.get(&format!("{name}.weight")))?.broadcast_add(self.get(&format!("{name}.bias")))
     }
 }

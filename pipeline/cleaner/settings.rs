@@ -78,7 +78,12 @@ impl TrainCleaner {
     /// Errs when a setting makes no sense.
     pub fn check(&self) -> Result<()> {
         let wrong = |key: &str, expected: &str, got: &dyn std::fmt::Display| {
-            Err(Error::Dataset(dataset::Error::setting(&format!("train-cleaner.{key}"), expected, got, "see `querent train-cleaner --help`")))
+            Err(Error::Dataset(dataset::Error::setting(
+                &format!("train-cleaner.{key}"),
+                expected,
+                got,
+                "see `querent train-cleaner --help`",
+            )))
         };
         match self {
             _ if self.output.is_empty() => wrong("output", "a folder", &"nothing"),
@@ -91,7 +96,9 @@ impl TrainCleaner {
             _ if self.epochs == 0 => wrong("epochs", "at least 1", &self.epochs),
             _ if self.batch == 0 => wrong("batch", "at least 1", &self.batch),
             _ if self.patience == 0 => wrong("patience", "at least 1", &self.patience),
-            _ if !(self.held_out > 0.0 && self.held_out <= 0.5) => wrong("held_out", "above 0, at most 0.5", &self.held_out),
+            _ if !(self.held_out > 0.0 && self.held_out <= 0.5) => {
+                wrong("held_out", "above 0, at most 0.5", &self.held_out)
+            }
             _ if !(0.0..1.0).contains(&self.dropout) => wrong("dropout", "from 0, below 1", &self.dropout),
             _ => Ok(()),
         }

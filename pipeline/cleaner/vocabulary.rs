@@ -59,9 +59,7 @@ pub(crate) fn with_roberta_ids(json: &[u8]) -> Result<(Tokenizer, Vec<u32>), tok
     }
     let mask = vocabulary.remove("[MASK]").unwrap_or_else(|| old_ids.len().into());
     vocabulary.insert(MASK.into(), mask.clone());
-    let added = |name: &str, id: &Value| {
-        json!({"id": id, "content": name, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true})
-    };
+    let added = |name: &str, id: &Value| json!({"id": id, "content": name, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
     let mut tokens: Vec<Value> = SPECIAL.iter().enumerate().map(|(id, name)| added(name, &id.into())).collect();
     tokens.push(added(MASK, &mask));
     value["added_tokens"] = tokens.into();

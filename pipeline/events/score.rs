@@ -233,7 +233,8 @@ impl Scores {
             let (mut hashes, mut scores) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
             for batch in rows.batches() {
                 for hash in Rows::<TextScores>::column::<StringArray>(batch, "text_hash")?.iter().flatten() {
-                    let hash = unhex(hash).ok_or_else(|| Error::unreadable("text_scores", "a hash that is none", "run clean again"))?;
+                    let hash = unhex(hash)
+                        .ok_or_else(|| Error::unreadable("text_scores", "a hash that is none", "run clean again"))?;
                     hashes.push(u128::from_be_bytes(hash));
                 }
                 scores.extend_from_slice(Rows::<TextScores>::column::<Float32Array>(batch, "keep_score")?.values());

@@ -73,7 +73,11 @@ impl Source for Query {
     }
 
     fn key(&self, _: u32) -> Digest {
-        digest(&json!([self.sql, self.parameters, self.inputs().values().map(|i| i.content.clone()).collect::<Vec<_>>()]))
+        digest(&json!([
+            self.sql,
+            self.parameters,
+            self.inputs().values().map(|i| i.content.clone()).collect::<Vec<_>>()
+        ]))
     }
 
     fn memory_bytes(&self, _: u32) -> u64 {

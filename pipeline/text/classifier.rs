@@ -59,11 +59,12 @@ impl Classifier {
     pub fn open(folder: ModelFolder, options: ClassifierOptions) -> Result<Self> {
         let tokens = folder.tokens(options.max_tokens)?;
         let labels = &folder.config.id2label;
-        let label = labels.iter().find(|(_, name)| **name == options.label).map(|(&label, _)| label).ok_or_else(|| {
-            let names: Vec<&str> = labels.values().map(String::as_str).collect();
-            let what = format!("id2label: expected a label {:?}, got {names:?}", options.label);
-            Error::model(&folder.path.join("config.json"), what, "name the label to keep with keep_label")
-        })?;
+        let label =
+            labels.iter().find(|(_, name)| **name == options.label).map(|(&label, _)| label).ok_or_else(|| {
+                let names: Vec<&str> = labels.values().map(String::as_str).collect();
+                let what = format!("id2label: expected a label {:?}, got {names:?}", options.label);
+                Error::model(&folder.path.join("config.json"), what, "name the label to keep with keep_label")
+            })?;
         let classifier = Classifier {
             folder,
             tokens,
@@ -167,7 +168,8 @@ fn first_line(e: &impl std::fmt::Display) -> String {
 
 /// The inputs that a RoBERTa- or BERT-type model may have.
 fn check_inputs(onnx: &Path, session: &Session) -> Result<()> {
-    let hint = "expected a RoBERTa- or BERT-type classifier: input_ids, attention_mask and perhaps token_type_ids, logits out";
+    let hint =
+        "expected a RoBERTa- or BERT-type classifier: input_ids, attention_mask and perhaps token_type_ids, logits out";
     let mut names = Vec::new();
     for input in session.inputs() {
         let kind = input.dtype().tensor_type();

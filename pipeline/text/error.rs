@@ -28,7 +28,9 @@ pub enum Error {
         what: String,
     },
     /// A model that was opened failed on a batch.
-    #[error("{path}: a batch of {texts} texts of {tokens} tokens failed: {what}\nhint: less memory is needed with a smaller batch_tokens")]
+    #[error(
+        "{path}: a batch of {texts} texts of {tokens} tokens failed: {what}\nhint: less memory is needed with a smaller batch_tokens"
+    )]
     Inference {
         /// The model.
         path: String,

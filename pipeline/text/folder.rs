@@ -131,7 +131,11 @@ fn regular(file: &Path) -> Result<u64> {
 pub(crate) fn read(file: &Path, limit: u64) -> Result<Vec<u8>> {
     let size = regular(file)?;
     if size > limit {
-        return Err(Error::model(file, format!("expected at most {limit} bytes, got {size}"), "larger weights lie beside it, in external data"));
+        return Err(Error::model(
+            file,
+            format!("expected at most {limit} bytes, got {size}"),
+            "larger weights lie beside it, in external data",
+        ));
     }
     let mut bytes = Vec::new();
     let read = File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes));

@@ -11,7 +11,9 @@ const BESIDE_THE_MODELS: &str = "models/onnxruntime/libonnxruntime.so";
 
 /// The library that will be loaded: `ORT_DYLIB_PATH`, else the one that `make setup` fetched.
 pub fn library() -> PathBuf {
-    std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map_or_else(|| BESIDE_THE_MODELS.into(), PathBuf::from)
+    std::env::var_os("ORT_DYLIB_PATH")
+        .filter(|path| !path.is_empty())
+        .map_or_else(|| BESIDE_THE_MODELS.into(), PathBuf::from)
 }
 
 /// The process's environment.

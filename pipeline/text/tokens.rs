@@ -18,9 +18,14 @@ impl Tokens {
     pub fn open(path: &Path, max_tokens: usize) -> Result<Self> {
         let json = crate::folder::read(path, crate::folder::MAX_JSON)?;
         let tokenizer = Tokenizer::from_bytes(json).map_err(|e| {
-            Error::model(path, format!("expected a tokenizer in the `tokenizers` format, got {e}"), "copy the model's folder again")
+            Error::model(
+                path,
+                format!("expected a tokenizer in the `tokenizers` format, got {e}"),
+                "copy the model's folder again",
+            )
         })?;
-        Self::new(tokenizer, max_tokens).map_err(|what| Error::model(path, what, "raise the length at which texts are clipped"))
+        Self::new(tokenizer, max_tokens)
+            .map_err(|what| Error::model(path, what, "raise the length at which texts are clipped"))
     }
 
     /// The same for a tokenizer in memory. Errs when the special tokens alone are longer than `max_tokens`.

@@ -4,7 +4,7 @@ usage: cleaner.py PREDICTIONS [GOLD MODEL_FOLDER] [--domain web_query]
 
 PREDICTIONS is the predictions.parquet of `train-cleaner --folds K`: every label scored by a model that never saw its fold.
 The references are trained on the same labels: those of all domains outside the fold. They decide at one half; where they
-have a C, cross-validation inside the training labels chooses it. GOLD is a JSONL file of {"text", "label"}, keep or noise,
+have a C, cross-validation inside the training labels chooses it. GOLD is a JSONL file of {"text", "label"}, 1 keep or 0 noise,
 labelled by hand: the ONNX files of MODEL_FOLDER, with its thresholds, beside references trained on all labels.
 """
 
@@ -156,9 +156,9 @@ def main() -> None:
     table("out of fold, all domains", labels, decided)
     if options.gold:
         lines = [json.loads(line) for line in options.gold.read_text().splitlines() if line.strip()]
-        if not {line["label"] for line in lines} <= {"keep", "noise"}:
-            sys.exit(f"{options.gold}: expected labels keep and noise")
-        gold = numpy.array([line["label"] == "keep" for line in lines])
+        if not {line["label"] for line in lines} <= {0, 1}:
+            sys.exit(f"{options.gold}: expected labels 1 (keep) and 0 (noise)")
+        gold = numpy.array([line["label"] == 1 for line in lines])
         asked = numpy.array([line["text"] for line in lines], dtype=object)
         files = ["model.onnx", "model.int8.onnx"]
         decided = {f"querent {file}": cleaner(options.model, file, list(asked)) for file in files}

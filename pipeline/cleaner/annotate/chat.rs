@@ -54,7 +54,13 @@ enum Refusal {
 }
 
 impl Chat {
-    pub(crate) fn new(endpoint: &str, model: &str, timeout: Duration, attempts: u32, allow_remote: bool) -> Result<Self> {
+    pub(crate) fn new(
+        endpoint: &str,
+        model: &str,
+        timeout: Duration,
+        attempts: u32,
+        allow_remote: bool,
+    ) -> Result<Self> {
         let wrong = |expected: &str, hint: &str| Err(Error::setting("endpoint", expected, endpoint, hint));
         let Ok(url) = Url::parse(endpoint) else {
             return wrong("the address of an OpenAI-compatible server", "for example http://localhost:8000/v1");
@@ -132,8 +138,8 @@ impl Chat {
         }
         let body = response.body_mut().with_config().limit(LARGEST_ANSWER).read_to_string();
         let body = body.map_err(|e| Refusal::Later(e.to_string(), None))?;
-        let completion: Completion =
-            serde_json::from_str(&body).map_err(|_| Refusal::Later("an answer that is no chat completion".into(), None))?;
+        let completion: Completion = serde_json::from_str(&body)
+            .map_err(|_| Refusal::Later("an answer that is no chat completion".into(), None))?;
         let Usage { prompt_tokens, completion_tokens } = completion.usage.unwrap_or_default();
         let choice = completion.choices.into_iter().next();
         let content = choice.filter(|c| c.finish_reason.as_deref() != Some("length")).and_then(|c| c.message.content);

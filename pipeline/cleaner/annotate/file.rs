@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::{Candidate, PARTITIONS, Verdict, by_partition};
 
-const HINT: &str = "a labels file has the columns text and label (1 keep, 0 noise), and perhaps domain (or source) and reason";
+const HINT: &str =
+    "a labels file has the columns text and label (1 keep, 0 noise), and perhaps domain (or source) and reason";
 
 /// Labels as a file has them. Of a text that occurs twice, the first counts; two different labels are an error.
 #[derive(Debug)]
@@ -51,7 +52,9 @@ impl LabelsFile {
             match seen.insert(candidate.text.clone(), keep) {
                 None => candidates.push(candidate),
                 Some(before) if before == keep => {}
-                Some(_) => return Err(self.wrong(line, "expected one label per text, got another than in a line before")),
+                Some(_) => {
+                    return Err(self.wrong(line, "expected one label per text, got another than in a line before"));
+                }
             }
         }
         Ok(candidates)
@@ -178,7 +181,10 @@ mod tests {
     fn three_formats_say_the_same() -> Result<()> {
         let tsv = read("l.tsv", "text\tsource\tlabel\nmoon \"landing\"\tsearch\t1\nlogin\tbrowse\t0\n")?;
         let csv = read("l.csv", "label,text,domain\n1,\"moon \"\"landing\"\"\",search\n0,login,browse\n")?;
-        let jsonl = read("l.jsonl", "{\"text\":\"moon \\\"landing\\\"\",\"label\":1,\"domain\":\"search\"}\n\n{\"text\":\"login\",\"label\":false,\"domain\":\"browse\"}\n")?;
+        let jsonl = read(
+            "l.jsonl",
+            "{\"text\":\"moon \\\"landing\\\"\",\"label\":1,\"domain\":\"search\"}\n\n{\"text\":\"login\",\"label\":false,\"domain\":\"browse\"}\n",
+        )?;
         assert_eq!(tsv, csv);
         assert_eq!(tsv, jsonl);
         assert_eq!((tsv.len(), tsv[0].text.as_str()), (2, "moon \"landing\""));

@@ -137,7 +137,9 @@ impl Stage for Label<'_> {
         candidates.sort_by(|a, b| a.text.cmp(&b.text));
         let mut account = Account { input: candidates.len() as u64, ..Account::default() };
         let verdicts: Vec<Option<Verdict>> = match self.endpoint {
-            None => candidates.iter().map(|c| Some(c.given.clone().unwrap_or_else(|| judge(&c.text, &c.domain)))).collect(),
+            None => {
+                candidates.iter().map(|c| Some(c.given.clone().unwrap_or_else(|| judge(&c.text, &c.domain)))).collect()
+            }
             Some(endpoint) => {
                 let texts: Vec<&str> = candidates.iter().map(|c| c.text.as_str()).collect();
                 endpoint.ask_all(&texts, &mut account)?

@@ -16,18 +16,48 @@ const WORDS: std::ops::Range<usize> = 5..10;
 /// In the order in which they are asked.
 const RULES: [(&str, &str); 13] = [
     ("no words", r"^[^\p{L}]*$"),
-    ("address", r"(?i)(^|\s)(https?:|htt?p|ht+ps?:|www[. ])|^\S+\.(com|net|org|co|io|info|app|online|site|biz|edu|gov|tv|me|uk|de)(/\S*)?$|\.(html?|php|aspx?)\b|/\S+/\S+/"),
+    (
+        "address",
+        r"(?i)(^|\s)(https?:|htt?p|ht+ps?:|www[. ])|^\S+\.(com|net|org|co|io|info|app|online|site|biz|edu|gov|tv|me|uk|de)(/\S*)?$|\.(html?|php|aspx?)\b|/\S+/\S+/",
+    ),
     ("address", r"(?i)\b(dot|punto) ?(com|net|org|co|io|info|app|online|site|biz)\b|\S (com|net|org)$"),
     ("phone number", r"(\d[ ().+/-]*){7,}"),
-    ("markup or escapes", r"(?i)</?[a-z!]|&[a-z#0-9]+;|%[0-9a-f]{2}|\\[ux][0-9a-f]{2}|\?{3,}|^(null|nan|undefined|none|n/a|untitled|\[object.*)$|^\S*[{}\[\]<>=]\S*$"),
-    ("log in", r"(?i)\b(log ?(in|on|out|ging in)|sign(ing)? ?(in|up|on|out)|passwords?|passcode|passphrase|log into|log-?in|register with|registration|credentials|create (an )?account|my account|verify your|two-step|authenticat\w+|locked out|session (expired|timed? ?out)|one-time code|username|user ?name)\b"),
-    ("getting to a site", r"(?i)\b(home ?page|official (site|page|website)|web ?(site|page|address)|url (for|of)|go to|take me to|open|visit|get me (on|to)|main (screen|page|menu)|landing page|contact( us)?|about us|customer (service|support|care)|help ?(desk|line|cent(er|re))|call cent(er|re)|near(est| me)|store (hours|locator)|opening (times|hours)|branch(es)?|head office|locations?|site ?map|inbox|portal|careers at|faqs?|directory|get in touch|who we are|welcome to|all categories|home|search results|on the (internet|web))\b"),
-    ("getting something done", r"(?i)\b(buy|cheap(est)?|coupons?|vouchers?|promo( code)?s?|discounts?|orders?|refunds?|returns?|subscri(be|ption)s?|unsubscribe|price (of|list|match)|prices?|for sale|on sale|deals?|shipping|deliver(y|ies)|parcel|track(ing)?|tickets?|gift cards?|check ?out|cart|basket|pay(ing)?( my)? (bill|for)|bills?|invoice|download(s|ing|er)?|install(er|ation)?|free (trial|download|shipping)|book(ing)?s? \w+|reservations?|renew(al)?|cancel|upgrade|membership|plan(s)? and pricing|apply (for|online)|receipt|wish ?list)\b"),
-    ("look-up", r"(?i)\b(weather|forecast|temperature|will it rain|radar|translat\w+|conver(t|sion|ter)|calculat\w+|divided by|times table|plus|square root|\d+ ?(x|\*|\+|-|/|times|minus) ?\d+|what time|time (in|now)|current (local )?time|time zone|sunset|sunrise|map of|maps?|directions|route|driving from|definition|define|synonyms?|meaning of|thesaurus|dictionary|spell(ing)?( of)?|stopwatch|timer|alarm|clock|calendar|zip code|post ?code|currency|exchange rate|generator|pounds|kilos?|kg|inches|miles in|qr code|horoscope|speed test|my ip)\b"),
-    ("a platform's own page", r"(?i)\b(settings?|preferences|options|notifications?|privacy (policy|settings)|terms (of|and) (use|service|conditions)|user agreement|cookie|browser|extension|add-?on|dark mode|dashboard|profile|avatar|bookmarks?|favou?rites|manage|appearance|layout|update(s|d)? available|what's new in|version \d+|app|widget|new tab|start page|feed|(browsing|search) history|clear (cache|history)|uninstall|rewards?|alerts|reading list|my saves|followed)\b"),
-    ("generic page", r"(?i)^(search( results?)?|results?|home|page \d+|categor(y|ies)|index( of.*)?|just a moment\W*|redirecting\W*|loading\W*|please wait\W*|error( \d+)?|40[0-9].*|50[0-9].*|not found|access denied|test(ing)?|hello|hi( there)?|asdf\w*|qwerty\w*|anything|something|website|internet|images?|videos?|pictures|photos|music|games?|news|stuff|help|browse|more|next|back|view all|archives?|blank|new document|gallery|web|links|tools|list|forum|store|page|welcome|today|folders?|top|free|item \d+.*)$"),
-    ("a platform's name", r"(?i)^(google|gmail|you ?tube|face ?book|fb|amazon|ebay|yahoo|bing|msn|hotmail|outlook|aol|twitter|instagram|tik ?tok|linked ?in|netflix|wikipedia|craigslist|walmart|target|mapquest|my ?space|reddit|pinterest|whatsapp|roblox|discord|spotify|paypal|chatgpt)( (search|mail|maps?|com|images?))?$"),
-    ("random string", r"(?i)^[bcdfghjklmnpqrstvwxz]{4,}$|[bcdfghjklmnpqrstvwxz]{6,}|^(?:[a-z]+\d+|\d+[a-z]+)[a-z0-9]*$"),
+    (
+        "markup or escapes",
+        r"(?i)</?[a-z!]|&[a-z#0-9]+;|%[0-9a-f]{2}|\\[ux][0-9a-f]{2}|\?{3,}|^(null|nan|undefined|none|n/a|untitled|\[object.*)$|^\S*[{}\[\]<>=]\S*$",
+    ),
+    (
+        "log in",
+        r"(?i)\b(log ?(in|on|out|ging in)|sign(ing)? ?(in|up|on|out)|passwords?|passcode|passphrase|log into|log-?in|register with|registration|credentials|create (an )?account|my account|verify your|two-step|authenticat\w+|locked out|session (expired|timed? ?out)|one-time code|username|user ?name)\b",
+    ),
+    (
+        "getting to a site",
+        r"(?i)\b(home ?page|official (site|page|website)|web ?(site|page|address)|url (for|of)|go to|take me to|open|visit|get me (on|to)|main (screen|page|menu)|landing page|contact( us)?|about us|customer (service|support|care)|help ?(desk|line|cent(er|re))|call cent(er|re)|near(est| me)|store (hours|locator)|opening (times|hours)|branch(es)?|head office|locations?|site ?map|inbox|portal|careers at|faqs?|directory|get in touch|who we are|welcome to|all categories|home|search results|on the (internet|web))\b",
+    ),
+    (
+        "getting something done",
+        r"(?i)\b(buy|cheap(est)?|coupons?|vouchers?|promo( code)?s?|discounts?|orders?|refunds?|returns?|subscri(be|ption)s?|unsubscribe|price (of|list|match)|prices?|for sale|on sale|deals?|shipping|deliver(y|ies)|parcel|track(ing)?|tickets?|gift cards?|check ?out|cart|basket|pay(ing)?( my)? (bill|for)|bills?|invoice|download(s|ing|er)?|install(er|ation)?|free (trial|download|shipping)|book(ing)?s? \w+|reservations?|renew(al)?|cancel|upgrade|membership|plan(s)? and pricing|apply (for|online)|receipt|wish ?list)\b",
+    ),
+    (
+        "look-up",
+        r"(?i)\b(weather|forecast|temperature|will it rain|radar|translat\w+|conver(t|sion|ter)|calculat\w+|divided by|times table|plus|square root|\d+ ?(x|\*|\+|-|/|times|minus) ?\d+|what time|time (in|now)|current (local )?time|time zone|sunset|sunrise|map of|maps?|directions|route|driving from|definition|define|synonyms?|meaning of|thesaurus|dictionary|spell(ing)?( of)?|stopwatch|timer|alarm|clock|calendar|zip code|post ?code|currency|exchange rate|generator|pounds|kilos?|kg|inches|miles in|qr code|horoscope|speed test|my ip)\b",
+    ),
+    (
+        "a platform's own page",
+        r"(?i)\b(settings?|preferences|options|notifications?|privacy (policy|settings)|terms (of|and) (use|service|conditions)|user agreement|cookie|browser|extension|add-?on|dark mode|dashboard|profile|avatar|bookmarks?|favou?rites|manage|appearance|layout|update(s|d)? available|what's new in|version \d+|app|widget|new tab|start page|feed|(browsing|search) history|clear (cache|history)|uninstall|rewards?|alerts|reading list|my saves|followed)\b",
+    ),
+    (
+        "generic page",
+        r"(?i)^(search( results?)?|results?|home|page \d+|categor(y|ies)|index( of.*)?|just a moment\W*|redirecting\W*|loading\W*|please wait\W*|error( \d+)?|40[0-9].*|50[0-9].*|not found|access denied|test(ing)?|hello|hi( there)?|asdf\w*|qwerty\w*|anything|something|website|internet|images?|videos?|pictures|photos|music|games?|news|stuff|help|browse|more|next|back|view all|archives?|blank|new document|gallery|web|links|tools|list|forum|store|page|welcome|today|folders?|top|free|item \d+.*)$",
+    ),
+    (
+        "a platform's name",
+        r"(?i)^(google|gmail|you ?tube|face ?book|fb|amazon|ebay|yahoo|bing|msn|hotmail|outlook|aol|twitter|instagram|tik ?tok|linked ?in|netflix|wikipedia|craigslist|walmart|target|mapquest|my ?space|reddit|pinterest|whatsapp|roblox|discord|spotify|paypal|chatgpt)( (search|mail|maps?|com|images?))?$",
+    ),
+    (
+        "random string",
+        r"(?i)^[bcdfghjklmnpqrstvwxz]{4,}$|[bcdfghjklmnpqrstvwxz]{6,}|^(?:[a-z]+\d+|\d+[a-z]+)[a-z0-9]*$",
+    ),
 ];
 
 static NOISE: LazyLock<RegexSet> =
@@ -74,7 +104,10 @@ fn gibberish(text: &str) -> bool {
         return false;
     }
     let vowels = word.chars().filter(|c| "aeiouy".contains(*c)).count();
-    let rare = ["q", "x", "z", "j", "vv", "kk", "hh", "ww", "uu", "yy", "wq", "jq", "fx", "gx", "vb", "kf", "pz", "mx", "wv", "vf"];
+    let rare = [
+        "q", "x", "z", "j", "vv", "kk", "hh", "ww", "uu", "yy", "wq", "jq", "fx", "gx", "vb", "kf", "pz", "mx", "wv",
+        "vf",
+    ];
     let odd = rare.iter().map(|pair| word.matches(pair).count()).sum::<usize>();
     5 * vowels < word.len() || 4 * odd > word.len()
 }
