@@ -5,7 +5,7 @@ PYTHON = python3
 export PYTHONPATH = $(CURDIR)/.python
 BENCH_USERS ?= 500000
 
-.PHONY: help setup python demo demo-mind test test-data check bench clean
+.PHONY: help setup python demo demo-mind test test-data test-peers check bench bench-cleaner clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ test: setup python ## all tests that need nothing but this repository
 test-data: setup python ## the tests on real logs: ../shared/data, or QUERENT_TEST_DATA=folder
 	cargo test --features real-logs --test data
 
+test-peers: ## MODEL=folder: a cleaner in transformers (needs torch and transformers)
+	$(PYTHON) tests/peers.py $(MODEL)
+
 check: ## format, lints, documentation, dependencies, tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -45,6 +48,10 @@ bench: python ## beside DuckDB and Polars; BENCH_USERS=50000 for a quick one
 	cargo build --release
 	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/cap.py out/bench $(BENCH_USERS)
 	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/ingest.py out/bench $$(( $(BENCH_USERS) / 10 ))
+
+bench-cleaner: ## MODEL=folder: `clean` beside a plain Python loop (needs transformers)
+	cargo build --release
+	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/clean.py out/bench $(MODEL)
 
 clean: ## delete what the demo, benches and tests made
 	rm -rf out .python

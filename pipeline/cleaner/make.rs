@@ -99,16 +99,12 @@ pub fn make(settings: &TrainCleaner, rows: &[LabelRow], labels: &Digest, watch: 
     }
     let draft = Draft::new(target)?;
     let models = if settings.folds > 1 { settings.folds as usize + 1 } else { 1 };
-    let mut done = 0;
-    let mut model_watch =
-        |step: usize, steps: usize, epoch: Option<Epoch>| watch(done * steps + step, models * steps, epoch);
-    let trained = train(settings, rows, &mut model_watch)?;
+    let trained = train(settings, rows, &mut |step, steps, epoch| watch(step, models * steps, epoch))?;
     let mut predictions = Vec::new();
-    for fold in 0..if models > 1 { settings.folds } else { 0 } {
-        done += 1;
-        let mut model_watch =
-            |step: usize, steps: usize, epoch: Option<Epoch>| watch(done * steps + step, models * steps, epoch);
-        predictions.extend(out_of_fold(settings, rows, fold, &mut model_watch)?);
+    for fold in 0..models as u32 - 1 {
+        let done = fold as usize + 1;
+        let mut watch_fold = |step: usize, steps: usize, epoch| watch(done * steps + step, models * steps, epoch);
+        predictions.extend(out_of_fold(settings, rows, fold, &mut watch_fold)?);
     }
     let cross_validation = (models > 1).then(|| cross_validation(settings.folds, &predictions));
     if !predictions.is_empty() {
@@ -271,8 +267,10 @@ fn write(
     let theirs = open(FLOAT32)?.logits(&texts)?;
     let differences =
         order.iter().zip(&ours).flat_map(|(&text, ours)| ours.iter().zip(&theirs[text]).map(|(a, b)| (a - b).abs()));
-    let onnx_difference = differences.fold(0.0, f32::max);
-    if !(onnx_difference <= TOLERANCE) {
+    // A number that is none is the largest.
+    let onnx_difference =
+        differences.fold(0.0_f32, |most, next| if next > most || next.is_nan() { next } else { most });
+    if onnx_difference.is_nan() || onnx_difference > TOLERANCE {
         return Err(Error::Export { difference: onnx_difference, tolerance: TOLERANCE });
     }
     let (mut held_out, mut thresholds) = (BTreeMap::new(), BTreeMap::new());

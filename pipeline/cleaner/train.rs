@@ -53,7 +53,7 @@ pub fn fit(
     let weights = class_weights(train, settings.class_weights);
     let steps = settings.epochs * train.len().div_ceil(settings.batch);
     let (mut step, mut log) = (0, Vec::new());
-    let mut best: Option<(f64, usize, Vec<(Var, Tensor)>)> = None;
+    let mut best: Option<Best> = None;
     for epoch in 1..=settings.epochs {
         let mut losses = 0.0;
         let batches = shuffled(train, settings.batch, &mut random);
@@ -74,17 +74,24 @@ pub fn fit(
         log.push(figures);
         watch(step, steps, Some(figures));
         match &best {
-            Some((loss, _, _)) if *loss <= figures.held_out_loss => {}
-            _ => best = Some((figures.held_out_loss, epoch, snapshot(model)?)),
+            Some(best) if best.held_out_loss <= figures.held_out_loss => {}
+            _ => best = Some(Best { held_out_loss: figures.held_out_loss, epoch, parameters: snapshot(model)? }),
         }
-        if best.as_ref().is_some_and(|(_, at, _)| epoch - at >= settings.patience) {
+        if best.as_ref().is_some_and(|best| epoch - best.epoch >= settings.patience) {
             break;
         }
     }
-    if let Some((_, _, parameters)) = best {
-        parameters.iter().try_for_each(|(var, value)| var.set(value))?;
+    if let Some(best) = best {
+        best.parameters.iter().try_for_each(|(var, value)| var.set(value))?;
     }
     Ok(log)
+}
+
+/// The best epoch so far, and the parameters after it.
+struct Best {
+    held_out_loss: f64,
+    epoch: usize,
+    parameters: Vec<(Var, Tensor)>,
 }
 
 /// Probabilities of keep, without dropout.
