@@ -102,11 +102,12 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<()> {
 
 fn print(settings: &TrainCleaner, metrics: &Metrics) -> Result<()> {
     output::note(&format!(
-        "  {}: {} epochs, temperature {:.2}, ONNX within {:.0e} of the trained model",
+        "  {}: {} epochs, temperature {:.2}, ONNX within {:.0e} of the trained model, int8 decides {:.2}% alike",
         settings.output,
         metrics.epochs.len(),
         metrics.temperature,
-        metrics.onnx_difference
+        metrics.onnx_difference,
+        100.0 * metrics.int8_agreement
     ))?;
     let held_out = metrics.held_out.iter().map(|(onnx, quality)| (format!("{onnx}, held out"), quality));
     let folds = metrics.cross_validation.iter().flat_map(|cv| {

@@ -22,7 +22,7 @@ use crate::train::{Epoch, Example, Watch, fit, logits, score};
 use crate::{Error, Result, TrainCleaner};
 
 /// Raised whenever the same labels and settings give another folder.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Largest difference between candle's logits and ONNX Runtime's.
 const TOLERANCE: f32 = 1e-4;
 /// The two variants.
@@ -49,6 +49,8 @@ pub struct Metrics {
     pub temperature: f64,
     /// Largest difference between candle's logits and ONNX Runtime's, float32.
     pub onnx_difference: f32,
+    /// Share of the labelled texts that the int8 variant decides as the float32 one does.
+    pub int8_agreement: f64,
     /// On the labels held out, by ONNX file. Epoch, temperature and threshold were chosen on the same labels.
     pub held_out: BTreeMap<String, Quality>,
     /// Thresholds, by ONNX file.
@@ -138,6 +140,7 @@ struct Trained {
     held_out_examples: Vec<Example>,
     temperature: f64,
     epochs: Vec<Epoch>,
+    texts: Vec<String>,
 }
 
 fn train(settings: &TrainCleaner, rows: &[LabelRow], watch: Watch<'_>) -> Result<Trained> {
@@ -158,7 +161,15 @@ fn train(settings: &TrainCleaner, rows: &[LabelRow], watch: Watch<'_>) -> Result
     let epochs = fit(&initial.model, &train, &held_out_examples, settings, settings.seed, watch)?;
     let temperature = score(&initial.model, &held_out_examples)?.best_temperature();
     cool(&initial.model, temperature)?;
-    Ok(Trained { initial, train, held_out, held_out_examples, temperature, epochs })
+    Ok(Trained {
+        initial,
+        train,
+        held_out,
+        held_out_examples,
+        temperature,
+        epochs,
+        texts: texts.into_iter().map(str::to_owned).collect(),
+    })
 }
 
 fn clip(settings: &TrainCleaner, model: &Roberta) -> usize {
@@ -194,7 +205,7 @@ fn out_of_fold(settings: &TrainCleaner, rows: &[LabelRow], fold: u32, watch: Wat
     let (left_out, others): (Vec<LabelRow>, Vec<LabelRow>) = rows.iter().cloned().partition(|row| of(row) == fold);
     let trained = train(settings, &others, watch)?;
     let model = &trained.initial.model;
-    let threshold = score(model, &trained.held_out_examples)?.best_threshold();
+    let threshold = score(model, &trained.held_out_examples)?.best_threshold(0.5);
     let tokens = Tokens::new(trained.initial.tokenizer.clone(), clip(settings, model)).map_err(Error::tokenizer)?;
     let texts: Vec<&str> = left_out.iter().map(|row| row.text.as_str()).collect();
     let examples: Vec<Example> =
@@ -273,21 +284,27 @@ fn write(
     if onnx_difference.is_nan() || onnx_difference > TOLERANCE {
         return Err(Error::Export { difference: onnx_difference, tolerance: TOLERANCE });
     }
-    let (mut held_out, mut thresholds) = (BTreeMap::new(), BTreeMap::new());
-    for onnx in [FLOAT32, INT8] {
-        let scored = Scored {
-            scores: open(onnx)?.scores(&texts)?,
-            labels: trained.held_out.iter().map(|(_, keep)| *keep).collect(),
-        };
-        let threshold = scored.best_threshold();
-        held_out.insert(onnx.to_owned(), scored.quality(threshold));
-        thresholds.insert(onnx.to_owned(), threshold);
-    }
+    let labels: Vec<bool> = trained.held_out.iter().map(|(_, keep)| *keep).collect();
+    let on_held_out =
+        |onnx: &str| -> Result<Scored> { Ok(Scored { scores: open(onnx)?.scores(&texts)?, labels: labels.clone() }) };
+    let (float32, int8) = (on_held_out(FLOAT32)?, on_held_out(INT8)?);
+    let threshold = float32.best_threshold(0.5);
+    // The int8 variant is to decide as the float32 one does, and there are more texts to tell this by than labels held out.
+    let all: Vec<&str> = trained.texts.iter().map(String::as_str).collect();
+    let decisions = open(FLOAT32)?.scores(&all)?.into_iter().map(|score| score >= threshold).collect();
+    let alike = Scored { scores: open(INT8)?.scores(&all)?, labels: decisions };
+    let int8_threshold = alike.best_threshold(threshold);
+    let thresholds = BTreeMap::from([(FLOAT32.to_owned(), threshold), (INT8.to_owned(), int8_threshold)]);
+    let held_out = BTreeMap::from([
+        (FLOAT32.to_owned(), float32.quality(threshold)),
+        (INT8.to_owned(), int8.quality(int8_threshold)),
+    ]);
     draft.write_json(THRESHOLDS, &thresholds)?;
     Ok(Metrics {
         trained_on: trained.train.len(),
         temperature: trained.temperature,
         onnx_difference,
+        int8_agreement: alike.hits(int8_threshold),
         held_out,
         thresholds,
         epochs: trained.epochs.clone(),

@@ -84,8 +84,8 @@ impl Scored {
         self.counts(&all, threshold).accuracy()
     }
 
-    /// The threshold with the most correct decisions; of equally good ones, the one nearest to ½.
-    pub fn best_threshold(&self) -> f32 {
+    /// The threshold with the most correct decisions; of equally good ones, the one nearest to `near`.
+    pub fn best_threshold(&self, near: f32) -> f32 {
         let mut scored: Vec<(f32, bool)> = self.scores.iter().copied().zip(self.labels.iter().copied()).collect();
         scored.sort_by(|a, b| a.0.total_cmp(&b.0));
         // Everything is kept at first; each step drops the next text.
@@ -93,9 +93,9 @@ impl Scored {
         let mut best = (correct, f32::INFINITY, 0.0_f32);
         let mut consider = |correct: i64, low: f32, high: f32| {
             // Any threshold in (low, high] does the same.
-            let threshold = if low < 0.5 && 0.5 <= high { 0.5 } else { (low + high) / 2.0 };
-            if (correct, -(threshold - 0.5).abs()) > (best.0, -best.1) {
-                best = (correct, (threshold - 0.5).abs(), threshold);
+            let threshold = if low < near && near <= high { near } else { (low + high) / 2.0 };
+            if (correct, -(threshold - near).abs()) > (best.0, -best.1) {
+                best = (correct, (threshold - near).abs(), threshold);
             }
         };
         consider(correct, 0.0, scored.first().map_or(1.0, |first| first.0));
@@ -109,9 +109,10 @@ impl Scored {
         best.2
     }
 
-    /// The temperature that makes the scores' logits most likely, between 0.05 and 20 (Guo et al. 2017).
+    /// The temperature that makes the scores' logits most likely (Guo et al. 2017), between ½ and 20: labels that are all hit say
+    /// nothing of how sure to be.
     pub fn best_temperature(&self) -> f64 {
-        let (mut low, mut high) = (0.05_f64.ln(), 20.0_f64.ln());
+        let (mut low, mut high) = (0.5_f64.ln(), 20.0_f64.ln());
         let golden = (5.0_f64.sqrt() - 1.0) / 2.0;
         for _ in 0..60 {
             let (left, right) = (high - golden * (high - low), low + golden * (high - low));
@@ -221,12 +222,12 @@ mod tests {
     #[test]
     fn the_threshold_separates_what_can_be_separated() {
         let separable = scored(&[(0.1, false), (0.2, false), (0.3, true), (0.9, true)]);
-        let threshold = separable.best_threshold();
+        let threshold = separable.best_threshold(0.5);
         assert!(threshold > 0.2 && threshold <= 0.3, "{threshold}");
         assert_eq!(separable.quality(threshold).accuracy.value, 1.0);
-        assert_eq!(scored(&[(0.1, false), (0.9, true)]).best_threshold(), 0.5);
-        assert!(scored(&[(0.9, true), (0.8, true)]).best_threshold() <= 0.8);
-        assert!(scored(&[(0.9, false), (0.8, false)]).best_threshold() > 0.9);
+        assert_eq!(scored(&[(0.1, false), (0.9, true)]).best_threshold(0.5), 0.5);
+        assert!(scored(&[(0.9, true), (0.8, true)]).best_threshold(0.5) <= 0.8);
+        assert!(scored(&[(0.9, false), (0.8, false)]).best_threshold(0.5) > 0.9);
     }
 
     #[test]
