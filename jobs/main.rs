@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Training makes and drops large arrays at every step: the system's allocator gives each back to the system, at half the time.
+/// Training makes and drops large arrays at every step: the system's allocator gives each back to the kernel, a quarter of the time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,6 +1,6 @@
 """`clean` beside a plain Python loop: the same model file, the same two threads.
 
-usage: clean.py FOLDER MODEL_FOLDER [USERS] [RUNS]    (USERS 4000, RUNS 3; MODEL_FOLDER is train-cleaner's)
+usage: clean.py FOLDER MODEL_FOLDER [USERS] [RUNS] [TEXTS]    (USERS 4000, RUNS 3; MODEL_FOLDER is train-cleaner's)
 
 (a) is a simulated log, in which texts repeat; (b) has at most 20,000 of its texts once each. The loop scores event by event,
 in the files' order, in batches of 32 padded to their longest text. On (a) it scores the first 20,000 events only, and its
@@ -27,7 +27,8 @@ if len(sys.argv) < 3:
 folder, model = Path(sys.argv[1]), Path(sys.argv[2])
 users = int(sys.argv[3]) if len(sys.argv) > 3 else 4000
 runs = int(sys.argv[4]) if len(sys.argv) > 4 else 3
-FILES, MOST = ["model.int8.onnx", "model.onnx"], 20_000
+FILES = ["model.int8.onnx", "model.onnx"]
+MOST = int(sys.argv[5]) if len(sys.argv) > 5 else 20_000
 CUT_OFF = datetime(2025, 12, 1, tzinfo=timezone.utc)
 
 
