@@ -13,7 +13,19 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 /// The jobs that a pipeline may name, in their usual order; also the sections of a configuration file.
-pub(crate) const JOBS: [&str; 7] = ["simulate", "ingest", "annotate", "train-cleaner", "clean", "cap", "statistics"];
+pub(crate) const JOBS: [&str; 11] = [
+    "simulate",
+    "ingest",
+    "annotate",
+    "train-cleaner",
+    "clean",
+    "cap",
+    "statistics",
+    "embed",
+    "index",
+    "retrieve",
+    "evaluate",
+];
 
 /// Where the datasets lie, for the jobs that only look at them or tidy up.
 #[derive(Debug, Clone, Args)]

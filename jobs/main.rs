@@ -8,10 +8,15 @@ mod cap;
 mod clean;
 mod commit;
 mod context;
+mod embed;
+mod evaluate;
 mod gc;
+mod import;
+mod index;
 mod ingest;
 mod inspect;
 mod output;
+mod retrieve;
 mod run;
 mod schema;
 mod simulate;
@@ -53,6 +58,11 @@ enum Job {
     Clean(clean::Flags),
     Cap(cap::Flags),
     Statistics(statistics::Flags),
+    Embed(embed::Flags),
+    Index(index::Flags),
+    Retrieve(retrieve::Flags),
+    Import(import::Flags),
+    Evaluate(evaluate::Flags),
     Commit(commit::Flags),
     Inspect(inspect::Flags),
     Schema(schema::Flags),
@@ -69,6 +79,11 @@ fn main() -> ExitCode {
         Job::Clean(flags) => clean::main(flags),
         Job::Cap(flags) => cap::main(flags),
         Job::Statistics(flags) => statistics::main(flags),
+        Job::Embed(flags) => embed::main(flags),
+        Job::Index(flags) => index::main(flags),
+        Job::Retrieve(flags) => retrieve::main(flags),
+        Job::Import(flags) => import::main(flags),
+        Job::Evaluate(flags) => evaluate::main(flags),
         Job::Commit(flags) => commit::main(&flags),
         Job::Inspect(flags) => inspect::main(&flags),
         Job::Schema(flags) => schema::main(&flags),

@@ -9,8 +9,9 @@ use clap::Args;
 use dataset::{Outcome, Summary};
 
 use crate::context::{ConfigError, Context, JOBS, KeyFlags, Shared};
+use crate::embed::EncoderFlags;
 use crate::output::{self, grouped};
-use crate::{annotate, cap, clean, ingest, simulate, statistics, train_cleaner};
+use crate::{annotate, cap, clean, embed, evaluate, index, ingest, retrieve, simulate, statistics, train_cleaner};
 
 /// Run a pipeline: the jobs that the file's section run names, in order, skipping what is up to date.
 ///
@@ -55,6 +56,13 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
             "clean" => clean::job(&context, &clean::Settings::default()),
             "cap" => cap::job(&context, &cap::Settings::default()),
             "statistics" => statistics::job(&context),
+            "embed" => embed::job(&context, &EncoderFlags::default(), &embed::Settings::default()),
+            "index" => index::job(&context, &EncoderFlags::default(), &index::Settings::default(), false),
+            "retrieve" => {
+                let (encoder, pool) = (EncoderFlags::default(), index::PoolFlags::default());
+                retrieve::job(&context, &encoder, &pool, &retrieve::Settings::default())
+            }
+            "evaluate" => evaluate::job(&context, &evaluate::Settings::default()),
             other => unreachable!("{other} is checked above"),
         };
         match summaries {
@@ -88,6 +96,9 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
     output::table(&mut out, &rows)?;
     if context.run.jobs.iter().any(|job| job == "statistics") {
         statistics::print(&context, &mut out)?;
+    }
+    if context.run.jobs.iter().any(|job| job == "evaluate") {
+        evaluate::print(&context, &mut out)?;
     }
     writeln!(
         out,

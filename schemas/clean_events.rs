@@ -5,6 +5,7 @@ use arrow::datatypes::DataType;
 use crate::{Column, Events, Layout, SortColumn, Table, nullable};
 
 /// `events` and the classifier's score. `clean_events.dropped` holds the rest, in the same columns.
+#[derive(Debug)]
 pub struct CleanEvents;
 
 impl Table for CleanEvents {

@@ -62,6 +62,19 @@ pub fn list(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("item", item, false)))
 }
 
+/// A vector: as many 32-bit floats in every row of a dataset. The contract leaves open how many.
+pub fn vector() -> DataType {
+    DataType::FixedSizeList(Arc::new(Field::new("item", DataType::Float32, false)), 0)
+}
+
+/// Whether a column of type `got` keeps a contract that says `expected`.
+pub fn fits(expected: &DataType, got: &DataType) -> bool {
+    match (expected, got) {
+        (DataType::FixedSizeList(expected, 0), DataType::FixedSizeList(got, _)) => expected == got,
+        (expected, got) => expected == got,
+    }
+}
+
 /// A struct of the given fields.
 pub(crate) fn record(fields: Vec<Field>) -> DataType {
     DataType::Struct(Fields::from(fields))

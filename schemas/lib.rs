@@ -8,33 +8,47 @@ mod borderline;
 mod clean_events;
 mod cleaner_predictions;
 mod column;
+mod comparisons;
 mod events;
+mod interests;
 mod labels;
 mod latent_interests;
+mod metrics;
 mod news;
+mod news_vectors;
+mod popularity;
 mod profiles;
 mod quarantine;
 mod raw;
+mod recommendations;
 mod statistics;
 mod text_scores;
 mod true_labels;
 mod truth;
+mod user_metrics;
 
 pub use borderline::Borderline;
 pub use clean_events::CleanEvents;
 pub use cleaner_predictions::CleanerPredictions;
-pub use column::{Column, column, float64, id, list, nullable, text, timestamp, uint32, uint64};
+pub use column::{Column, column, fits, float64, id, list, nullable, text, timestamp, uint32, uint64, vector};
+pub use comparisons::Comparisons;
 pub use events::{DOMAINS, Events};
+pub use interests::Interests;
 pub use labels::Labels;
 pub use latent_interests::LatentInterests;
+pub use metrics::Metrics;
 pub use news::News;
+pub use news_vectors::NewsVectors;
+pub use popularity::Popularity;
 pub use profiles::{Profiles, behaviour_fields};
 pub use quarantine::Quarantine;
 pub use raw::{RawClicks, RawNews, RawSearches, RawVisits};
+pub use recommendations::Recommendations;
 pub use statistics::Statistics;
 pub use text_scores::TextScores;
 pub use true_labels::TrueLabels;
 pub use truth::Truth;
+pub use user_metrics::UserMetrics;
 
 use std::sync::Arc;
 
@@ -148,6 +162,13 @@ pub fn all() -> Vec<Contract> {
         Borderline::contract(),
         Profiles::contract(),
         Statistics::contract(),
+        NewsVectors::contract(),
+        Popularity::contract(),
+        Interests::contract(),
+        Recommendations::contract(),
+        UserMetrics::contract(),
+        Metrics::contract(),
+        Comparisons::contract(),
     ]
 }
 

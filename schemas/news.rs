@@ -3,6 +3,7 @@
 use crate::{Column, Layout, SortColumn, Table, ascending, column, list, nullable, text, timestamp};
 
 /// One row per article.
+#[derive(Debug)]
 pub struct News;
 
 impl Table for News {

@@ -6,6 +6,7 @@ use crate::column::record;
 use crate::{Column, Layout, SortColumn, Table, ascending, column, id, list, text, timestamp, uint32};
 
 /// One row per user with any event.
+#[derive(Debug)]
 pub struct Profiles;
 
 /// The fields of one behaviour inside `profiles.behaviours`.

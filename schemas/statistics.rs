@@ -3,6 +3,7 @@
 use crate::{Column, Layout, SortColumn, Table, ascending, column, float64, text, uint32};
 
 /// One row per statistic.
+#[derive(Debug)]
 pub struct Statistics;
 
 impl Table for Statistics {

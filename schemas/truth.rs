@@ -3,6 +3,7 @@
 use crate::{Column, Layout, SortColumn, Table, ascending, column, id, text, timestamp};
 
 /// One row per user and article clicked in the window.
+#[derive(Debug)]
 pub struct Truth;
 
 impl Table for Truth {

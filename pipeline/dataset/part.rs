@@ -3,7 +3,7 @@
 use arrow::array::{Array, RecordBatch, RecordBatchReader};
 use arrow::compute::LexicographicalComparator;
 use arrow::compute::{SortColumn, SortOptions, concat};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
@@ -11,7 +11,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use schemas::Contract;
+use schemas::{Contract, fits};
 
 use crate::manifest::{Dataset, Part};
 use crate::{Error, Result};
@@ -21,12 +21,20 @@ const BATCH_ROWS: usize = 16 * 1024;
 
 /// Batches as one Parquet file, after checking types, nulls, order and key.
 pub fn encode(contract: &Contract, batches: &[RecordBatch]) -> Result<Vec<u8>> {
-    let schema = contract.schema();
     for batch in batches {
         check_schema(contract, &batch.schema())?;
         check_nulls(contract, batch)?;
     }
     check_order(contract, batches)?;
+    // The contract's columns; how long vectors are, the batches know.
+    let schema = match batches.first() {
+        Some(batch) => {
+            let typed = contract.columns.iter().zip(batch.columns());
+            let fields = typed.map(|(c, array)| Field::new(c.name, array.data_type().clone(), c.nullable));
+            SchemaRef::new(Schema::new(fields.collect::<Vec<_>>()))
+        }
+        None => contract.schema(),
+    };
     let failed = |source: parquet::errors::ParquetError| Error::Arrow {
         what: format!("writing {}", contract.name),
         source: source.into(),
@@ -138,7 +146,7 @@ fn check_schema(contract: &Contract, got: &SchemaRef) -> Result<()> {
         let Some(field) = got.fields().get(index) else {
             return Err(wrong(column.name, expected, "no such column".into()));
         };
-        if field.name() != column.name || field.data_type() != &column.data_type {
+        if field.name() != column.name || !fits(&column.data_type, field.data_type()) {
             return Err(wrong(column.name, expected, format!("{} of type {}", field.name(), field.data_type())));
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema};
-use schemas::Table;
+use schemas::{Table, fits};
 
 use crate::{Error, Result};
 
@@ -72,7 +72,7 @@ impl<T: Table> Rows<T> {
 pub fn from_columns<T: Table>(columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     let contract = T::contract();
     for (column, array) in contract.columns.iter().zip(&columns) {
-        if &column.data_type != array.data_type() {
+        if !fits(&column.data_type, array.data_type()) {
             return Err(Error::Schema {
                 table: T::NAME.into(),
                 column: column.name.into(),
@@ -82,6 +82,11 @@ pub fn from_columns<T: Table>(columns: Vec<ArrayRef>) -> Result<RecordBatch> {
         }
     }
     let fields: Vec<Field> =
-        contract.columns.iter().map(|c| Field::new(c.name, c.data_type.clone(), c.nullable)).collect();
+        contract
+        .columns
+        .iter()
+        .zip(&columns)
+        .map(|(c, array)| Field::new(c.name, array.data_type().clone(), c.nullable))
+        .collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Error::arrow(format!("making {}", T::NAME)))
 }

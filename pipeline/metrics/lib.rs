@@ -4,9 +4,19 @@
 //! to date and committed by the same runner as everything else.
 
 mod borderline;
+mod evaluate;
+#[cfg(test)]
+mod laws;
+mod popularity;
 mod query;
+mod session;
+pub mod significance;
 mod statistics;
+mod summarise;
 
 pub use borderline::LookAt;
+pub use evaluate::{Evaluate, Judged, Judgements};
+pub use popularity::popularity_query;
 pub use query::Query;
 pub use statistics::{Tabulate, statistics_query};
+pub use summarise::{Averages, Summarise, Values};

@@ -1,19 +1,18 @@
 //! One SQL query over dataset versions.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use datafusion::prelude::ParquetReadOptions;
 use dataset::plan::{Digest, digest};
 use dataset::{Error, InputRef, Result, Snapshot, Source};
 use schemas::Contract;
 use serde_json::json;
+
+use crate::session::{session, wait};
 
 /// A SQL query as a source of one partition: the result's batches.
 #[derive(Debug)]
@@ -36,11 +35,7 @@ pub struct Query {
 
 impl Query {
     async fn collect(&self, files: &[Vec<String>]) -> Result<Vec<RecordBatch>, DataFusionError> {
-        let config = SessionConfig::new().with_target_partitions(self.threads);
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(self.memory_limit as usize)))
-            .build_arc()?;
-        let session = SessionContext::new_with_config_rt(config, runtime);
+        let session = session(self.threads, self.memory_limit)?;
         for ((name, snapshot), files) in self.tables.iter().zip(files) {
             if let Some((scheme, rest)) = snapshot.dataset.store().root().split_once("://") {
                 let bucket = rest.split('/').next().unwrap_or_default();
@@ -95,12 +90,7 @@ impl Source for Query {
         // DataFusion reads the files on its own.
         self.tables.iter().try_for_each(|(_, snapshot)| snapshot.verify())?;
         let files: Vec<Vec<String>> = self.tables.iter().map(|(_, s)| s.files()).collect::<Result<_>>()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(self.threads)
-            .enable_all()
-            .build()
-            .map_err(|e| Error::io("starting the query's threads", e))?;
-        let batches = runtime.block_on(self.collect(&files)).map_err(failed)?;
+        let batches = wait(self.threads, self.collect(&files))?.map_err(failed)?;
         let schema = self.contract.schema();
         batches
             .into_iter()

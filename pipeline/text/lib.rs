@@ -6,15 +6,19 @@
 
 mod batches;
 mod classifier;
+mod encoder;
 mod error;
 mod folder;
 mod graph;
+mod model;
 mod runtime;
 mod tokens;
 
 pub use batches::batches;
-pub use classifier::{Classifier, ClassifierOptions, Timing};
+pub use classifier::{Classifier, ClassifierOptions};
+pub use encoder::{Encoder, EncoderOptions};
 pub use error::{Error, Result};
 pub use folder::{Digests, ModelFolder, THRESHOLDS, sha256};
+pub use model::Timing;
 pub use runtime::library;
 pub use tokens::Tokens;

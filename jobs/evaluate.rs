@@ -1,0 +1,190 @@
+//! `querent evaluate`: recommendations against what users read next.
+
+use std::io::Write;
+
+use anyhow::{Context as _, Result};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, UInt32Type, UInt64Type};
+use clap::Args;
+use dataset::{Dataset, Input, Origin, Outcome, Source, Summary};
+use metrics::{Averages, Evaluate, Judgements, Summarise};
+use schemas::Metrics;
+use serde::{Deserialize, Serialize};
+
+use crate::context::{ConfigError, Context, Shared};
+use crate::output;
+
+/// Compare what methods recommend with what users clicked in the window.
+///
+/// Reads truth, profiles and the datasets recommendations.<method>. Writes user_metrics (sql/metrics.sql), metrics
+/// (sql/averages.sql, with 95% intervals) and comparisons of every two methods on the same users. Prints the metrics.
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+#[derive(Debug, Default, Args, Serialize)]
+pub(crate) struct Settings {
+    /// Methods to compare, with commas between [default: all there are]
+    #[arg(long, value_name = "METHODS", value_delimiter = ',')]
+    methods: Option<Vec<String>>,
+    /// Ranks at which lists are cut [default: 5,10]
+    #[arg(long, value_name = "RANKS", value_delimiter = ',')]
+    cuts: Option<Vec<u32>>,
+    /// Also recall by what a list of k can reach
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    recall_capped: bool,
+    /// Also MIND's own reciprocal rank
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    mrr_mind: bool,
+    /// Resamples of intervals and tests [default: 10000]
+    #[arg(long, value_name = "N")]
+    resamples: Option<usize>,
+    /// Seed of the resampling [default: 1]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// More users get normal intervals and z-tests, which are faster and then as good [default: 50000]
+    #[arg(long, value_name = "USERS")]
+    resample_up_to: Option<u64>,
+}
+
+/// `[evaluate]`, resolved.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Resolved {
+    methods: Vec<String>,
+    cuts: Vec<u32>,
+    recall_capped: bool,
+    mrr_mind: bool,
+    resamples: usize,
+    seed: u64,
+    resample_up_to: u64,
+}
+
+impl Default for Resolved {
+    fn default() -> Self {
+        let Evaluate { cuts, recall_capped, mrr_mind } = Evaluate::default();
+        let Summarise { resamples, seed, resample_up_to } = Summarise::default();
+        Resolved { methods: Vec::new(), cuts, recall_capped, mrr_mind, resamples, seed, resample_up_to }
+    }
+}
+
+pub(crate) fn main(flags: Flags) -> Result<()> {
+    let Flags { shared, settings } = flags;
+    let context = Context::new(&shared)?;
+    output::print_all(&job(&context, &settings)?)?;
+    print(&context, &mut std::io::stdout().lock())
+}
+
+const PREFIX: &str = "recommendations.";
+
+pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
+    let settings: Resolved = context.settings("evaluate", flags)?;
+    let runner = &context.runner;
+    let mut methods = settings.methods;
+    if methods.is_empty() {
+        methods = runner.store.folders()?.iter().filter_map(|f| f.strip_prefix(PREFIX)).map(str::to_owned).collect();
+    }
+    methods.sort_unstable();
+    methods.dedup();
+    if methods.is_empty() {
+        let what = format!("{}: there are no recommendations", runner.store.root());
+        return Err(ConfigError::new(what, "run `querent retrieve` first").into());
+    }
+    let evaluate =
+        Evaluate { cuts: settings.cuts, recall_capped: settings.recall_capped, mrr_mind: settings.mrr_mind }.checked()?;
+    let source = Judgements::open(&runner.store, &methods)?;
+    let judged = runner.run(&evaluate, &source, &["user_metrics"], Origin::default())?;
+    if matches!(judged.outcome, Outcome::ShardDone | Outcome::WouldRun(_)) {
+        return Ok(vec![judged]);
+    }
+    // A method that has a list for no reader is a mistake, not a bad method.
+    for method in &methods {
+        if judged.account.output > 0 && !judged.account.notes.contains_key(&format!("with a list of {method}")) {
+            return Err(dataset::Error::Mismatch {
+                what: format!("recommendations.{method}"),
+                expected: format!("lists for some of the {} users with truth", judged.account.output),
+                got: "none".into(),
+                hint: "are its users those of this ingest? `querent inspect` shows both".into(),
+            }
+            .into());
+        }
+    }
+    let summarise =
+        Summarise { resamples: settings.resamples, seed: settings.seed, resample_up_to: settings.resample_up_to };
+    let averages = Averages::open(&runner.store, runner.threads, runner.memory_limit)?;
+    let unsharded = dataset::Runner { shard: None, ..runner.clone() };
+    let summarised = unsharded.run(&summarise, &averages, &["metrics", "comparisons"], Origin::default())?;
+    Ok(vec![judged, summarised])
+}
+
+/// Prints the metrics, if there are any: a table per slice.
+pub(crate) fn print(context: &Context, out: &mut impl Write) -> Result<()> {
+    if Dataset::new(&context.runner.store, "metrics").current()?.is_none() {
+        return Ok(());
+    }
+    let metrics = Input::<Metrics>::open(&context.runner.store, "metrics")?.read(0)?;
+    let mut rows = Vec::new();
+    for batch in metrics.batches() {
+        rows.extend(read(batch).context("metrics are not what they should be")?);
+    }
+    let mut slices: Vec<(&str, u64)> = rows.iter().map(|row| (row.slice.as_str(), row.users)).collect();
+    slices.sort_by_key(|(slice, _)| ["all", "test", "cold", "warm"].iter().position(|s| s == slice));
+    slices.dedup();
+    for (slice, users) in slices {
+        let mut names: Vec<&str> = Vec::new();
+        let mut table: Vec<Vec<String>> = Vec::new();
+        for row in rows.iter().filter(|row| row.slice == slice) {
+            if !names.contains(&row.name.as_str()) {
+                names.push(&row.name);
+            }
+            if table.last().is_none_or(|line| line[0] != row.method) {
+                table.push(vec![row.method.clone()]);
+            }
+            let cell = format!("{:.4} ({:.4} to {:.4})", row.value, row.low, row.high);
+            table.last_mut().into_iter().for_each(|line| line.push(cell.clone()));
+        }
+        let heading = format!("{slice}: {} users", output::grouped(users));
+        table.insert(0, std::iter::once(heading).chain(names.into_iter().map(str::to_owned)).collect());
+        writeln!(out)?;
+        output::table(out, &table)?;
+    }
+    Ok(())
+}
+
+struct Row {
+    method: String,
+    slice: String,
+    name: String,
+    value: f64,
+    low: f64,
+    high: f64,
+    users: u64,
+}
+
+fn read(batch: &RecordBatch) -> Option<Vec<Row>> {
+    let text = |name| batch.column_by_name(name)?.as_string_opt::<i32>();
+    let number = |name| batch.column_by_name(name)?.as_primitive_opt::<Float64Type>();
+    let (method, slice, metric) = (text("method")?, text("slice")?, text("metric")?);
+    let (value, low, high) = (number("value")?, number("ci_low")?, number("ci_high")?);
+    let k = batch.column_by_name("k")?.as_primitive_opt::<UInt32Type>()?;
+    let users = batch.column_by_name("users")?.as_primitive_opt::<UInt64Type>()?;
+    let rows = (0..batch.num_rows()).map(|row| Row {
+        method: method.value(row).into(),
+        slice: slice.value(row).into(),
+        name: match k.is_valid(row) {
+            true => format!("{}@{}", metric.value(row), k.value(row)),
+            false => metric.value(row).into(),
+        },
+        value: value.value(row),
+        low: low.value(row),
+        high: high.value(row),
+        users: users.value(row),
+    });
+    Some(rows.collect())
+}

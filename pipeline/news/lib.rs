@@ -1,0 +1,54 @@
+//! The news side: which articles may be recommended, their vectors, the index over them, and what queries fetch.
+//!
+//! ```text
+//! news ──embed──▶ news_vectors ──index──▶ index (a folder) ──┐
+//!            queries ──────────encoder──────────────────────retrieve──▶ recommendations.<method>
+//! ```
+//!
+//! Queries and articles are vectors of one encoder, of unit length, so a cosine is a dot product. A *pool* ([`Pool`]) numbers the
+//! candidate articles in the order of their ids; these numbers stand for articles in memory and in the index, and of two
+//! equally good articles the one with the greater number (and id) comes first.
+
+mod embed;
+mod exact;
+mod fusion;
+mod hnsw;
+mod import;
+mod index;
+#[cfg(test)]
+mod laws;
+mod people;
+mod pool;
+mod popularity;
+mod queries;
+mod retrieve;
+mod vectors;
+
+pub use embed::{Articles, Embed, Fields};
+pub use exact::Exact;
+pub use fusion::{Fetched, Fusion, fuse};
+pub use hnsw::{Hnsw, HnswSettings};
+pub use import::{Import, ImportColumns, Listed, Lists, in_order};
+pub use index::{IndexManifest, Measured, build_index, measure, open_index};
+pub use people::{People, Queries};
+pub use pool::{Candidates, Pool};
+pub use popularity::{CountClicks, popularity};
+pub use queries::QueryVectors;
+pub use retrieve::{Fetch, Retrieve, Retriever};
+pub use vectors::Vectors;
+
+/// An article that a query fetched: its number in the pool, and its similarity.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hit {
+    /// The article's number in the pool.
+    pub article: u32,
+    /// Cosine of query and article.
+    pub score: f32,
+}
+
+impl Hit {
+    /// Best first; of equally good articles the one with the greater id.
+    pub fn best_first(a: &Hit, b: &Hit) -> std::cmp::Ordering {
+        b.score.total_cmp(&a.score).then(b.article.cmp(&a.article))
+    }
+}
