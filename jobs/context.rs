@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 /// The jobs that a pipeline may name, in their usual order; also the sections of a configuration file.
-pub(crate) const JOBS: [&str; 11] = [
+pub(crate) const JOBS: [&str; 12] = [
     "simulate",
     "ingest",
     "annotate",
@@ -25,6 +25,7 @@ pub(crate) const JOBS: [&str; 11] = [
     "index",
     "retrieve",
     "evaluate",
+    "report",
 ];
 
 /// Where the datasets lie, for the jobs that only look at them or tidy up.

@@ -16,6 +16,7 @@ mod index;
 mod ingest;
 mod inspect;
 mod output;
+mod report;
 mod retrieve;
 mod run;
 mod schema;
@@ -63,6 +64,7 @@ enum Job {
     Retrieve(retrieve::Flags),
     Import(import::Flags),
     Evaluate(evaluate::Flags),
+    Report(report::Flags),
     Commit(commit::Flags),
     Inspect(inspect::Flags),
     Schema(schema::Flags),
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Job::Retrieve(flags) => retrieve::main(flags),
         Job::Import(flags) => import::main(flags),
         Job::Evaluate(flags) => evaluate::main(flags),
+        Job::Report(flags) => report::main(flags),
         Job::Commit(flags) => commit::main(&flags),
         Job::Inspect(flags) => inspect::main(&flags),
         Job::Schema(flags) => schema::main(&flags),

@@ -11,7 +11,7 @@ use dataset::{Outcome, Summary};
 use crate::context::{ConfigError, Context, JOBS, KeyFlags, Shared};
 use crate::embed::EncoderFlags;
 use crate::output::{self, grouped};
-use crate::{annotate, cap, clean, embed, evaluate, index, ingest, retrieve, simulate, statistics, train_cleaner};
+use crate::{annotate, cap, clean, embed, evaluate, index, ingest, report, retrieve, simulate, statistics, train_cleaner};
 
 /// Run a pipeline: the jobs that the file's section run names, in order, skipping what is up to date.
 ///
@@ -63,6 +63,7 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
                 retrieve::job(&context, &encoder, &pool, &retrieve::Settings::default())
             }
             "evaluate" => evaluate::job(&context, &evaluate::Settings::default()),
+            "report" => report::job(&context, &report::Settings::default()).map(|()| Vec::new()),
             other => unreachable!("{other} is checked above"),
         };
         match summaries {

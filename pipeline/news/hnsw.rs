@@ -124,6 +124,12 @@ impl Hnsw {
         queries.chunks_exact(dimensions).zip(ks).map(one).collect()
     }
 
+    /// The same graph, searched with this many nodes looked at.
+    pub fn with_expansion(&self, expansion_search: usize) -> &Self {
+        self.index.change_expansion_search(expansion_search);
+        self
+    }
+
     /// Bytes that the graph takes in memory.
     pub fn memory_bytes(&self) -> usize {
         self.index.memory_usage()

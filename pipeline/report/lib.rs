@@ -1,1 +1,10 @@
-//! Report.
+//! The report: one HTML page of what the jobs found, with no scripts and nothing fetched from anywhere.
+//!
+//! [`gather`](gather::gather) collects what there is from the datasets, [`page`](page::page) lays it out; every text is escaped.
+
+mod chart;
+mod gather;
+mod page;
+
+pub use gather::{Content, DatasetLine, Measure, News, Sample, gather};
+pub use page::page;

@@ -1,0 +1,296 @@
+//! The page.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::chart::bars;
+use crate::gather::{Content, Measure, Sample};
+
+/// The page as HTML: one file, no scripts, nothing from the network.
+pub fn page(content: &Content) -> String {
+    let title = "querent: report";
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+                link rel="icon" href="data:,";
+                title { (title) }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body {
+                h1 { "News that interests fetch" }
+                p.soft { "querent, from the datasets in " (content.root) }
+                (results(content))
+                (statistics(content))
+                (samples(content))
+                (datasets(content))
+            }
+        }
+    }
+    .into_string()
+}
+
+fn results(content: &Content) -> Markup {
+    let metrics = &content.metrics;
+    let mut slices: Vec<(&str, u64)> = metrics.iter().map(|m| (m.slice.as_str(), m.users)).collect();
+    slices.sort_by_key(|(slice, _)| ["all", "test", "cold", "warm"].iter().position(|s| s == slice));
+    slices.dedup();
+    html! {
+        h2 { "What users read next" }
+        @if metrics.is_empty() {
+            p { "Nothing was evaluated yet: run retrieve and evaluate." }
+        } @else {
+            p.soft {
+                "Articles that users clicked in the week after the cut-off, against the lists that were made of what they did before it. "
+                "Averages over users with a click; 95% intervals."
+            }
+            @for (candidates, methods) in pools(content) {
+                p.soft { (methods) ": " (candidates) "." }
+            }
+            @for metric in charted(metrics) {
+                figure {
+                    figcaption { (heading(metric)) ", all users" }
+                    (bars(metrics, "all", metric))
+                }
+            }
+            @for (slice, users) in slices {
+                details open[slice == "all"] {
+                    summary { (slice_name(slice)) ", " (grouped(users)) " users" }
+                    (metrics_table(metrics, slice))
+                }
+            }
+            @if !content.comparisons.is_empty() {
+                details {
+                    summary { "Methods against each other, all users" }
+                    div.scroll { table {
+                        thead { tr {
+                            th { "methods" } th { "metric" } th.number { "difference" } th.number { "relative" } th.number { "p (Holm)" }
+                        } }
+                        @for (a, b, metric, difference, relative, p) in &content.comparisons { tr {
+                            td { (a) " − " (b) } td { (heading(metric)) }
+                            td.number { (format!("{difference:+.4}")) }
+                            td.number { @match relative { Some(r) => (format!("{:+.0}%", 100.0 * r)), None => "–" } }
+                            td.number { (p_value(*p)) }
+                        } }
+                    } }
+                }
+            }
+        }
+    }
+}
+
+/// Candidates, and the methods that chose from them.
+fn pools(content: &Content) -> Vec<(String, String)> {
+    let mut pools: Vec<(String, String)> = Vec::new();
+    for (method, candidates) in content.candidates.iter().filter(|(_, candidates)| !candidates.is_empty()) {
+        match pools.iter_mut().find(|(pool, _)| pool == candidates) {
+            Some((_, methods)) => *methods = format!("{methods}, {method}"),
+            None => pools.push((candidates.clone(), method.clone())),
+        }
+    }
+    pools
+}
+
+/// Recall and NDCG at the deepest cut.
+fn charted(metrics: &[Measure]) -> Vec<&str> {
+    ["recall@", "ndcg@"]
+        .into_iter()
+        .filter_map(|prefix| {
+            let cut = |m: &&Measure| m.metric.strip_prefix(prefix).and_then(|k| k.parse::<u32>().ok());
+            metrics.iter().filter(|m| cut(m).is_some()).max_by_key(cut).map(|m| m.metric.as_str())
+        })
+        .collect()
+}
+
+fn metrics_table(metrics: &[Measure], slice: &str) -> Markup {
+    let rows: Vec<&Measure> = metrics.iter().filter(|m| m.slice == slice).collect();
+    let (mut names, mut methods): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    for row in &rows {
+        if !names.contains(&row.metric.as_str()) {
+            names.push(&row.metric);
+        }
+        if !methods.contains(&row.method.as_str()) {
+            methods.push(&row.method);
+        }
+    }
+    html! {
+        div.scroll { table {
+            thead { tr { th { "method" } @for name in &names { th.number { (heading(name)) } } } }
+            @for method in methods { tr {
+                td { (method) }
+                @for name in &names { td.number {
+                    @if let Some(m) = rows.iter().find(|m| m.method == method && m.metric == *name) {
+                        (format!("{:.4}", m.value)) br;
+                        span.soft { (format!("{:.4} to {:.4}", m.low, m.high)) }
+                    }
+                } }
+            } }
+        } }
+    }
+}
+
+fn statistics(content: &Content) -> Markup {
+    html! {
+        @if !content.statistics.is_empty() {
+            h2 { "The data" }
+            div.scroll { table {
+                @for (name, value) in &content.statistics { tr {
+                    td { (name) }
+                    td.number { @if name.starts_with('#') { (grouped(*value as u64)) } @else { (format!("{value:.2}")) } }
+                } }
+            } }
+        }
+    }
+}
+
+fn samples(content: &Content) -> Markup {
+    html! {
+        @if !content.samples.is_empty() {
+            h2 { "From behaviours to news: " (content.method) }
+            p.soft {
+                "The first " (content.samples.len()) " users who have a list and clicked something in the window. "
+                span.hit { "✓" } " marks what they clicked."
+            }
+            @for sample in &content.samples { (user(sample)) }
+        }
+    }
+}
+
+fn user(sample: &Sample) -> Markup {
+    html! {
+        section.user {
+            h3 { "User " (sample.user_id) " " span.tag { (sample.split) } }
+            div.columns {
+                div {
+                    h4 { "Most recent behaviours" }
+                    ul { @for (domain, text) in &sample.behaviours { li { span.tag { (domain) } (text) } } }
+                }
+                @if !sample.queries.is_empty() { div {
+                    h4 { "Queries" }
+                    ul { @for query in &sample.queries { li { (query) } } }
+                } }
+                div {
+                    h4 { "News, best first (" (sample.clicked) " clicked in the window)" }
+                    ol { @for article in &sample.news { li {
+                        @if article.hit { span.hit { "✓ " } }
+                        (article.title)
+                        @if let Some(query) = &article.query {
+                            br; span.soft { "for: " (query) " (" (format!("{:.2}", article.score)) ")" }
+                        }
+                    } } }
+                }
+            }
+        }
+    }
+}
+
+fn datasets(content: &Content) -> Markup {
+    html! {
+        h2 { "The run" }
+        div.scroll { table {
+            thead { tr {
+                th { "dataset" } th { "job" } th.number { "version" } th.number { "rows" } th.number { "MB" } th { "account" } th { "made" }
+            } }
+            @for line in &content.datasets { tr {
+                td { (line.name) } td { (line.job) }
+                td.number { (line.version) } td.number { (grouped(line.rows)) }
+                td.number { (format!("{:.1}", line.bytes as f64 / 1e6)) }
+                td { (line.account) } td { (line.created_at) }
+            } }
+        } }
+    }
+}
+
+fn slice_name(slice: &str) -> String {
+    match slice {
+        "all" => "All users".into(),
+        "test" => "Test: held-out users".into(),
+        "cold" => "Cold: fewer than 5 news clicks before the cut-off".into(),
+        "warm" => "Warm: 5 and more".into(),
+        other => other.into(),
+    }
+}
+
+/// `recall@10` → `Recall@10`, `ndcg@10` → `NDCG@10`.
+fn heading(metric: &str) -> String {
+    let (name, cut) = metric.split_once('@').map_or((metric, String::new()), |(name, k)| (name, format!("@{k}")));
+    let name = match name {
+        "recall" => "Recall",
+        "recall_capped" => "Capped recall",
+        "ndcg" => "NDCG",
+        "mrr" => "MRR",
+        "mrr_mind" => "MRR (MIND's)",
+        other => other,
+    };
+    format!("{name}{cut}")
+}
+
+fn p_value(p: f64) -> String {
+    if p < 0.001 { "< 0.001".into() } else { format!("{p:.3}") }
+}
+
+/// `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let first = digits.len() % 3;
+    let (head, tail) = digits.split_at(first);
+    let groups = tail.as_bytes().chunks(3).map(|group| String::from_utf8_lossy(group).into_owned());
+    Some(head.to_owned()).filter(|head| !head.is_empty()).into_iter().chain(groups).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gather::{DatasetLine, News};
+
+    #[test]
+    fn every_text_is_escaped() {
+        let evil = "<script>alert(\"1\")</script><img src=x onerror=alert(1)>&'".to_owned();
+        let content = Content {
+            root: evil.clone(),
+            method: evil.clone(),
+            statistics: vec![(evil.clone(), 1.0)],
+            candidates: [(evil.clone(), evil.clone())].into(),
+            comparisons: vec![(evil.clone(), evil.clone(), evil.clone(), 0.0, None, 1.0)],
+            metrics: vec![Measure {
+                method: evil.clone(),
+                slice: "all".into(),
+                metric: "recall@10".into(),
+                value: 0.5,
+                low: 0.4,
+                high: 0.6,
+                users: 7,
+            }],
+            datasets: vec![DatasetLine {
+                name: evil.clone(),
+                version: 1,
+                job: evil.clone(),
+                created_at: evil.clone(),
+                rows: 1,
+                bytes: 1,
+                account: evil.clone(),
+            }],
+            samples: vec![Sample {
+                user_id: evil.clone(),
+                split: evil.clone(),
+                behaviours: vec![(evil.clone(), evil.clone())],
+                queries: vec![evil.clone()],
+                news: vec![News { title: evil.clone(), query: Some(evil.clone()), ..News::default() }],
+                clicked: 1,
+            }],
+        };
+        let page = page(&content);
+        assert!(!page.contains("<script") && !page.contains("<img") && page.contains("&lt;script&gt;"));
+        assert_eq!(page.matches("alert(").count(), page.matches("&lt;script&gt;alert(").count() + page.matches("onerror=alert(").count());
+        for outside in ["http://", "https://", "src=\"", "url("] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+}
