@@ -96,8 +96,8 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
         let what = format!("{}: there are no recommendations", runner.store.root());
         return Err(ConfigError::new(what, "run `querent retrieve` first").into());
     }
-    let evaluate =
-        Evaluate { cuts: settings.cuts, recall_capped: settings.recall_capped, mrr_mind: settings.mrr_mind }.checked()?;
+    let evaluate = Evaluate { cuts: settings.cuts, recall_capped: settings.recall_capped, mrr_mind: settings.mrr_mind }
+        .checked()?;
     let source = Judgements::open(&runner.store, &methods)?;
     let judged = runner.run(&evaluate, &source, &["user_metrics"], Origin::default())?;
     if matches!(judged.outcome, Outcome::ShardDone | Outcome::WouldRun(_)) {
@@ -106,13 +106,9 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
     // A method that has a list for no reader is a mistake, not a bad method.
     for method in &methods {
         if judged.account.output > 0 && !judged.account.notes.contains_key(&format!("with a list of {method}")) {
-            return Err(dataset::Error::Mismatch {
-                what: format!("recommendations.{method}"),
-                expected: format!("lists for some of the {} users with truth", judged.account.output),
-                got: "none".into(),
-                hint: "are its users those of this ingest? `querent inspect` shows both".into(),
-            }
-            .into());
+            let what = format!("expected lists for some of the {} users with truth, got none", judged.account.output);
+            let hint = "are its users those of this ingest? `querent inspect` shows both";
+            return Err(dataset::Error::unreadable(format!("recommendations.{method}"), what, hint).into());
         }
     }
     let summarise =

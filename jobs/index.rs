@@ -7,7 +7,9 @@ use anyhow::Result;
 use clap::Args;
 use dataset::{Dataset, Origin, Progress, Summary};
 use metrics::popularity_query;
-use news::{Candidates, CountClicks, Hnsw, HnswSettings, IndexManifest, Pool, Vectors, build_index, measure, open_index};
+use news::{
+    Candidates, CountClicks, Hnsw, HnswSettings, IndexManifest, Pool, Vectors, build_index, measure, open_index,
+};
 use schemas::NewsVectors;
 use serde::{Deserialize, Serialize};
 

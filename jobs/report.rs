@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use ::report::{gather, page};
 use anyhow::{Context as _, Result};
 use clap::Args;
-use ::report::{gather, page};
 use serde::{Deserialize, Serialize};
 
 use crate::context::{ConfigError, Context, Shared};
@@ -59,9 +59,10 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
 pub(crate) fn job(context: &Context, flags: &Settings) -> Result<()> {
     let settings: Resolved = context.settings("report", flags)?;
     let store = &context.runner.store;
-    let output = settings.output.or_else(|| Some(store.local_root()?.join("report.html"))).ok_or_else(|| {
-        ConfigError::new("[report]: output: expected a file on this machine", "give --output FILE")
-    })?;
+    let output = settings
+        .output
+        .or_else(|| Some(store.local_root()?.join("report.html")))
+        .ok_or_else(|| ConfigError::new("[report]: output: expected a file on this machine", "give --output FILE"))?;
     if context.runner.dry_run {
         return output::note(&format!("report: would write {}", output.display()));
     }

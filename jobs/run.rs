@@ -11,7 +11,9 @@ use dataset::{Outcome, Summary};
 use crate::context::{ConfigError, Context, JOBS, KeyFlags, Shared};
 use crate::embed::EncoderFlags;
 use crate::output::{self, grouped};
-use crate::{annotate, cap, clean, embed, evaluate, index, ingest, report, retrieve, simulate, statistics, train_cleaner};
+use crate::{
+    annotate, cap, clean, embed, evaluate, index, ingest, report, retrieve, simulate, statistics, train_cleaner,
+};
 
 /// Run a pipeline: the jobs that the file's section run names, in order, skipping what is up to date.
 ///

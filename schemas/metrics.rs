@@ -17,7 +17,11 @@ impl Table for Metrics {
     fn columns() -> Vec<Column> {
         vec![
             column("method", text(), "what recommended"),
-            column("slice", text(), "all; test: held-out users; cold: fewer than 5 news clicks of history; warm: the others"),
+            column(
+                "slice",
+                text(),
+                "all; test: held-out users; cold: fewer than 5 news clicks of history; warm: the others",
+            ),
             column("metric", text(), "recall, recall_capped, ndcg, mrr or mrr_mind"),
             nullable("k", uint32(), "lists are cut here; null: not cut"),
             column("value", float64(), "mean over the slice's users"),

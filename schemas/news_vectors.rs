@@ -17,7 +17,11 @@ impl Table for NewsVectors {
     fn columns() -> Vec<Column> {
         vec![
             column("news_id", text(), "the article"),
-            column("text_hash", id(), "BLAKE3 of the text that the vector says, 128 bits: another text, another vector"),
+            column(
+                "text_hash",
+                id(),
+                "BLAKE3 of the text that the vector says, 128 bits: another text, another vector",
+            ),
             column("encoder", text(), "name of the encoder: digest of its files and options"),
             column("vector", vector(), "unit length; cosines are dot products"),
         ]

@@ -15,6 +15,9 @@ impl Table for Popularity {
     const ORDER: &'static [SortColumn] = &[ascending("news_id")];
 
     fn columns() -> Vec<Column> {
-        vec![column("news_id", text(), "the article"), column("clicks", uint64(), "clicks of all users, repeats included")]
+        vec![
+            column("news_id", text(), "the article"),
+            column("clicks", uint64(), "clicks of all users, repeats included"),
+        ]
     }
 }

@@ -11,7 +11,8 @@ pub struct Recommendations;
 impl Table for Recommendations {
     const NAME: &'static str = "recommendations";
     const VERSION: u32 = 1;
-    const ABOUT: &'static str = "one row per user and recommended article; an article is in a user's list once, ranks have no gaps";
+    const ABOUT: &'static str =
+        "one row per user and recommended article; an article is in a user's list once, ranks have no gaps";
     const LAYOUT: Layout = Layout::Users;
     const KEY: &'static [&'static str] = &["method", "user_id", "rank"];
     const ORDER: &'static [SortColumn] = &[ascending("method"), ascending("user_id"), ascending("rank")];

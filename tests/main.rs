@@ -5,6 +5,7 @@ mod cleaner;
 mod cli;
 mod disk;
 mod faults;
+mod news;
 mod notebooks;
 mod simulation;
 mod support;

@@ -15,10 +15,11 @@ pub(crate) fn config(root: &Path, users: u32, seed: u32) -> PathBuf {
     let text = demo
         .replace("out/demo", &root.display().to_string())
         .replace("users = 2000", &format!("users = {users}"))
-        .replace("news = 20000", "news = 1500")
+        .replace("news = 8000", "news = 1500")
         .replace("seed = 7", &format!("seed = {seed}"))
         .replace("[ingest]\n", "[ingest]\nbuckets = 4\n")
         .replace("\"annotate\", \"train-cleaner\", ", "")
+        .replace(", \"embed\", \"index\", \"retrieve\", \"evaluate\", \"report\"]", "]")
         .replace("[clean]\nmodel = ", "[clean]\nborderline = 20\nmodel = ")
         .replace(&format!("{}/cleaner\"", root.display()), &format!("{}\"", cleaner().display()));
     let path = root.with_extension(format!("{seed}.toml"));

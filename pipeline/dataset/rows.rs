@@ -81,8 +81,7 @@ pub fn from_columns<T: Table>(columns: Vec<ArrayRef>) -> Result<RecordBatch> {
             });
         }
     }
-    let fields: Vec<Field> =
-        contract
+    let fields: Vec<Field> = contract
         .columns
         .iter()
         .zip(&columns)

@@ -182,9 +182,8 @@ impl Stage for Evaluate {
             }
             account.note(&format!("with a list of {method}"), listed.len() as u64);
         }
-        let failed = |e: DataFusionError| {
-            Error::unreadable("sql/metrics.sql", e, "check its inputs with `querent inspect`")
-        };
+        let failed =
+            |e: DataFusionError| Error::unreadable("sql/metrics.sql", e, "check its inputs with `querent inspect`");
         let rows = match readers.is_empty() {
             true => Vec::new(),
             false => wait(1, self.query(judged))?.map_err(failed)?,
@@ -205,12 +204,10 @@ fn readers(judged: &Judged) -> Result<HashSet<String>> {
         let users = Rows::<Truth>::column::<StringArray>(batch, "user_id")?;
         let times = Rows::<Truth>::column::<TimestampMicrosecondArray>(batch, "occurred_at")?;
         if let Some(row) = times.values().iter().position(|at| !judged.window.contains(at)) {
-            return Err(Error::Mismatch {
-                what: format!("truth, user {}", users.value(row)),
-                expected: "clicks in the evaluation window".into(),
-                got: format!("one at {} µs, outside {:?}", times.value(row), judged.window),
-                hint: "delete the dataset's folder and run ingest again".into(),
-            });
+            let got = format!("one at {} µs, outside {:?}", times.value(row), judged.window);
+            let what = format!("expected clicks in the evaluation window, got {got}");
+            let hint = "delete the dataset's folder and run ingest again";
+            return Err(Error::unreadable(format!("truth, user {}", users.value(row)), what, hint));
         }
         readers.extend(users.iter().flatten().map(str::to_owned));
     }
@@ -221,13 +218,17 @@ impl Evaluate {
     async fn query(&self, judged: Judged) -> Result<Vec<RecordBatch>, DataFusionError> {
         let context = session(1, u64::MAX)?;
         let methods: Vec<String> = judged.recommendations.iter().map(|(method, _)| method.clone()).collect();
-        let lists: Vec<RecordBatch> = judged.recommendations.into_iter().flat_map(|(_, rows)| rows.into_batches()).collect();
+        let lists: Vec<RecordBatch> =
+            judged.recommendations.into_iter().flat_map(|(_, rows)| rows.into_batches()).collect();
         let named = |columns: &[&str]| -> Result<SchemaRef, DataFusionError> {
             let contract = Recommendations::contract();
             let fields = contract.columns.iter().filter(|c| columns.contains(&c.name));
-            Ok(Arc::new(Schema::new(fields.map(|c| Field::new(c.name, c.data_type.clone(), c.nullable)).collect::<Vec<_>>())))
+            Ok(Arc::new(Schema::new(
+                fields.map(|c| Field::new(c.name, c.data_type.clone(), c.nullable)).collect::<Vec<_>>(),
+            )))
         };
-        let lists_schema = lists.first().map_or_else(|| named(&["method", "user_id", "rank", "news_id"]), |b| Ok(b.schema()))?;
+        let lists_schema =
+            lists.first().map_or_else(|| named(&["method", "user_id", "rank", "news_id"]), |b| Ok(b.schema()))?;
         let cuts: Vec<i64> = self.cuts.iter().map(|&k| i64::from(k)).collect();
         let k: Int64Array = cuts.iter().map(|&k| Some(k)).chain([None]).collect();
         let depth: Int64Array = cuts.iter().copied().chain([NOT_CUT]).collect();
@@ -274,8 +275,12 @@ impl Evaluate {
 
         let lists = wide.user_id.len() / each;
         let count = lists * cells.len();
-        let (mut method, mut user_id, mut splits, mut metric) =
-            (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
+        let (mut method, mut user_id, mut splits, mut metric) = (
+            Vec::with_capacity(count),
+            Vec::with_capacity(count),
+            Vec::with_capacity(count),
+            Vec::with_capacity(count),
+        );
         let (mut cold, mut value) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut k = UInt32Builder::with_capacity(count);
         for list in 0..lists {
@@ -344,8 +349,8 @@ impl Wide {
 }
 
 fn as_type(batch: &RecordBatch, name: &str, to: &DataType) -> Result<ArrayRef> {
-    let column = batch.column_by_name(name).ok_or_else(|| {
-        Error::unreadable("sql/metrics.sql", format!("it gives no column {name}"), "this is a bug")
-    })?;
+    let column = batch
+        .column_by_name(name)
+        .ok_or_else(|| Error::unreadable("sql/metrics.sql", format!("it gives no column {name}"), "this is a bug"))?;
     cast(column, to).map_err(Error::arrow("sql/metrics.sql"))
 }

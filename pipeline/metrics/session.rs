@@ -12,9 +12,8 @@ use dataset::{Error, Result};
 /// A session that may use so many threads and, before it spills, so many bytes.
 pub(crate) fn session(threads: usize, memory_limit: u64) -> Result<SessionContext, DataFusionError> {
     let config = SessionConfig::new().with_target_partitions(threads);
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(memory_limit as usize)))
-        .build_arc()?;
+    let runtime =
+        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory_limit as usize))).build_arc()?;
     Ok(SessionContext::new_with_config_rt(config, runtime))
 }
 

@@ -121,7 +121,10 @@ mod tests {
         let rows: Vec<f64> = (0..1000).flat_map(|user| [1.0, f64::from(user % 2)]).collect();
         let intervals = bootstrap(&rows, 2, 3000, 4000, 1);
         let normal = normal_interval(1.0 / 3.0, 1000.0, 3000);
-        assert!((intervals[0].0 - normal.0).abs() < 1e-3 && (intervals[0].1 - normal.1).abs() < 1e-3, "{intervals:?} {normal:?}");
+        assert!(
+            (intervals[0].0 - normal.0).abs() < 1e-3 && (intervals[0].1 - normal.1).abs() < 1e-3,
+            "{intervals:?} {normal:?}"
+        );
         assert!(intervals[1].0 < 1.0 / 6.0 && 1.0 / 6.0 < intervals[1].1);
         assert_eq!(intervals, bootstrap(&rows, 2, 3000, 4000, 1));
     }

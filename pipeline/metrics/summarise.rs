@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
-};
+use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow::datatypes::DataType;
 use dataset::plan::{Digest, digest};
 use dataset::{Account, Dataset, Done, Error, Input, InputRef, Result, Rows, Source, Stage, Store, from_columns};
@@ -138,7 +136,8 @@ impl Values {
         let (mut users, mut last_user) = (0, String::new());
         for batch in rows.batches() {
             let column = |name| Rows::<UserMetrics>::column::<StringArray>(batch, name);
-            let (method, user, split, metric) = (column("method")?, column("user_id")?, column("split")?, column("metric")?);
+            let (method, user, split, metric) =
+                (column("method")?, column("user_id")?, column("split")?, column("metric")?);
             let k = Rows::<UserMetrics>::column::<UInt32Array>(batch, "k")?;
             let cold = Rows::<UserMetrics>::column::<BooleanArray>(batch, "cold")?;
             let value = Rows::<UserMetrics>::column::<Float64Array>(batch, "value")?;
@@ -212,9 +211,11 @@ impl Stage for Summarise {
             self.compare(&values, &rows, name, users, &mut comparisons);
         }
         for average in averages {
-            let place = values.methods.iter().position(|m| *m == average.method).zip(
-                values.metrics.iter().position(|(metric, k)| *metric == average.metric && *k == average.k),
-            );
+            let place = values
+                .methods
+                .iter()
+                .position(|m| *m == average.method)
+                .zip(values.metrics.iter().position(|(metric, k)| *metric == average.metric && *k == average.k));
             let (ci_low, ci_high) = match (intervals.get(average.slice.as_str()), place) {
                 (Some(intervals), Some((method, metric))) => intervals[method * values.metrics.len() + metric],
                 _ => normal_interval(average.mean, average.squares, average.users),
@@ -239,7 +240,8 @@ impl Summarise {
             let tested: Vec<(f64, f64, f64)> = pairs
                 .iter()
                 .map(|&(a, b)| {
-                    let of = |method: usize| rows.chunks_exact(values.width()).map(move |row| row[method * each + metric]);
+                    let of =
+                        |method: usize| rows.chunks_exact(values.width()).map(move |row| row[method * each + metric]);
                     let base: f64 = of(b).sum();
                     let differences: Vec<f64> = of(a).zip(of(b)).map(|(a, b)| a - b).filter(|d| *d != 0.0).collect();
                     let p = match users <= self.resample_up_to {
@@ -293,10 +295,12 @@ impl Average {
                 array.ok_or_else(|| Error::unreadable("sql/averages.sql", format!("no column {name}"), "this is a bug"))
             };
             let texts = |name| Ok::<_, Error>(column(name, &DataType::Utf8)?.as_any().downcast_ref::<StringArray>());
-            let floats = |name| Ok::<_, Error>(column(name, &DataType::Float64)?.as_any().downcast_ref::<Float64Array>());
+            let floats =
+                |name| Ok::<_, Error>(column(name, &DataType::Float64)?.as_any().downcast_ref::<Float64Array>());
             let k = column("k", &DataType::UInt32)?.as_any().downcast_ref::<UInt32Array>();
             let users = column("users", &DataType::UInt64)?.as_any().downcast_ref::<UInt64Array>();
-            let all = (texts("method")?, texts("slice")?, texts("metric")?, k, floats("mean")?, users, floats("squares")?);
+            let all =
+                (texts("method")?, texts("slice")?, texts("metric")?, k, floats("mean")?, users, floats("squares")?);
             let (Some(method), Some(slice), Some(metric), Some(k), Some(mean), Some(users), Some(squares)) = all else {
                 unreachable!("their types were looked at");
             };

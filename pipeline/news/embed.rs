@@ -184,9 +184,8 @@ impl Stage for Embed<'_> {
             });
         }
         let item = Arc::new(Field::new("item", DataType::Float32, false));
-        let vectors =
-            FixedSizeListArray::try_new(item, dimensions as i32, Arc::new(Float32Array::from(values)), None)
-                .map_err(Error::arrow("vectors"))?;
+        let vectors = FixedSizeListArray::try_new(item, dimensions as i32, Arc::new(Float32Array::from(values)), None)
+            .map_err(Error::arrow("vectors"))?;
         let encoder = StringArray::from(vec![self.encoder_name.as_str(); ids.len()]);
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from(ids)),

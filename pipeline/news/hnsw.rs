@@ -62,7 +62,12 @@ impl Hnsw {
 
     /// Builds the graph with this many threads. `step` is told of every few articles done. With several threads two builds differ
     /// a little.
-    pub fn build(vectors: &Vectors, settings: &HnswSettings, threads: usize, step: &(dyn Fn(u64) + Sync)) -> Result<Self> {
+    pub fn build(
+        vectors: &Vectors,
+        settings: &HnswSettings,
+        threads: usize,
+        step: &(dyn Fn(u64) + Sync),
+    ) -> Result<Self> {
         let index = open(vectors.dimensions(), settings)?;
         index.reserve_capacity_and_threads(vectors.len(), threads).map_err(failed)?;
         let next = AtomicUsize::new(0);
@@ -81,7 +86,9 @@ impl Hnsw {
         };
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(failed("a worker panicked"))))
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(failed("a worker panicked"))))
         })?;
         Ok(Hnsw { index })
     }
@@ -100,12 +107,9 @@ impl Hnsw {
         let hint = "run index again";
         index.view(&path.to_string_lossy()).map_err(|e| Error::unreadable(path.display(), e, hint))?;
         if index.dimensions() != dimensions || index.size() != articles {
-            return Err(Error::Mismatch {
-                what: path.display().to_string(),
-                expected: format!("{articles} vectors of {dimensions} values"),
-                got: format!("{} of {}", index.size(), index.dimensions()),
-                hint: hint.into(),
-            });
+            let got = format!("{} vectors of {} values", index.size(), index.dimensions());
+            let what = format!("expected {articles} vectors of {dimensions} values, got {got}");
+            return Err(Error::unreadable(path.display(), what, hint));
         }
         Ok(Hnsw { index })
     }

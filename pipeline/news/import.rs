@@ -121,7 +121,11 @@ impl Lists {
         };
         let missing = |name: &str| {
             let what = format!("expected a column {name}, got {}", names.join(", "));
-            Error::unreadable(path.display(), what, "name the columns with --user-column, --news-id-column, --rank-column, --score-column")
+            Error::unreadable(
+                path.display(),
+                what,
+                "name the columns with --user-column, --news-id-column, --rank-column, --score-column",
+            )
         };
         let users = column(user, &DataType::Utf8)?.ok_or_else(|| missing(user))?;
         let news = column(news_id, &DataType::Utf8)?.ok_or_else(|| missing(news_id))?;
@@ -151,10 +155,10 @@ impl Lists {
             if score_here.is_nan() {
                 return Err(at(score, "a number", "NaN".into()));
             }
-            let listed =
-                Listed { user: id, rank: rank_here, score: score_here, news_id: news.value(row).to_owned() };
-            let mut bucket =
-                self.buckets[bucket(&id, self.buckets.len() as u32) as usize].lock().unwrap_or_else(PoisonError::into_inner);
+            let listed = Listed { user: id, rank: rank_here, score: score_here, news_id: news.value(row).to_owned() };
+            let mut bucket = self.buckets[bucket(&id, self.buckets.len() as u32) as usize]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             bucket.push(listed);
         }
         Ok(())
@@ -254,14 +258,12 @@ pub fn in_order(mut rows: Vec<Listed>) -> Result<Vec<(Listed, u32)>> {
         let better = b.score.total_cmp(&a.score).then_with(|| b.news_id.cmp(&a.news_id));
         a.user.cmp(&b.user).then(a.rank.cmp(&b.rank)).then(better)
     });
-    if let Some(twice) = rows.windows(2).find(|w| w[0].user == w[1].user && w[0].rank.is_some() && w[0].rank == w[1].rank)
+    if let Some(twice) =
+        rows.windows(2).find(|w| w[0].user == w[1].user && w[0].rank.is_some() && w[0].rank == w[1].rank)
     {
-        return Err(Error::Mismatch {
-            what: format!("the list of user {}", hex(&twice[0].user)),
-            expected: "each rank once".into(),
-            got: format!("rank {} twice", twice[0].rank.unwrap_or_default()),
-            hint: "mend the export, or leave the rank out and give a score".into(),
-        });
+        let what = format!("expected each rank once, got rank {} twice", twice[0].rank.unwrap_or_default());
+        let hint = "mend the export, or leave the rank out and give a score";
+        return Err(Error::unreadable(format!("the list of user {}", hex(&twice[0].user)), what, hint));
     }
     let mut ordered: Vec<(Listed, u32)> = Vec::with_capacity(rows.len());
     let mut taken: HashSet<String> = HashSet::new();

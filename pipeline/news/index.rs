@@ -70,9 +70,7 @@ impl IndexManifest {
     pub fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(MANIFEST);
         match fs::read(&path) {
-            Ok(json) => {
-                serde_json::from_slice(&json).map(Some).map_err(|e| Error::unreadable(path.display(), e, HINT))
-            }
+            Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|e| Error::unreadable(path.display(), e, HINT)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 // A killed build leaves its graph only.
                 let mut files = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -123,7 +121,12 @@ pub fn build_index(folder: &Path, graph: &Hnsw) -> Result<(String, Digest)> {
 ///
 /// # Errors
 /// When there is none, when it is of other articles, or when another encoder made its vectors.
-pub fn open_index(folder: &Path, pool: &Pool, encoder: &str, expansion: Option<usize>) -> Result<(IndexManifest, Hnsw)> {
+pub fn open_index(
+    folder: &Path,
+    pool: &Pool,
+    encoder: &str,
+    expansion: Option<usize>,
+) -> Result<(IndexManifest, Hnsw)> {
     let manifest = IndexManifest::read(folder)?.ok_or_else(|| {
         let hint = "run `querent index` first, or give --exact";
         Error::unreadable(folder.display(), "there is no index of the news here", hint)

@@ -57,7 +57,11 @@ impl People {
             .transpose()?;
         let interests = matches!(queries, Queries::Interests)
             .then(|| {
-                Ok::<_, Error>(Input::<Interests>::open(store, "interests")?.columns(&["user_id", "candidate", "queries"]))
+                Ok::<_, Error>(Input::<Interests>::open(store, "interests")?.columns(&[
+                    "user_id",
+                    "candidate",
+                    "queries",
+                ]))
             })
             .transpose()?;
         let people = People { profiles: profiles.columns(columns), events, interests, queries, others };
@@ -118,7 +122,9 @@ impl Source for People {
         for batch in self.profiles.read(partition)?.batches() {
             let users = Rows::<Profiles>::column::<StringArray>(batch, "user_id")?;
             let titles = match self.queries {
-                Queries::OwnTitles(titles) => Some((Rows::<Profiles>::column::<ListArray>(batch, "behaviours")?, titles)),
+                Queries::OwnTitles(titles) => {
+                    Some((Rows::<Profiles>::column::<ListArray>(batch, "behaviours")?, titles))
+                }
                 _ => None,
             };
             for row in 0..batch.num_rows() {

@@ -49,10 +49,9 @@ impl Pool {
     pub fn open(store: &Store, candidates: Candidates, days: u32) -> Result<Self> {
         let events = Dataset::new(store, "events").snapshot::<Events>()?;
         let as_of = &events.manifest.lineage.settings;
-        let (Some(cut_off), Some(window_days)) = (
-            as_of["cut_off"].as_str().and_then(|at| at.parse::<DateTime<Utc>>().ok()),
-            as_of["window_days"].as_i64(),
-        ) else {
+        let (Some(cut_off), Some(window_days)) =
+            (as_of["cut_off"].as_str().and_then(|at| at.parse::<DateTime<Utc>>().ok()), as_of["window_days"].as_i64())
+        else {
             return Err(Error::unreadable("events", "its manifest names no cut-off and window", "run ingest again"));
         };
         let cut = cut_off.timestamp_micros();
@@ -96,13 +95,11 @@ impl Pool {
             Candidates::Before => format!("{} articles known before {}", ids.len(), day(cut)),
         };
         match ids.is_empty() {
-            true => Err(Error::Mismatch {
-                what: format!("candidates = \"{candidates}\""),
-                expected: "articles to recommend".into(),
-                got: about,
-                hint: "raise candidate_days, or take candidates = \"all\"; `querent inspect news` shows when articles were published"
-                    .into(),
-            }),
+            true => {
+                let hint =
+                    "raise candidate_days, or take \"all\"; `querent inspect news` shows when articles were published";
+                Err(Error::setting(&format!("candidates = \"{candidates}\""), "articles to recommend", about, hint))
+            }
             false => Ok(Pool { ids, about }),
         }
     }
@@ -145,7 +142,9 @@ fn clicked_before(store: &Store) -> Result<Vec<String>> {
     let mut ids = Vec::new();
     for part in 0..popularity.partitions() {
         for batch in popularity.read(part)?.batches() {
-            ids.extend(Rows::<Popularity>::column::<StringArray>(batch, "news_id")?.iter().flatten().map(str::to_owned));
+            ids.extend(
+                Rows::<Popularity>::column::<StringArray>(batch, "news_id")?.iter().flatten().map(str::to_owned),
+            );
         }
     }
     ids.sort_unstable();

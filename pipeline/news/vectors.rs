@@ -105,12 +105,11 @@ pub(crate) fn flat(vectors: &FixedSizeListArray) -> Result<&[f32]> {
 pub(crate) fn check_encoder(what: &str, got: &str, expected: &str) -> Result<()> {
     match got == expected {
         true => Ok(()),
-        false => Err(Error::Mismatch {
-            what: what.into(),
-            expected: format!("vectors of the query encoder, {expected}"),
-            got: if got.is_empty() { "none".into() } else { format!("those of {got}") },
-            hint: "queries and articles need one encoder (model, max_tokens, prefixes): give the same, or run embed and index again"
-                .into(),
-        }),
+        false => {
+            let expected = format!("vectors of the query encoder, {expected}");
+            let got = if got.is_empty() { "none".into() } else { format!("those of {got}") };
+            let hint = "queries and articles need one encoder (model, max_tokens, prefixes): give the same, or run embed and index again";
+            Err(Error::setting(what, expected, got, hint))
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use arrow::array::{Array, AsArray, Float64Array, ListArray, RecordBatch, StringArray, StructArray, UInt32Array, UInt64Array};
+use arrow::array::{
+    Array, AsArray, Float64Array, ListArray, RecordBatch, StringArray, StructArray, UInt32Array, UInt64Array,
+};
 use dataset::account::list;
 use dataset::{Dataset, Error, Input, Result, Rows, Source, Store};
 use schemas::{Comparisons, Interests, Metrics, Profiles, Recommendations, Statistics, Table, Truth};
@@ -143,7 +145,12 @@ pub fn gather(store: &Store, users: usize, method: Option<&str>) -> Result<Conte
     let preferred = ["interests", "own-titles"].into_iter().find(|m| methods.iter().any(|have| have == m));
     content.method = match method {
         Some(method) if !methods.iter().any(|have| have == method) => {
-            return Err(Error::setting("--method", format!("one of {}", methods.join(", ")), method, "run retrieve first"));
+            return Err(Error::setting(
+                "--method",
+                format!("one of {}", methods.join(", ")),
+                method,
+                "run retrieve first",
+            ));
         }
         Some(method) => method.to_owned(),
         None => preferred.map(str::to_owned).or_else(|| methods.first().cloned()).unwrap_or_default(),

@@ -283,7 +283,10 @@ mod tests {
         };
         let page = page(&content);
         assert!(!page.contains("<script") && !page.contains("<img") && page.contains("&lt;script&gt;"));
-        assert_eq!(page.matches("alert(").count(), page.matches("&lt;script&gt;alert(").count() + page.matches("onerror=alert(").count());
+        assert_eq!(
+            page.matches("alert(").count(),
+            page.matches("&lt;script&gt;alert(").count() + page.matches("onerror=alert(").count()
+        );
         for outside in ["http://", "https://", "src=\"", "url("] {
             assert!(!page.contains(outside), "{outside}");
         }

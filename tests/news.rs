@@ -1,0 +1,274 @@
+//! News and metrics: vectors as others make them, an index that is refused when it should be, lists that keep what they promise,
+//! metrics as trec_eval computes them, a report that shows texts as texts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use arrow::array::{Array, AsArray, StringArray};
+use arrow::datatypes::{Float32Type, UInt32Type};
+use tempfile::TempDir;
+
+use crate::support::{at_rest, batches, config, contents, datasets, fail, pipeline, python, querent, succeed};
+
+const MODEL: &str = "models/minilm";
+
+/// A tiny world with profiles, and its articles' vectors.
+fn world(folder: &TempDir) -> (PathBuf, PathBuf) {
+    let root = folder.path().join("data");
+    let config = config(&root, 40, 3);
+    let text = std::fs::read_to_string(&config).expect("readable");
+    std::fs::write(&config, text.replace("news = 1500", "news = 400")).expect("writable");
+    succeed(&mut pipeline(&config));
+    succeed(&mut job("embed", &root));
+    (root, config)
+}
+
+fn job(name: &str, root: &Path) -> Command {
+    assert!(Path::new(MODEL).join("model.int8.onnx").exists(), "this test needs the encoder: run `make setup`");
+    let mut command = querent();
+    command.args([name, "--quiet", "--data"]).arg(root);
+    command
+}
+
+/// Lists of a method: for each user (article, query), best first.
+fn lists(root: &Path, method: &str) -> BTreeMap<String, Vec<(String, Option<String>)>> {
+    let mut lists: BTreeMap<String, Vec<(String, Option<String>)>> = BTreeMap::new();
+    for batch in batches(root, &format!("recommendations.{method}")) {
+        let text = |name: &str| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
+        let (user, news, query) = (text("user_id"), text("news_id"), text("query"));
+        let rank = batch.column_by_name("rank").expect("rank").as_primitive::<UInt32Type>().clone();
+        let score = batch.column_by_name("score").expect("score").as_primitive::<Float32Type>().clone();
+        let mut last = f32::INFINITY;
+        for row in 0..batch.num_rows() {
+            let list = lists.entry(user.value(row).into()).or_default();
+            assert_eq!(rank.value(row) as usize, list.len() + 1, "ranks have no gaps");
+            last = if rank.value(row) == 1 { f32::INFINITY } else { last };
+            assert!(score.value(row) <= last, "best first");
+            last = score.value(row);
+            list.push((news.value(row).into(), query.is_valid(row).then(|| query.value(row).into())));
+        }
+    }
+    lists
+}
+
+/// The articles that each user read before the cut-off.
+fn read_before(root: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let mut read: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for batch in batches(root, "events") {
+        let text = |name: &str| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
+        let (user, news): (StringArray, StringArray) = (text("user_id"), text("news_id"));
+        for row in (0..batch.num_rows()).filter(|&row| news.is_valid(row)) {
+            read.entry(user.value(row).into()).or_default().insert(news.value(row).into());
+        }
+    }
+    read
+}
+
+#[test]
+fn from_articles_to_a_report() {
+    let folder = TempDir::new().expect("a folder");
+    let (root, config) = world(&folder);
+
+    // Vectors are Python's, and only new texts are embedded.
+    succeed(python("tests/vectors.py").arg(MODEL).arg(&root));
+    assert!(succeed(&mut job("embed", &root)).contains("up to date"));
+    let before = contents(&root)["news_vectors"].clone();
+    let late = folder.path().join("late.csv");
+    let evil = "<script>alert(1)</script>";
+    std::fs::write(
+        &late,
+        format!(
+            "article,published,section,subsection,headline,summary,tags\nlate-1,2025-12-02T00:00:00Z,a,b,{evil},c,\n"
+        ),
+    )
+    .expect("writable");
+    let text = std::fs::read_to_string(&config).expect("readable");
+    let more = "[[ingest.news]]\nname = \"late\"\nformat = \"csv\"\nfiles = [\"LATE\"]\nnews_id = \"article\"\ntime = \"published\"\ntitle = \"headline\"\nabstract = \"summary\"\n\n[annotate]";
+    let text = text.replace("[annotate]", &more.replace("LATE", &late.display().to_string()));
+    std::fs::write(&config, text).expect("writable");
+    succeed(&mut pipeline(&config));
+    let said = succeed(&mut job("embed", &root));
+    assert!(said.contains("carried over 400, texts embedded 1"), "{said}");
+    assert_ne!(contents(&root)["news_vectors"], before);
+
+    // Lists of every method: what was read is left out, the query is kept, the same again.
+    let methods = ["--methods", "own-titles,popularity,random", "--articles", "30"];
+    succeed(job("retrieve", &root).args(methods));
+    let said = succeed(job("retrieve", &root).args(methods));
+    assert_eq!(said.matches("up to date").count(), 4, "{said}");
+    let read = read_before(&root);
+    for method in ["own-titles", "popularity", "random"] {
+        let lists = lists(&root, method);
+        assert!(lists.len() >= 38, "{method}: {}", lists.len());
+        for (user, list) in &lists {
+            let articles: BTreeSet<&String> = list.iter().map(|(article, _)| article).collect();
+            assert_eq!(articles.len(), list.len(), "each article once");
+            assert!(list.iter().all(|(article, _)| !read[user].contains(article)), "{method}: an article read before");
+            assert!(list.iter().all(|(_, query)| query.is_some() == (method == "own-titles")));
+        }
+    }
+    succeed(job("retrieve", &root).args([
+        "--methods",
+        "popularity",
+        "--articles",
+        "30",
+        "--keep-seen",
+        "--candidates",
+        "all",
+    ]));
+    let kept = lists(&root, "popularity");
+    assert!(kept.iter().any(|(user, list)| list.iter().any(|(article, _)| read[user].contains(article))));
+    let first: BTreeSet<_> = kept.values().map(|list| list[0].0.clone()).collect();
+    assert_eq!(first.len(), 1, "the most popular article is the same for all");
+
+    // Evaluated, compared, reported.
+    let said = succeed(&mut job("evaluate", &root));
+    assert!(said.contains("own-titles") && said.contains("recall@10") && said.contains("all: "), "{said}");
+    at_rest(&root);
+    let before = contents(&root);
+    for name in ["user_metrics", "metrics", "comparisons"] {
+        std::fs::remove_dir_all(root.join(name)).expect("there");
+    }
+    succeed(job("evaluate", &root).args(["--threads", "1"]));
+    assert_eq!(contents(&root), before, "the same bytes with any number of threads");
+    let said = succeed(job("report", &root).args(["--users", "40"]));
+    let page = std::fs::read_to_string(root.join("report.html")).expect("written");
+    assert!(said.contains("report.html") && page.contains("own-titles") && page.contains("<svg"));
+    assert!(!page.contains("<script") && !page.contains("http"), "no scripts, no network");
+    assert!(fail(job("report", &root).args(["--method", "other"]), 2).contains("hint:"));
+}
+
+#[test]
+fn an_index_finds_what_exact_search_finds_and_is_refused_when_it_is_of_something_else() {
+    let folder = TempDir::new().expect("a folder");
+    let (root, _) = world(&folder);
+    let pool = ["--candidates", "all", "--exact-up-to", "0"];
+    let retrieve = |more: &[&str]| {
+        let mut command = job("retrieve", &root);
+        command.args(["--methods", "own-titles", "--articles", "10"]).args(pool).args(more);
+        command
+    };
+    let missing = fail(&mut retrieve(&[]), 3);
+    assert!(missing.contains("there is no index") && missing.contains("querent index"), "{missing}");
+    succeed(retrieve(&[]).arg("--exact"));
+    let exact = lists(&root, "own-titles");
+
+    // What a killed build leaves is no obstacle.
+    let index = root.join("index.all");
+    std::fs::create_dir_all(&index).expect("writable");
+    std::fs::write(index.join("unfinished.usearch"), "half a graph").expect("writable");
+    let said = succeed(job("index", &root).args(pool).arg("--verify"));
+    let recall: f64 =
+        said.split("recall@10 ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok()).expect(&said);
+    assert!(recall > 0.98, "{said}");
+    assert!(succeed(job("index", &root).args(pool)).contains("up to date"));
+    assert!(succeed(job("index", &root).args(["--candidates", "all"])).contains("none needed"));
+    succeed(&mut retrieve(&[]));
+    let found = lists(&root, "own-titles");
+    let (mut same, mut all) = (0, 0);
+    for (user, list) in &exact {
+        all += list.len();
+        same += list.iter().filter(|(article, _)| found[user].iter().any(|(other, _)| other == article)).count();
+    }
+    assert!(same as f64 > 0.95 * all as f64, "{same} of {all}");
+
+    // Another encoder, other candidates, a damaged graph, a folder of somebody else's.
+    let other = fail(&mut retrieve(&["--max-tokens", "128"]), 2);
+    assert!(other.contains("the query encoder") && other.contains("hint:"), "{other}");
+    let other = fail(job("retrieve", &root).args(["--methods", "own-titles", "--max-tokens", "128"]), 2);
+    assert!(other.contains("news_vectors") && other.contains("the query encoder"), "{other}");
+    let live = ["--methods", "own-titles", "--exact-up-to", "0", "--index"];
+    let other = fail(job("retrieve", &root).args(live).arg(&index), 1);
+    assert!(other.contains("run index again"), "{other}");
+    for file in crate::support::files(&index).iter().filter(|file| file.extension().is_some_and(|e| e == "usearch")) {
+        std::fs::write(file, "no graph").expect("writable");
+    }
+    assert!(fail(&mut retrieve(&["--articles", "9"]), 3).contains("run index again"));
+    let foreign = folder.path().join("foreign");
+    std::fs::create_dir(&foreign).expect("writable");
+    std::fs::write(foreign.join("notes.txt"), "keep me").expect("writable");
+    assert!(fail(job("index", &root).args(pool).arg("--index").arg(&foreign), 2).contains("did not make this folder"));
+}
+
+#[test]
+fn metrics_are_those_of_trec_eval() {
+    let folder = TempDir::new().expect("a folder");
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/metric_cases.json");
+    let tools = |what: &str| {
+        let mut command = python("tests/metric_tools.py");
+        command.arg(what).arg(folder.path()).arg(&cases);
+        command
+    };
+    succeed(&mut tools("make"));
+    let root = folder.path().join("data");
+    succeed(&mut pipeline(&folder.path().join("config.toml")));
+    let import = |file: &Path| {
+        let mut command = querent();
+        command.args(["import", "others", "--quiet"]).arg(file).arg("--data").arg(&root);
+        command
+    };
+    let said = succeed(&mut import(&folder.path().join("lists.parquet")));
+    assert!(said.contains("an article again in one list 1"), "{said}");
+    succeed(querent().args(["evaluate", "--quiet", "--recall-capped", "--mrr-mind", "--data"]).arg(&root));
+    let said = succeed(&mut tools("check"));
+    assert!(said.contains("agree"), "{said}");
+    at_rest(&root);
+}
+
+#[test]
+fn bad_lists_are_one_clear_error() {
+    let folder = TempDir::new().expect("a folder");
+    let root = folder.path().join("data");
+    succeed(&mut pipeline(&config(&root, 24, 1)));
+    let write = |name: &str, columns: Vec<(&str, arrow::array::ArrayRef)>| {
+        let batch = arrow::array::RecordBatch::try_from_iter(columns).expect("even columns");
+        let path = folder.path().join(name);
+        let file = std::fs::File::create(&path).expect("writable");
+        let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).expect("Parquet");
+        writer.write(&batch).expect("Parquet");
+        writer.close().expect("Parquet");
+        path
+    };
+    let texts = |texts: &[&str]| std::sync::Arc::new(StringArray::from(texts.to_vec())) as arrow::array::ArrayRef;
+    let ranks =
+        |ranks: &[i64]| std::sync::Arc::new(arrow::array::Int64Array::from(ranks.to_vec())) as arrow::array::ArrayRef;
+    let scores = |scores: &[f64]| {
+        std::sync::Arc::new(arrow::array::Float64Array::from(scores.to_vec())) as arrow::array::ArrayRef
+    };
+    let import = |file: &Path| {
+        let mut command = querent();
+        command.args(["import", "others", "--quiet"]).arg(file).arg("--data").arg(&root);
+        command
+    };
+    let twice = write(
+        "twice.parquet",
+        vec![("user_id", texts(&["u", "u"])), ("news_id", texts(&["a", "b"])), ("rank", ranks(&[3, 3]))],
+    );
+    let nan = write(
+        "nan.parquet",
+        vec![("user_id", texts(&["u"])), ("news_id", texts(&["a"])), ("score", scores(&[f64::NAN]))],
+    );
+    let zero =
+        write("zero.parquet", vec![("user_id", texts(&["u"])), ("news_id", texts(&["a"])), ("rank", ranks(&[0]))]);
+    let bare = write("bare.parquet", vec![("user_id", texts(&["u"])), ("news_id", texts(&["a"]))]);
+    for (file, expected) in [
+        (&twice, "rank 3 twice"),
+        (&nan, "row 1, column score: expected a number, got NaN"),
+        (&zero, "row 1, column rank: expected a rank from 1, got 0"),
+        (&bare, "expected a column rank or score, got user_id, news_id"),
+    ] {
+        let message = fail(&mut import(file), 3);
+        assert!(message.contains(expected) && message.contains("hint:"), "{message}");
+        assert!(!datasets(&root).contains_key("recommendations.others"), "nothing is committed");
+    }
+    assert!(fail(querent().args(["evaluate", "--quiet", "--data"]).arg(&root), 2).contains("querent retrieve"));
+    let strangers = write(
+        "strangers.parquet",
+        vec![("user_id", texts(&["nobody"])), ("news_id", texts(&["nothing"])), ("rank", ranks(&[1]))],
+    );
+    let said = succeed(&mut import(&strangers));
+    assert!(said.contains("of users without a profile 1, unknown articles 1"), "{said}");
+    let message = fail(querent().args(["evaluate", "--quiet", "--data"]).arg(&root), 3);
+    assert!(message.contains("recommendations.others") && message.contains("got none"), "{message}");
+}
