@@ -88,7 +88,14 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
     let runner = &context.runner;
     let mut methods = settings.methods;
     if methods.is_empty() {
-        methods = runner.store.folders()?.iter().filter_map(|f| f.strip_prefix(PREFIX)).map(str::to_owned).collect();
+        for folder in runner.store.folders()? {
+            // Work that was never committed leaves a folder too.
+            if let Some(method) = folder.strip_prefix(PREFIX)
+                && Dataset::new(&runner.store, &folder).current()?.is_some()
+            {
+                methods.push(method.to_owned());
+            }
+        }
     }
     methods.sort_unstable();
     methods.dedup();

