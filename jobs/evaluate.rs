@@ -120,7 +120,7 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
     }
     let summarise =
         Summarise { resamples: settings.resamples, seed: settings.seed, resample_up_to: settings.resample_up_to };
-    let averages = Averages::open(&runner.store, runner.threads, runner.memory_limit)?;
+    let averages = Averages::open(&runner.store, runner.memory_limit)?;
     let unsharded = dataset::Runner { shard: None, ..runner.clone() };
     let summarised = unsharded.run(&summarise, &averages, &["metrics", "comparisons"], Origin::default())?;
     Ok(vec![judged, summarised])

@@ -44,13 +44,14 @@ pub struct Averages {
 
 impl Averages {
     /// Over the current `user_metrics`.
-    pub fn open(store: &Store, threads: usize, memory_limit: u64) -> Result<Self> {
+    pub fn open(store: &Store, memory_limit: u64) -> Result<Self> {
         let query = Query {
             name: "averages",
             sql: include_str!("../../sql/averages.sql"),
             parameters: Vec::new(),
             tables: vec![("user_metrics", Dataset::new(store, "user_metrics").snapshot::<UserMetrics>()?)],
-            threads,
+            // Sums of floats depend on their order: on one thread it is always the same.
+            threads: 1,
             memory_limit,
             contract: averages(),
         };
