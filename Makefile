@@ -5,7 +5,7 @@ PYTHON = python3
 export PYTHONPATH = $(CURDIR)/.python
 BENCH_USERS ?= 500000
 
-.PHONY: help setup python demo demo-mind test test-data test-peers check bench bench-cleaner clean
+.PHONY: help setup python demo demo-mind test test-data test-peers check bench bench-cleaner bench-news clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,7 +20,7 @@ python: .python/.done
 	  || { echo "error: the Python packages of $< cannot be installed; is the package index reachable?" >&2; exit 1; }
 	@touch $@
 
-demo: setup ## simulated logs, from raw to profiles
+demo: setup ## simulated logs, from raw to a report
 	$(QUERENT) run jobs/configs/demo.toml --insecure-dev-key
 
 demo-mind: setup ## real logs: make demo-mind MIND=folder
@@ -52,6 +52,12 @@ bench: python ## beside DuckDB and Polars; BENCH_USERS=50000 for a quick one
 bench-cleaner: ## MODEL=folder: `clean` beside a plain Python loop (needs transformers)
 	cargo build --release
 	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/clean.py out/bench $(MODEL)
+
+bench-news: ## vectors beside onnxruntime, index beside faiss, metrics beside pytrec_eval (needs faiss-cpu, ranx)
+	cargo build --release
+	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/embed.py out/bench-embed
+	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/index.py out/bench-index
+	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/evaluate.py out/bench-evaluate
 
 clean: ## delete what the demo, benches and tests made
 	rm -rf out .python
