@@ -3,9 +3,12 @@
 #[expect(dead_code, reason = "the end-to-end tests use the rest of it")]
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
+use arrow::array::AsArray;
+use arrow::datatypes::{Float64Type, UInt32Type};
 use support::{at_rest, batches, querent, succeed};
 use tempfile::TempDir;
 
@@ -22,7 +25,11 @@ fn the_mind_sample_has_the_counts_that_an_independent_script_finds() {
     let root = folder.path().join("data");
     let assignment = format!("ingest.mind={}", mind().display());
     let table = succeed(
-        querent().args(["run", "jobs/configs/mind.toml", "--quiet", "--set", &assignment, "--data"]).arg(&root),
+        querent()
+            .args(["run", "jobs/configs/mind.toml", "--quiet", "--set", &assignment, "--set"])
+            .arg("run.jobs=[\"ingest\", \"clean\", \"cap\", \"statistics\"]")
+            .arg("--data")
+            .arg(&root),
     );
     at_rest(&root);
 
@@ -50,4 +57,44 @@ fn the_mind_sample_has_the_counts_that_an_independent_script_finds() {
     let published: u64 = batches(&root, "news").iter().map(|b| (b.num_rows() - b.column(1).null_count()) as u64).sum();
     assert_eq!(published, live);
     assert!(table.contains("# Users with truth but no history"), "{table}");
+}
+
+/// Own titles on the live pool, by exact search: Recall@10 as another implementation measured it on the same file of the encoder.
+#[test]
+fn own_titles_reach_on_the_mind_sample_what_others_measured() {
+    let folder = TempDir::new().expect("a folder");
+    let (root, sample) = (folder.path().join("data"), folder.path().join("mind"));
+    std::fs::create_dir(&sample).expect("writable");
+    let behaviours = std::fs::read_to_string(mind().join("behaviors.tsv")).expect("readable");
+    // Articles that nobody was shown or had read cost time and change nothing.
+    let mut named: BTreeSet<&str> = BTreeSet::new();
+    for line in behaviours.lines() {
+        let columns: Vec<&str> = line.split('\t').collect();
+        named.extend(columns[3].split(' '));
+        named.extend(columns[4].split(' ').filter_map(|shown| shown.split('-').next()));
+    }
+    let news = std::fs::read_to_string(mind().join("news.tsv")).expect("readable");
+    let kept: Vec<&str> =
+        news.lines().filter(|line| line.split('\t').next().is_some_and(|id| named.contains(id))).collect();
+    std::fs::write(sample.join("behaviors.tsv"), &behaviours).expect("writable");
+    std::fs::write(sample.join("news.tsv"), kept.join("\n") + "\n").expect("writable");
+    let assignment = format!("ingest.mind={}", sample.display());
+    let said = succeed(
+        querent().args(["run", "jobs/configs/mind.toml", "--quiet", "--set", &assignment, "--data"]).arg(&root),
+    );
+    let mut recall = std::collections::BTreeMap::new();
+    for batch in batches(&root, "metrics") {
+        let text = |name: &str| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
+        let (method, slice, metric) = (text("method"), text("slice"), text("metric"));
+        let k = batch.column_by_name("k").expect("k").as_primitive::<UInt32Type>().clone();
+        let value = batch.column_by_name("value").expect("value").as_primitive::<Float64Type>().clone();
+        for row in 0..batch.num_rows() {
+            if (slice.value(row), metric.value(row), k.value(row)) == ("all", "recall", 10) {
+                recall.insert(method.value(row).to_owned(), value.value(row));
+            }
+        }
+    }
+    assert!((recall["own-titles"] - 0.0159).abs() < 0.0004, "{recall:?}\n{said}");
+    assert!((0.0045..0.0065).contains(&recall["popularity"]), "{recall:?}");
+    assert!(recall["random"] < 0.003, "{recall:?}");
 }

@@ -4,7 +4,7 @@ usage: evaluate.py FOLDER [USERS] [RUNS]    (USERS 500000, RUNS 3)
 
 USERS users have 1 to 3 clicks in the window, on 20,000 articles, and a list of 10. The others read lists and truth from querent's
 Parquet with polars into the dicts that they ask for. Of a job the seconds are those that it tells; of the others all but their
-imports, and for ranx its compiling: it first evaluates three users. ranx runs once. All three must agree on the five averages.
+imports, and for ranx its compiling: it first evaluates two users. ranx runs once. All three must agree on the five averages.
 Needs numpy, polars, pytrec-eval-terrier; ranx if it is there.
 """
 
@@ -68,14 +68,13 @@ found = pytrec_eval.RelevanceEvaluator(truth, {"recall.5,10", "ndcg_cut.5,10", "
 means = [sum(of_user[name] for of_user in found.values()) / len(truth) for name in names]
 """
 RANX = """
-names = ["recall@5", "recall@10", "ndcg@5", "ndcg@10", "mrr"]
 found = evaluate(Qrels(truth), Run(run), names, make_comparable=True)
 means = [float(found[name]) for name in names]
 """
 RANX_IMPORTS = """
 from ranx import Qrels, Run, evaluate
-few = {user: {"a": 1, "b": 1} for user in "uvw"}
-evaluate(Qrels(few), Run({user: {"a": 1.0, "c": 0.5} for user in "uvw"}), ["recall@5", "recall@10", "ndcg@5", "ndcg@10", "mrr"])
+few, names = {"u": {"a": 1, "b": 1}, "v": {"a": 1}}, ["recall@5", "recall@10", "ndcg@5", "ndcg@10", "mrr"]
+evaluate(Qrels(few), Run({"u": {"a": -1.0, "c": -2.0}}), names, make_comparable=True)
 """
 
 
@@ -118,8 +117,8 @@ def ours() -> "tuple[Run, Run, Run]":
     return (whole, *(whole._replace(seconds=float(line[1])) for line in told))
 
 
-def theirs(imports: str, evaluate: str) -> "tuple[Run, list]":
-    """Runs another tool in a process of its own: its seconds after imports, those until the dicts stand, the averages."""
+def theirs(imports: str, evaluate: str) -> "tuple[Run, Run, Run, list]":
+    """Runs another tool in a process of its own: the whole, all after imports, that until the dicts stand; and the averages."""
     script = READ.format(imports=imports, evaluate=evaluate, data=data)
     figures, said = run_and_listen([sys.executable, "-c", script])
     means, seconds, dicts = json.loads(said.splitlines()[-1])
