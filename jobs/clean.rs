@@ -103,7 +103,7 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
             Ok(vec![runner.run(&Clean { threshold: None }, &source, &outputs, origin)?])
         }
         folder => {
-            let folder = ModelFolder::open(Path::new(folder), &onnx(&settings))?;
+            let folder = ModelFolder::open(Path::new(folder), &settings.onnx)?;
             let threshold = settings.threshold.map_or_else(|| folder.threshold(), |t| Ok(Some(t)))?.unwrap_or(0.5);
             let origin = Origin { models: folder.digests()?, ..Origin::default() };
             let Resolved { keep_label, max_tokens, batch_tokens, borderline, .. } = settings;
@@ -119,17 +119,7 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
             if matches!(scored.outcome, Outcome::ShardDone | Outcome::WouldRun(_)) {
                 return Ok(vec![scored]);
             }
-            let timing = classifier.timing();
-            if timing.texts > 0 {
-                let seconds = started.elapsed().as_secs_f64();
-                output::note(&format!(
-                    "clean: {} texts scored, {:.0} texts/s; {:.1}% of the workers' {:.1} s inside ONNX Runtime",
-                    output::grouped(timing.texts),
-                    timing.texts as f64 / seconds,
-                    100.0 * timing.inference.as_secs_f64() / timing.total.as_secs_f64(),
-                    timing.total.as_secs_f64()
-                ))?;
-            }
+            output::inference("clean", "scored", &classifier.timing(), started)?;
             let source = ScoredEvents::new(events()?, Some(Input::<TextScores>::open(&runner.store, "text_scores")?));
             let cleaned = runner.run(&Clean { threshold: Some(threshold) }, &source, &outputs, origin)?;
             if !matches!(cleaned.outcome, Outcome::UpToDate | Outcome::Committed) {
@@ -140,15 +130,5 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
             let unsharded = dataset::Runner { shard: None, ..runner.clone() };
             Ok(vec![scored, cleaned, unsharded.run(&look_at, &query, &["borderline"], Origin::default())?])
         }
-    }
-}
-
-/// The ONNX file that is used.
-fn onnx(settings: &Resolved) -> String {
-    let int8 = "model.int8.onnx";
-    match settings.onnx.as_str() {
-        "" if Path::new(&settings.model).join(int8).exists() => int8.into(),
-        "" => "model.onnx".into(),
-        onnx => onnx.into(),
     }
 }

@@ -9,7 +9,7 @@ use dataset::{Dataset, Input, Origin, Summary};
 use news::{Articles, Embed, Fields};
 use schemas::News;
 use serde::{Deserialize, Serialize};
-use text::{Encoder, EncoderOptions, ModelFolder, Timing};
+use text::{Encoder, EncoderOptions, ModelFolder};
 
 use crate::context::{Context, Shared};
 use crate::output;
@@ -102,14 +102,8 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
 
 fn open(settings: Resolved) -> Result<Encoder> {
     let Resolved { model, onnx, max_tokens, batch_tokens, query_prefix, document_prefix, fields: _ } = settings;
-    let folder = Path::new(&model);
-    let onnx = match onnx.as_str() {
-        "" if folder.join("model.int8.onnx").exists() => "model.int8.onnx",
-        "" => "model.onnx",
-        onnx => onnx,
-    };
     let options = EncoderOptions { max_tokens, batch_tokens, query_prefix, document_prefix };
-    Ok(Encoder::open(ModelFolder::open(folder, onnx)?, options)?)
+    Ok(Encoder::open(ModelFolder::open(Path::new(&model), &onnx)?, options)?)
 }
 
 /// The encoder that the section `[embed]` and a job's flags name.
@@ -124,23 +118,9 @@ pub(crate) fn job(context: &Context, encoder: &EncoderFlags, settings: &Settings
     let runner = &context.runner;
     let news = Input::<News>::open(&runner.store, "news")?;
     let source = Articles::new(news, &Dataset::new(&runner.store, "news_vectors"), encoder.name())?;
-    let origin = Origin { models: encoder.folder().digests()?, ..Origin::default() };
+    let origin = Origin { models: encoder.digests().clone(), ..Origin::default() };
     let started = Instant::now();
     let summary = runner.run(&Embed::new(fields, &encoder), &source, &["news_vectors"], origin)?;
-    note("embed", &encoder.timing(), started)?;
+    output::inference("embed", "embedded", &encoder.timing(), started)?;
     Ok(vec![summary])
-}
-
-/// Says how fast the encoder was, if it was asked.
-pub(crate) fn note(job: &str, timing: &Timing, started: Instant) -> Result<()> {
-    if timing.texts == 0 {
-        return Ok(());
-    }
-    output::note(&format!(
-        "{job}: {} texts embedded, {:.0} texts/s; {:.1}% of the workers' {:.1} s inside ONNX Runtime",
-        output::grouped(timing.texts),
-        timing.texts as f64 / started.elapsed().as_secs_f64(),
-        100.0 * timing.inference.as_secs_f64() / timing.total.as_secs_f64(),
-        timing.total.as_secs_f64()
-    ))
 }

@@ -2,13 +2,11 @@
 
 use std::io::Write;
 
-use anyhow::{Context as _, Result};
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, UInt32Type, UInt64Type};
+use ::report::{measures, slices};
+use anyhow::Result;
 use clap::Args;
-use dataset::{Dataset, Input, Origin, Outcome, Source, Summary};
+use dataset::{Dataset, Origin, Outcome, Summary};
 use metrics::{Averages, Evaluate, Judgements, Summarise};
-use schemas::Metrics;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{ConfigError, Context, Shared};
@@ -128,66 +126,24 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
 
 /// Prints the metrics, if there are any: a table per slice.
 pub(crate) fn print(context: &Context, out: &mut impl Write) -> Result<()> {
-    if Dataset::new(&context.runner.store, "metrics").current()?.is_none() {
-        return Ok(());
-    }
-    let metrics = Input::<Metrics>::open(&context.runner.store, "metrics")?.read(0)?;
-    let mut rows = Vec::new();
-    for batch in metrics.batches() {
-        rows.extend(read(batch).context("metrics are not what they should be")?);
-    }
-    let mut slices: Vec<(&str, u64)> = rows.iter().map(|row| (row.slice.as_str(), row.users)).collect();
-    slices.sort_by_key(|(slice, _)| ["all", "test", "cold", "warm"].iter().position(|s| s == slice));
-    slices.dedup();
-    for (slice, users) in slices {
-        let mut names: Vec<&str> = Vec::new();
+    let measures = measures(&context.runner.store)?;
+    for (slice, users) in slices(&measures) {
+        let mut names: Vec<String> = Vec::new();
         let mut table: Vec<Vec<String>> = Vec::new();
-        for row in rows.iter().filter(|row| row.slice == slice) {
-            if !names.contains(&row.name.as_str()) {
-                names.push(&row.name);
+        for measure in measures.iter().filter(|measure| measure.slice == slice) {
+            if !names.contains(&measure.metric) {
+                names.push(measure.metric.clone());
             }
-            if table.last().is_none_or(|line| line[0] != row.method) {
-                table.push(vec![row.method.clone()]);
+            if table.last().is_none_or(|line| line[0] != measure.method) {
+                table.push(vec![measure.method.clone()]);
             }
-            let cell = format!("{:.4} ({:.4} to {:.4})", row.value, row.low, row.high);
+            let cell = format!("{:.4} ({:.4} to {:.4})", measure.value, measure.low, measure.high);
             table.last_mut().into_iter().for_each(|line| line.push(cell.clone()));
         }
         let heading = format!("{slice}: {} users", output::grouped(users));
-        table.insert(0, std::iter::once(heading).chain(names.into_iter().map(str::to_owned)).collect());
+        table.insert(0, std::iter::once(heading).chain(names).collect());
         writeln!(out)?;
         output::table(out, &table)?;
     }
     Ok(())
-}
-
-struct Row {
-    method: String,
-    slice: String,
-    name: String,
-    value: f64,
-    low: f64,
-    high: f64,
-    users: u64,
-}
-
-fn read(batch: &RecordBatch) -> Option<Vec<Row>> {
-    let text = |name| batch.column_by_name(name)?.as_string_opt::<i32>();
-    let number = |name| batch.column_by_name(name)?.as_primitive_opt::<Float64Type>();
-    let (method, slice, metric) = (text("method")?, text("slice")?, text("metric")?);
-    let (value, low, high) = (number("value")?, number("ci_low")?, number("ci_high")?);
-    let k = batch.column_by_name("k")?.as_primitive_opt::<UInt32Type>()?;
-    let users = batch.column_by_name("users")?.as_primitive_opt::<UInt64Type>()?;
-    let rows = (0..batch.num_rows()).map(|row| Row {
-        method: method.value(row).into(),
-        slice: slice.value(row).into(),
-        name: match k.is_valid(row) {
-            true => format!("{}@{}", metric.value(row), k.value(row)),
-            false => metric.value(row).into(),
-        },
-        value: value.value(row),
-        low: low.value(row),
-        high: high.value(row),
-        users: users.value(row),
-    });
-    Some(rows.collect())
 }

@@ -161,7 +161,7 @@ pub(crate) fn job(
         blake3: String::new(),
         encoder: encoder.name().into(),
         news_vectors: vectors.content,
-        models: encoder.folder().digests()?,
+        models: encoder.digests().clone(),
         candidates: settings.candidates,
         pool: pool.content(),
         articles: pool.len(),

@@ -1,10 +1,13 @@
 //! What jobs print on stdout: a short summary for people.
 
 use std::io::Write;
+use std::time::Instant;
 
 use anyhow::Result;
+pub(crate) use dataset::account::grouped;
 use dataset::account::list;
 use dataset::{Outcome, Summary};
+use text::Timing;
 
 /// Prints one line per dataset written, and the account.
 pub(crate) fn print(out: &mut impl Write, summary: &Summary) -> Result<()> {
@@ -53,6 +56,20 @@ pub(crate) fn note(line: &str) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
+/// Prints how fast a text model was, if it was asked at all.
+pub(crate) fn inference(job: &str, done: &str, timing: &Timing, started: Instant) -> Result<()> {
+    if timing.texts == 0 {
+        return Ok(());
+    }
+    note(&format!(
+        "{job}: {} texts {done}, {:.0} texts/s; {:.1}% of the workers' {:.1} s inside ONNX Runtime",
+        grouped(timing.texts),
+        timing.texts as f64 / started.elapsed().as_secs_f64(),
+        100.0 * timing.inference.as_secs_f64() / timing.total.as_secs_f64(),
+        timing.total.as_secs_f64()
+    ))
+}
+
 /// A table with aligned columns; the first is text, the others are numbers.
 pub(crate) fn table(out: &mut impl Write, rows: &[Vec<String>]) -> Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -68,27 +85,4 @@ pub(crate) fn table(out: &mut impl Write, rows: &[Vec<String>]) -> Result<()> {
         writeln!(out, "{}", cells.join("  ").trim_end())?;
     }
     Ok(())
-}
-
-/// `1,234,567`.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-    }
 }

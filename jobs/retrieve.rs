@@ -154,7 +154,7 @@ impl Job<'_> {
             (_, Some(encoder)) => {
                 let vectors = reference("news_vectors").snapshot::<NewsVectors>()?.reference();
                 others.insert("news_vectors".into(), vectors);
-                origin.models = encoder.folder().digests()?;
+                origin.models = encoder.digests().clone();
                 let retriever = if settings.exact || pool.len() <= index.exact_up_to {
                     decides["search"] = json!("exact");
                     Retriever::Exact(Exact::new(Vectors::read(&runner.store, pool, encoder.name())?)?)

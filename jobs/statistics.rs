@@ -2,13 +2,10 @@
 
 use std::io::Write;
 
-use anyhow::{Context as _, Result};
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Float64Type;
+use anyhow::Result;
 use clap::Args;
-use dataset::{Dataset, Input, Origin, Source, Summary};
+use dataset::{Origin, Summary};
 use metrics::{Tabulate, statistics_query};
-use schemas::Statistics;
 
 use crate::context::{Context, Shared};
 use crate::output;
@@ -38,30 +35,16 @@ pub(crate) fn job(context: &Context) -> Result<Vec<Summary>> {
 
 /// Prints the table, if there is one.
 pub(crate) fn print(context: &Context, out: &mut impl Write) -> Result<()> {
-    if Dataset::new(&context.runner.store, "statistics").current()?.is_none() {
-        return Ok(());
-    }
-    let statistics = Input::<Statistics>::open(&context.runner.store, "statistics")?.read(0)?;
-    let mut rows = Vec::new();
-    for batch in statistics.batches() {
-        rows.extend(lines(batch).context("statistics are not what they should be")?);
-    }
-    writeln!(out)?;
-    output::table(out, &rows)
-}
-
-fn lines(batch: &RecordBatch) -> Option<Vec<Vec<String>>> {
-    let names = batch.column_by_name("statistic")?.as_string_opt::<i32>()?;
-    let values = batch.column_by_name("value")?.as_primitive_opt::<Float64Type>()?;
     let number = |name: &str, value: f64| match name.starts_with('#') {
         true => output::grouped(value as u64),
         false => format!("{value:.2}"),
     };
-    Some(
-        names
-            .iter()
-            .zip(values)
-            .filter_map(|(name, value)| Some(vec![name?.to_owned(), number(name?, value?)]))
-            .collect(),
-    )
+    let statistics = ::report::statistics(&context.runner.store)?;
+    if statistics.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> =
+        statistics.into_iter().map(|(name, value)| vec![name.clone(), number(&name, value)]).collect();
+    writeln!(out)?;
+    output::table(out, &rows)
 }

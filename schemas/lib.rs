@@ -36,7 +36,7 @@ pub use events::{DOMAINS, Events};
 pub use interests::Interests;
 pub use labels::Labels;
 pub use latent_interests::LatentInterests;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, SLICES};
 pub use news::News;
 pub use news_vectors::NewsVectors;
 pub use popularity::Popularity;

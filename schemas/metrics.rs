@@ -2,6 +2,9 @@
 
 use crate::{Column, Layout, SortColumn, Table, column, float64, nullable, text, uint32, uint64};
 
+/// Slices of users, in their order: everybody, held-out users, those with little history, and the others.
+pub const SLICES: [&str; 4] = ["all", "test", "cold", "warm"];
+
 /// One row per method, slice, metric and cut.
 #[derive(Debug)]
 pub struct Metrics;

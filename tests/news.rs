@@ -142,7 +142,10 @@ fn from_articles_to_a_report() {
     let said = succeed(job("report", &root).args(["--users", "40"]));
     let page = std::fs::read_to_string(root.join("report.html")).expect("written");
     assert!(said.contains("report.html") && page.contains("own-titles") && page.contains("<svg"));
-    assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("href=\"http"), "no scripts, no network");
+    assert!(
+        !page.contains("<script") && !page.contains("<img") && !page.contains("href=\"http"),
+        "no scripts, no network"
+    );
     assert!(fail(job("report", &root).args(["--method", "other"]), 2).contains("hint:"));
 }
 

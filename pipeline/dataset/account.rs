@@ -82,3 +82,26 @@ pub fn list(counts: &BTreeMap<String, u64>) -> String {
     let items: Vec<String> = counts.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
     items.join(", ")
 }
+
+/// `1,234,567`: a number for people.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -96,6 +96,21 @@ impl<T: Table> Source for Input<T> {
     }
 }
 
+/// Checks that two sources have the same buckets and the same user key, as datasets of one ingest do.
+pub fn same_users<A: Table, B: Table>(a: &Input<A>, b: &Input<B>) -> Result<()> {
+    let about = |buckets: u32, key: Option<&str>| format!("{buckets} buckets, user key {}", key.unwrap_or("none"));
+    let (expected, got) = (about(a.partitions(), a.user_key_check()), about(b.partitions(), b.user_key_check()));
+    match expected == got {
+        true => Ok(()),
+        false => Err(Error::Mismatch {
+            what: b.snapshot.dataset.name().to_owned(),
+            expected: format!("those of {}, {expected}", a.snapshot.dataset.name()),
+            got,
+            hint: "they are not of one ingest: run the jobs between ingest and this one again".into(),
+        }),
+    }
+}
+
 /// Two datasets that one run wrote together.
 #[derive(Debug)]
 pub struct Joint<A, B>(Input<A>, Input<B>);

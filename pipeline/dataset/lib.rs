@@ -45,7 +45,7 @@ pub use bucket::UserKey;
 pub use commit::seal;
 pub use error::{Error, Result};
 pub use gc::{Swept, collect_garbage};
-pub use input::{Input, Joint, Nothing, Source};
+pub use input::{Input, Joint, Nothing, Source, same_users};
 pub use manifest::{Dataset, Entry, InputRef, Lineage, Manifest, Part, RawFile, Snapshot};
 pub use memory::parse_bytes;
 pub use part::{check_order, encode, read_part};

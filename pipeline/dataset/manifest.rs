@@ -251,6 +251,21 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The evaluation window of what ingest wrote, microseconds since 1970; it starts at the cut-off.
+    pub fn window(&self) -> Result<std::ops::Range<i64>> {
+        const DAY: i64 = 86_400_000_000;
+        let settings = &self.manifest.lineage.settings;
+        let cut_off = settings["cut_off"].as_str().and_then(|at| chrono::DateTime::parse_from_rfc3339(at).ok());
+        match (cut_off, settings["window_days"].as_i64()) {
+            (Some(cut_off), Some(days)) => Ok(cut_off.timestamp_micros()..cut_off.timestamp_micros() + days * DAY),
+            _ => Err(Error::unreadable(
+                self.dataset.name(),
+                "its manifest names no cut-off and window",
+                "run ingest again",
+            )),
+        }
+    }
+
     /// What lineages record about it.
     pub fn reference(&self) -> InputRef {
         InputRef { version: self.manifest.version, content: self.manifest.content.clone() }

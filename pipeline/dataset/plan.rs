@@ -48,6 +48,14 @@ pub fn digest(value: &Value) -> Digest {
     crate::bucket::hex(&hash.as_bytes()[..16])
 }
 
+/// BLAKE3 of a local file's bytes, and their number.
+pub fn file_digest(path: &std::path::Path) -> crate::Result<(Digest, u64)> {
+    let failed = |e| crate::Error::io(path.display(), e);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(path).map_err(failed)?).map_err(failed)?;
+    Ok((hasher.finalize().to_hex().to_string(), hasher.count()))
+}
+
 /// The part of fingerprints and keys that does not depend on the inputs.
 pub(crate) fn recipe(lineage: &Lineage, partitions: u32) -> Value {
     json!({

@@ -9,12 +9,12 @@ use arrow::array::{
     TimestampMicrosecondArray, UInt32Array, UInt32Builder,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::DataType;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use dataset::bucket::{split, unhex};
 use dataset::plan::{Digest, digest};
-use dataset::{Account, Done, Error, Input, InputRef, Result, Rows, Source, Stage, Store, from_columns};
+use dataset::{Account, Done, Error, Input, InputRef, Result, Rows, Source, Stage, Store, from_columns, same_users};
 use schemas::{Profiles, Recommendations, Table, Truth, UserMetrics};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -83,29 +83,16 @@ impl Judgements {
     /// When one is missing, or not of the ingest that the truth is of.
     pub fn open(store: &Store, methods: &[String]) -> Result<Self> {
         let truth = Input::<Truth>::open(store, "truth")?;
-        let as_of = &truth.snapshot().manifest.lineage.settings;
-        let cut_off = as_of["cut_off"].as_str().and_then(|at| at.parse::<chrono::DateTime<chrono::Utc>>().ok());
-        let (Some(cut_off), Some(days)) = (cut_off, as_of["window_days"].as_i64()) else {
-            return Err(Error::unreadable("truth", "its manifest names no cut-off and window", "run ingest again"));
-        };
-        let from = cut_off.timestamp_micros();
+        let window = truth.snapshot().window()?;
         let profiles = Input::<Profiles>::open(store, "profiles")?.columns(&["user_id", "news_clicks"]);
         let mut recommendations = Vec::new();
         for method in methods {
             let input = Input::<Recommendations>::open(store, &format!("recommendations.{method}"))?;
-            let (buckets, key) = (input.partitions(), input.user_key_check());
-            if buckets != truth.partitions() || key != truth.user_key_check() {
-                return Err(Error::Mismatch {
-                    what: format!("recommendations.{method}"),
-                    expected: format!("{} buckets and the user key of truth", truth.partitions()),
-                    got: format!("{buckets} buckets, user key {}", key.unwrap_or("none")),
-                    hint: "it is of another ingest: recommend again".into(),
-                });
-            }
+            same_users(&truth, &input)?;
             recommendations.push((method.clone(), input.columns(&["method", "user_id", "rank", "news_id"])));
         }
         recommendations.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(Judgements { truth, profiles, recommendations, window: from..from + days * 86_400_000_000 })
+        Ok(Judgements { truth, profiles, recommendations, window })
     }
 }
 
@@ -220,27 +207,16 @@ impl Evaluate {
         let methods: Vec<String> = judged.recommendations.iter().map(|(method, _)| method.clone()).collect();
         let lists: Vec<RecordBatch> =
             judged.recommendations.into_iter().flat_map(|(_, rows)| rows.into_batches()).collect();
-        let named = |columns: &[&str]| -> Result<SchemaRef, DataFusionError> {
-            let contract = Recommendations::contract();
-            let fields = contract.columns.iter().filter(|c| columns.contains(&c.name));
-            Ok(Arc::new(Schema::new(
-                fields.map(|c| Field::new(c.name, c.data_type.clone(), c.nullable)).collect::<Vec<_>>(),
-            )))
-        };
-        let lists_schema =
-            lists.first().map_or_else(|| named(&["method", "user_id", "rank", "news_id"]), |b| Ok(b.schema()))?;
+        let lists_schema = lists.first().map_or_else(|| Recommendations::contract().schema(), RecordBatch::schema);
         let cuts: Vec<i64> = self.cuts.iter().map(|&k| i64::from(k)).collect();
         let k: Int64Array = cuts.iter().map(|&k| Some(k)).chain([None]).collect();
-        let depth: Int64Array = cuts.iter().copied().chain([NOT_CUT]).collect();
-        let column = |name: &str, array: ArrayRef| (Field::new(name, array.data_type().clone(), true), array);
-        let table = |columns: Vec<(Field, ArrayRef)>| -> Result<RecordBatch, DataFusionError> {
-            let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
-            Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
-        };
+        let integers =
+            |values: &mut dyn Iterator<Item = i64>| -> ArrayRef { Arc::new(Int64Array::from_iter_values(values)) };
+        let depth = integers(&mut cuts.iter().copied().chain([NOT_CUT]));
         let deepest = cuts.last().copied().unwrap_or(1);
-        let places = table(vec![column("place", Arc::new(Int64Array::from_iter_values(1..=deepest)))])?;
-        let methods = table(vec![column("method", Arc::new(StringArray::from(methods)))])?;
-        let cuts = table(vec![column("k", Arc::new(k)), column("depth", Arc::new(depth))])?;
+        let places = RecordBatch::try_from_iter([("place", integers(&mut (1..=deepest)))])?;
+        let methods = RecordBatch::try_from_iter([("method", Arc::new(StringArray::from(methods)) as ArrayRef)])?;
+        let cuts = RecordBatch::try_from_iter([("k", Arc::new(k) as ArrayRef), ("depth", depth)])?;
         for (name, schema, batches) in [
             ("truth", Truth::contract().schema(), judged.truth.into_batches()),
             ("recommendations", lists_schema, lists),

@@ -5,8 +5,6 @@
 
 mod borderline;
 mod evaluate;
-#[cfg(test)]
-mod laws;
 mod popularity;
 mod query;
 mod session;

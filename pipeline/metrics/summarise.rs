@@ -7,15 +7,14 @@ use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, Str
 use arrow::datatypes::DataType;
 use dataset::plan::{Digest, digest};
 use dataset::{Account, Dataset, Done, Error, Input, InputRef, Result, Rows, Source, Stage, Store, from_columns};
-use schemas::{Comparisons, Contract, Metrics, Table, UserMetrics, column, float64, nullable, text, uint32, uint64};
+use schemas::{
+    Comparisons, Contract, Metrics, SLICES, Table, UserMetrics, column, float64, nullable, text, uint32, uint64,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Query;
 use crate::significance::{bootstrap, holm, normal_interval, paired_normal, randomisation};
-
-/// Slices of users, in their order.
-const SLICES: [&str; 4] = ["all", "test", "cold", "warm"];
 
 /// How intervals and tests are made.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Float32Array, RecordBatch, StringAr
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use dataset::bucket::{bucket, hex, unhex};
-use dataset::plan::{Digest, digest};
+use dataset::plan::{Digest, digest, file_digest};
 use dataset::{Account, Done, Error, Input, InputRef, Result, Rows, Source, Stage, UserKey, from_columns};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schemas::{Profiles, Recommendations};
@@ -75,14 +75,7 @@ impl Lists {
     /// Files to import; they are read when the runner asks for it.
     pub fn new(files: Vec<PathBuf>, columns: ImportColumns, key: UserKey, profiles: Input<Profiles>) -> Result<Self> {
         let key_check = key.check();
-        let digests: Vec<String> = files
-            .iter()
-            .map(|file| {
-                let mut hasher = blake3::Hasher::new();
-                hasher.update_mmap(file).map_err(|e| Error::io(file.display(), e))?;
-                Ok(hasher.finalize().to_hex().to_string())
-            })
-            .collect::<Result<_>>()?;
+        let digests: Vec<String> = files.iter().map(|file| Ok(file_digest(file)?.0)).collect::<Result<_>>()?;
         let content = digest(&json!([digests, columns]));
         let buckets = (0..profiles.partitions()).map(|_| Mutex::default()).collect();
         let profiles = profiles.columns(&["user_id"]);

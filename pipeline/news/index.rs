@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use dataset::plan::Digest;
+use dataset::plan::{Digest, file_digest};
 use dataset::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -108,10 +108,8 @@ pub fn build_index(folder: &Path, graph: &Hnsw) -> Result<(String, Digest)> {
     fs::create_dir_all(folder).map_err(io(folder))?;
     let unfinished = folder.join("unfinished.usearch");
     graph.save(&unfinished)?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap(&unfinished).map_err(io(&unfinished))?;
+    let (blake3, _) = file_digest(&unfinished)?;
     fs::File::open(&unfinished).and_then(|file| file.sync_all()).map_err(io(&unfinished))?;
-    let blake3 = hasher.finalize().to_hex().to_string();
     let name = format!("{}.usearch", &blake3[..16]);
     fs::rename(&unfinished, folder.join(&name)).map_err(io(folder))?;
     Ok((name, blake3))
@@ -154,27 +152,31 @@ pub fn measure(graph: &Hnsw, vectors: Vectors, queries: usize, threads: usize) -
     let asked: Vec<f32> =
         (0..queries).flat_map(|query| vectors.get(query * vectors.len() / queries).to_vec()).collect();
     let exact = Exact::new(vectors)?;
-    let (truth, exact_seconds) = timed(&asked, dimensions, threads, |queries, ks| exact.search(queries, ks))?;
-    let (found, seconds) = timed(&asked, dimensions, threads, |queries, ks| graph.search(queries, ks))?;
-    let both: usize = truth
-        .iter()
-        .zip(&found)
-        .map(|(truth, found)| truth.iter().filter(|t| found.iter().any(|f| f.article == t.article)).count())
-        .sum();
-    let all: usize = truth.iter().map(Vec::len).sum();
+    let (truth, exact_seconds) = ask(&asked, dimensions, threads, |queries, ks| exact.search(queries, ks))?;
+    let (found, seconds) = ask(&asked, dimensions, threads, |queries, ks| graph.search(queries, ks))?;
     Ok(Measured {
         queries,
-        recall_at_10: both as f64 / all.max(1) as f64,
+        recall_at_10: recall(&truth, &found),
         queries_per_second: queries as f64 / seconds,
         exact_queries_per_second: queries as f64 / exact_seconds,
         threads,
     })
 }
 
-type Searched = (Vec<Vec<Hit>>, f64);
+/// Hits by query, and seconds.
+pub type Searched = (Vec<Vec<Hit>>, f64);
+
+/// Share of the true best that were found, over as many queries as both have.
+pub fn recall(truth: &[Vec<Hit>], found: &[Vec<Hit>]) -> f64 {
+    let of =
+        |truth: &[Hit], found: &[Hit]| truth.iter().filter(|t| found.iter().any(|f| f.article == t.article)).count();
+    let both: usize = truth.iter().zip(found).map(|(truth, found)| of(truth, found)).sum();
+    let all: usize = truth.iter().zip(found).map(|(truth, _)| truth.len()).sum();
+    both as f64 / all.max(1) as f64
+}
 
 /// The ten best for each query, and the seconds that all threads took together.
-fn timed(
+pub fn ask(
     queries: &[f32],
     dimensions: usize,
     threads: usize,

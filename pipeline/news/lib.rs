@@ -29,7 +29,7 @@ pub use exact::Exact;
 pub use fusion::{Fetched, Fusion, fuse};
 pub use hnsw::{Hnsw, HnswSettings};
 pub use import::{Import, ImportColumns, Listed, Lists, in_order};
-pub use index::{IndexManifest, Measured, build_index, measure, open_index};
+pub use index::{IndexManifest, Measured, Searched, ask, build_index, measure, open_index, recall};
 pub use people::{People, Queries};
 pub use pool::{Candidates, Pool};
 pub use popularity::{CountClicks, popularity};

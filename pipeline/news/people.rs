@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use arrow::array::{Array, ListArray, StringArray, StructArray, UInt32Array};
 use dataset::plan::{Digest, digest};
-use dataset::{Error, Input, InputRef, Result, Rows, Source, Store};
+use dataset::{Error, Input, InputRef, Result, Rows, Source, Store, same_users};
 use schemas::{Events, Interests, Profiles};
 use serde::Serialize;
 use serde_json::json;
@@ -64,21 +64,9 @@ impl People {
                 ]))
             })
             .transpose()?;
-        let people = People { profiles: profiles.columns(columns), events, interests, queries, others };
-        let (expected, key) = (people.profiles.partitions(), people.profiles.user_key_check());
-        let events = people.events.as_ref().map(|i| ("events", i.partitions(), i.user_key_check()));
-        let interests = people.interests.as_ref().map(|i| ("interests", i.partitions(), i.user_key_check()));
-        for (what, buckets, other_key) in events.into_iter().chain(interests) {
-            if buckets != expected || other_key != key {
-                return Err(Error::Mismatch {
-                    what: what.into(),
-                    expected: format!("{expected} buckets and the user key of profiles"),
-                    got: format!("{buckets} buckets, user key {}", other_key.unwrap_or("none")),
-                    hint: "they are not of one ingest: run the jobs between ingest and this one again".into(),
-                });
-            }
-        }
-        Ok(people)
+        events.as_ref().map_or(Ok(()), |events| same_users(&profiles, events))?;
+        interests.as_ref().map_or(Ok(()), |interests| same_users(&profiles, interests))?;
+        Ok(People { profiles: profiles.columns(columns), events, interests, queries, others })
     }
 }
 

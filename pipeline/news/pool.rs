@@ -1,7 +1,7 @@
 //! The candidates: which articles may be recommended.
 
 use arrow::array::{Array, StringArray, TimestampMicrosecondArray};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat};
 use dataset::plan::{Digest, digest};
 use dataset::{Dataset, Error, Input, Result, Rows, Source, Store};
 use schemas::{Events, News, Popularity};
@@ -48,14 +48,9 @@ impl Pool {
     /// When there are none.
     pub fn open(store: &Store, candidates: Candidates, days: u32) -> Result<Self> {
         let events = Dataset::new(store, "events").snapshot::<Events>()?;
-        let as_of = &events.manifest.lineage.settings;
-        let (Some(cut_off), Some(window_days)) =
-            (as_of["cut_off"].as_str().and_then(|at| at.parse::<DateTime<Utc>>().ok()), as_of["window_days"].as_i64())
-        else {
-            return Err(Error::unreadable("events", "its manifest names no cut-off and window", "run ingest again"));
-        };
-        let cut = cut_off.timestamp_micros();
-        let live = cut - i64::from(days) * DAY_US..cut + window_days * DAY_US;
+        let window = events.window()?;
+        let cut = window.start;
+        let live = cut - i64::from(days) * DAY_US..window.end;
         let clicked = match candidates {
             Candidates::Before => clicked_before(store)?,
             _ => Vec::new(),

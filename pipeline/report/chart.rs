@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::gather::Measure;
+use crate::tables::Measure;
 
 const WIDTH: f64 = 760.0;
 const LEFT: f64 = 150.0;

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use arrow::array::{
-    Array, AsArray, Float64Array, ListArray, RecordBatch, StringArray, StructArray, UInt32Array, UInt64Array,
-};
+use arrow::array::{Array, AsArray, Float32Array, ListArray, StringArray, StructArray, UInt32Array};
 use dataset::account::list;
 use dataset::{Dataset, Error, Input, Result, Rows, Source, Store};
-use schemas::{Comparisons, Interests, Metrics, Profiles, Recommendations, Statistics, Table, Truth};
+use schemas::{Interests, Profiles, Recommendations, Truth};
+
+use crate::tables::{Comparison, Measure, comparisons, measures, statistics};
 
 /// Articles shown for each sample user.
 const ARTICLES: u32 = 8;
@@ -25,8 +25,8 @@ pub struct Content {
     pub statistics: Vec<(String, f64)>,
     /// Averages.
     pub metrics: Vec<Measure>,
-    /// Methods against each other: a, b, metric, difference, relative, adjusted p-value; all users.
-    pub comparisons: Vec<(String, String, String, f64, Option<f64>, f64)>,
+    /// Methods against each other, all users.
+    pub comparisons: Vec<Comparison>,
     /// Which articles could be recommended, by method.
     pub candidates: BTreeMap<String, String>,
     /// Whose lists the sample shows.
@@ -52,25 +52,6 @@ pub struct DatasetLine {
     pub bytes: u64,
     /// What went in and came out.
     pub account: String,
-}
-
-/// One average with its interval.
-#[derive(Debug, Clone)]
-pub struct Measure {
-    /// What recommended.
-    pub method: String,
-    /// Which users.
-    pub slice: String,
-    /// Such as `recall@10`.
-    pub metric: String,
-    /// The mean.
-    pub value: f64,
-    /// Lower end of the 95% interval.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-    /// How many users.
-    pub users: u64,
 }
 
 /// A user: what they did, what was asked for them, what that fetched.
@@ -140,7 +121,7 @@ pub fn gather(store: &Store, users: usize, method: Option<&str>) -> Result<Conte
         return Err(Error::unreadable(store.root(), "there are no datasets", "run a pipeline first: `querent run`"));
     }
     content.statistics = statistics(store)?;
-    content.metrics = metrics(store)?;
+    content.metrics = measures(store)?;
     content.comparisons = comparisons(store)?;
     let preferred = ["interests", "own-titles"].into_iter().find(|m| methods.iter().any(|have| have == m));
     content.method = match method {
@@ -159,78 +140,6 @@ pub fn gather(store: &Store, users: usize, method: Option<&str>) -> Result<Conte
         content.samples = samples(store, &content.method, users)?;
     }
     Ok(content)
-}
-
-/// Every batch of a small dataset; none when it is not there.
-fn all<T: Table>(store: &Store, name: &str) -> Result<Vec<RecordBatch>> {
-    if Dataset::new(store, name).current()?.is_none() {
-        return Ok(Vec::new());
-    }
-    let input = Input::<T>::open(store, name)?;
-    let mut batches = Vec::new();
-    for partition in 0..input.partitions() {
-        batches.extend(input.read(partition)?.into_batches());
-    }
-    Ok(batches)
-}
-
-fn statistics(store: &Store) -> Result<Vec<(String, f64)>> {
-    let mut rows = Vec::new();
-    for batch in all::<Statistics>(store, "statistics")? {
-        let names = Rows::<Statistics>::column::<StringArray>(&batch, "statistic")?;
-        let values = Rows::<Statistics>::column::<Float64Array>(&batch, "value")?;
-        rows.extend(names.iter().flatten().map(str::to_owned).zip(values.values().iter().copied()));
-    }
-    Ok(rows)
-}
-
-/// `recall@10`, `mrr`.
-fn named(metric: &str, k: &UInt32Array, row: usize) -> String {
-    if k.is_valid(row) { format!("{metric}@{}", k.value(row)) } else { metric.to_owned() }
-}
-
-fn metrics(store: &Store) -> Result<Vec<Measure>> {
-    let mut rows = Vec::new();
-    for batch in all::<Metrics>(store, "metrics")? {
-        let text = |name| Rows::<Metrics>::column::<StringArray>(&batch, name);
-        let number = |name| Rows::<Metrics>::column::<Float64Array>(&batch, name);
-        let (method, slice, metric) = (text("method")?, text("slice")?, text("metric")?);
-        let (value, low, high) = (number("value")?, number("ci_low")?, number("ci_high")?);
-        let k = Rows::<Metrics>::column::<UInt32Array>(&batch, "k")?;
-        let users = Rows::<Metrics>::column::<UInt64Array>(&batch, "users")?;
-        rows.extend((0..batch.num_rows()).map(|row| Measure {
-            method: method.value(row).into(),
-            slice: slice.value(row).into(),
-            metric: named(metric.value(row), k, row),
-            value: value.value(row),
-            low: low.value(row),
-            high: high.value(row),
-            users: users.value(row),
-        }));
-    }
-    Ok(rows)
-}
-
-fn comparisons(store: &Store) -> Result<Vec<(String, String, String, f64, Option<f64>, f64)>> {
-    let mut rows = Vec::new();
-    for batch in all::<Comparisons>(store, "comparisons")? {
-        let text = |name| Rows::<Comparisons>::column::<StringArray>(&batch, name);
-        let number = |name| Rows::<Comparisons>::column::<Float64Array>(&batch, name);
-        let (a, b, slice, metric) = (text("a")?, text("b")?, text("slice")?, text("metric")?);
-        let (difference, relative, p) = (number("difference")?, number("relative")?, number("p_adjusted")?);
-        let k = Rows::<Comparisons>::column::<UInt32Array>(&batch, "k")?;
-        for row in (0..batch.num_rows()).filter(|&row| slice.value(row) == "all") {
-            rows.push((
-                a.value(row).into(),
-                b.value(row).into(),
-                named(metric.value(row), k, row),
-                difference.value(row),
-                relative.is_valid(row).then(|| relative.value(row)),
-                p.value(row),
-            ));
-        }
-    }
-    Ok(rows)
 }
 
 /// Users of the first buckets who have a list and clicked something in the window, in the order of their ids.
@@ -260,7 +169,7 @@ fn samples(store: &Store, method: &str, users: usize) -> Result<Vec<Sample>> {
             let text = |name| Rows::<Recommendations>::column::<StringArray>(batch, name);
             let (user, news, query) = (text("user_id")?, text("news_id")?, text("query")?);
             let rank = Rows::<Recommendations>::column::<UInt32Array>(batch, "rank")?;
-            let score = Rows::<Recommendations>::column::<arrow::array::Float32Array>(batch, "score")?;
+            let score = Rows::<Recommendations>::column::<Float32Array>(batch, "score")?;
             for row in 0..batch.num_rows() {
                 let Some(clicked) = clicked.get(user.value(row)) else { continue };
                 let sample = found.entry(user.value(row).into()).or_default();

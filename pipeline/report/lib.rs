@@ -5,6 +5,8 @@
 mod chart;
 mod gather;
 mod page;
+mod tables;
 
-pub use gather::{Content, DatasetLine, Measure, News, Sample, gather};
+pub use gather::{Content, DatasetLine, News, Sample, gather};
 pub use page::page;
+pub use tables::{Comparison, Measure, measures, slices, statistics};

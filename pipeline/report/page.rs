@@ -1,9 +1,11 @@
 //! The page.
 
+use dataset::account::grouped;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::chart::bars;
-use crate::gather::{Content, Measure, Sample};
+use crate::gather::{Content, Sample};
+use crate::tables::{Measure, slices};
 
 /// The page as HTML: one file, no scripts, nothing from the network.
 pub fn page(content: &Content) -> String {
@@ -34,9 +36,6 @@ pub fn page(content: &Content) -> String {
 
 fn results(content: &Content) -> Markup {
     let metrics = &content.metrics;
-    let mut slices: Vec<(&str, u64)> = metrics.iter().map(|m| (m.slice.as_str(), m.users)).collect();
-    slices.sort_by_key(|(slice, _)| ["all", "test", "cold", "warm"].iter().position(|s| s == slice));
-    slices.dedup();
     html! {
         h2 { "What users read next" }
         @if metrics.is_empty() {
@@ -55,7 +54,7 @@ fn results(content: &Content) -> Markup {
                     (bars(metrics, "all", metric))
                 }
             }
-            @for (slice, users) in slices {
+            @for (slice, users) in slices(metrics) {
                 details open[slice == "all"] {
                     summary { (slice_name(slice)) ", " (grouped(users)) " users" }
                     (metrics_table(metrics, slice))
@@ -68,11 +67,11 @@ fn results(content: &Content) -> Markup {
                         thead { tr {
                             th { "methods" } th { "metric" } th.number { "difference" } th.number { "relative" } th.number { "p (Holm)" }
                         } }
-                        @for (a, b, metric, difference, relative, p) in &content.comparisons { tr {
-                            td { (a) " − " (b) } td { (heading(metric)) }
-                            td.number { (format!("{difference:+.4}")) }
-                            td.number { @match relative { Some(r) => (format!("{:+.0}%", 100.0 * r)), None => "–" } }
-                            td.number { (p_value(*p)) }
+                        @for c in &content.comparisons { tr {
+                            td { (c.a) " − " (c.b) } td { (heading(&c.metric)) }
+                            td.number { (format!("{:+.4}", c.difference)) }
+                            td.number { @match c.relative { Some(r) => (format!("{:+.0}%", 100.0 * r)), None => "–" } }
+                            td.number { (p_value(c.p_adjusted)) }
                         } }
                     } }
                 }
@@ -231,19 +230,11 @@ fn p_value(p: f64) -> String {
     if p < 0.001 { "< 0.001".into() } else { format!("{p:.3}") }
 }
 
-/// `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let first = digits.len() % 3;
-    let (head, tail) = digits.split_at(first);
-    let groups = tail.as_bytes().chunks(3).map(|group| String::from_utf8_lossy(group).into_owned());
-    Some(head.to_owned()).filter(|head| !head.is_empty()).into_iter().chain(groups).collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::gather::{DatasetLine, News};
+    use crate::tables::Comparison;
 
     #[test]
     fn every_text_is_escaped() {
@@ -253,7 +244,14 @@ mod tests {
             method: evil.clone(),
             statistics: vec![(evil.clone(), 1.0)],
             candidates: [(evil.clone(), evil.clone())].into(),
-            comparisons: vec![(evil.clone(), evil.clone(), evil.clone(), 0.0, None, 1.0)],
+            comparisons: vec![Comparison {
+                a: evil.clone(),
+                b: evil.clone(),
+                metric: evil.clone(),
+                difference: 0.0,
+                relative: None,
+                p_adjusted: 1.0,
+            }],
             metrics: vec![Measure {
                 method: evil.clone(),
                 slice: "all".into(),
@@ -290,10 +288,5 @@ mod tests {
         for outside in ["http://", "https://", "src=\"", "url("] {
             assert!(!page.contains(outside), "{outside}");
         }
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

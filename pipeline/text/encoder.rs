@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::folder::{MAX_JSON, ModelFolder, read};
+use crate::folder::{Digests, MAX_JSON, ModelFolder, read};
 use crate::model::{Expected, Model, Timing};
 use crate::{Error, Result};
 
@@ -40,6 +40,7 @@ pub struct Encoder {
     model: Model,
     options: EncoderOptions,
     name: String,
+    digests: Digests,
 }
 
 impl Encoder {
@@ -49,12 +50,13 @@ impl Encoder {
     /// Also when the folder says (in `1_Pooling/config.json`) that its vectors are pooled in another way than by the mean.
     pub fn open(folder: ModelFolder, options: EncoderOptions) -> Result<Self> {
         check_pooling(&folder)?;
-        let recipe = (folder.digests()?, options.max_tokens, &options.query_prefix, &options.document_prefix);
+        let digests = folder.digests()?;
+        let recipe = (&digests, options.max_tokens, &options.query_prefix, &options.document_prefix);
         let recipe = serde_json::to_string(&recipe).expect("texts and numbers can be written as JSON");
         let name = Sha256::digest(recipe).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let expected = Expected { rank: 3, about: "token vectors (last_hidden_state)" };
         let model = Model::open(folder, options.max_tokens, options.batch_tokens, expected)?;
-        Ok(Encoder { model, options, name })
+        Ok(Encoder { model, options, name, digests })
     }
 
     /// The encoder's name: a digest of its files and of the options that decide its vectors. Vectors of encoders of different
@@ -83,9 +85,9 @@ impl Encoder {
         self.model.timing()
     }
 
-    /// The model's folder.
-    pub fn folder(&self) -> &ModelFolder {
-        &self.model.folder
+    /// SHA-256 of the model's files.
+    pub fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     fn encode(&self, prefix: &str, texts: &[&str]) -> Result<Vec<Vec<f32>>> {

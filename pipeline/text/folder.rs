@@ -50,9 +50,15 @@ pub(crate) struct Config {
 }
 
 impl ModelFolder {
-    /// Checks a folder: its ONNX file is whole, its weights lie inside the folder, its configuration can be read.
+    /// Checks a folder: its ONNX file is whole, its weights lie inside the folder, its configuration can be read. Without a name
+    /// the file is `model.int8.onnx` where there is one, else `model.onnx`.
     pub fn open(path: &Path, onnx: &str) -> Result<Self> {
-        let file = path.join(onnx);
+        const INT8: &str = "model.int8.onnx";
+        let file = path.join(match onnx {
+            "" if path.join(INT8).exists() => INT8,
+            "" => "model.onnx",
+            named => named,
+        });
         if !path.is_dir() {
             return Err(Error::model(path, "no such folder", NAMES));
         }

@@ -25,6 +25,7 @@ mod time;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use dataset::plan::file_digest;
 use dataset::{Error, Origin, Outcome, RawFile, Result, Runner, Summary, UserKey};
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -127,7 +128,7 @@ fn find_logs(settings: &Ingest) -> Result<Vec<Raw<'_>>> {
     let mut logs: Vec<Raw<'_>> = found
         .into_par_iter()
         .map(|(source, path, reader)| {
-            let (blake3, bytes) = read::digest(&path)?;
+            let (blake3, bytes) = file_digest(&path)?;
             let path = path.display().to_string();
             Ok(Raw { file: RawFile { source, path, bytes, blake3, rows: 0, latest_us: i64::MIN }, reader })
         })

@@ -4,7 +4,7 @@
 //! (missing column, truncated archive, not Parquet) is one error.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatchReader};
@@ -258,24 +258,6 @@ impl Column {
             Column::List(array) => {
                 let items = array.as_list::<i32>().value(row);
                 Field::List(items.as_string::<i32>().iter().flatten().map(str::to_owned).collect())
-            }
-        }
-    }
-}
-
-/// BLAKE3 of a file's bytes, and their number.
-pub(crate) fn digest(path: &Path) -> Result<(String, u64)> {
-    let failed = |e| Error::io(path.display(), e);
-    let mut file = File::open(path).map_err(failed)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut bytes = 0;
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok((hasher.finalize().to_hex().to_string(), bytes)),
-            n => {
-                hasher.update(&buffer[..n]);
-                bytes += n as u64;
             }
         }
     }

@@ -5,32 +5,12 @@
 
 use std::time::Instant;
 
-use news::{Exact, Hit, Hnsw, HnswSettings, Vectors};
+use news::{Exact, Hnsw, HnswSettings, Vectors, ask, recall};
 use serde_json::json;
 
 fn floats(path: &str) -> Vec<f32> {
     let bytes = std::fs::read(path).expect("the file is there");
     bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect()
-}
-
-/// The ten best for each query, and the queries per second of all threads together.
-fn ask(
-    queries: &[f32],
-    dimensions: usize,
-    threads: usize,
-    search: &(dyn Fn(&[f32], &[usize]) -> Vec<Vec<Hit>> + Sync),
-) -> (Vec<Vec<Hit>>, f64) {
-    let started = Instant::now();
-    let count = queries.len() / dimensions;
-    let each = count.div_ceil(threads) * dimensions;
-    let found = std::thread::scope(|scope| {
-        let workers: Vec<_> = queries
-            .chunks(each)
-            .map(|queries| scope.spawn(move || search(queries, &vec![10; queries.len() / dimensions])))
-            .collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("no worker panics")).collect()
-    });
-    (found, count as f64 / started.elapsed().as_secs_f64())
 }
 
 fn main() {
@@ -47,10 +27,10 @@ fn main() {
     let queries = floats(queries);
 
     let exact = Exact::new(vectors.clone()).expect("vectors fit");
-    let search = |queries: &[f32], ks: &[usize]| exact.search(queries, ks).expect("queries fit");
     let asked = &queries[..queries.len().min(2_000 * dimensions)];
-    let (truth, qps) = ask(asked, dimensions, threads, &search);
-    println!("{}", json!({ "what": "exact", "qps": qps, "seconds": asked.len() as f64 / dimensions as f64 / qps }));
+    let (truth, seconds) =
+        ask(asked, dimensions, threads, |queries, ks| exact.search(queries, ks)).expect("queries fit");
+    println!("{}", json!({ "what": "exact", "qps": truth.len() as f64 / seconds, "seconds": seconds }));
 
     let started = Instant::now();
     let graph = Hnsw::build(&vectors, &settings, threads, &|_| ()).expect("vectors fit");
@@ -60,14 +40,9 @@ fn main() {
     println!("{}", json!({ "what": "build", "settings": about, "seconds": seconds, "mb": mb }));
     for ef in [16, 32, 48, 64, 96, 128, 192] {
         let graph = graph.with_expansion(ef);
-        let search = |queries: &[f32], ks: &[usize]| graph.search(queries, ks).expect("queries fit");
-        let (found, qps) = ask(&queries, dimensions, threads, &search);
-        let both: usize = truth
-            .iter()
-            .zip(&found)
-            .map(|(truth, found)| truth.iter().filter(|t| found.iter().any(|f| f.article == t.article)).count())
-            .sum();
-        let recall = both as f64 / (10 * truth.len()) as f64;
+        let (found, seconds) =
+            ask(&queries, dimensions, threads, |queries, ks| graph.search(queries, ks)).expect("queries fit");
+        let (qps, recall) = (found.len() as f64 / seconds, recall(&truth, &found));
         println!("{}", json!({ "what": "search", "settings": format!("ef={ef}"), "qps": qps, "recall": recall }));
     }
 }
