@@ -14,7 +14,7 @@ use crate::output;
 
 /// Compare what methods recommend with what users clicked in the window.
 ///
-/// Reads truth, profiles and the datasets recommendations.<method>. Writes user_metrics (sql/metrics.sql), metrics
+/// Reads truth, profiles and the datasets recommendations.METHOD. Writes user_metrics (sql/metrics.sql), metrics
 /// (sql/averages.sql, with 95% intervals) and comparisons of every two methods on the same users. Prints the metrics.
 #[derive(Debug, Args)]
 pub(crate) struct Flags {

@@ -13,7 +13,7 @@ use crate::output;
 
 /// Bring in the lists of another recommender, to evaluate them beside ours.
 ///
-/// Reads Parquet files with a row per user and article, and a rank or a score. Writes recommendations.<METHOD>. Of an article that is
+/// Reads Parquet files with a row per user and article, and a rank or a score. Writes recommendations.METHOD. Of an article that is
 /// in a list twice the first counts; equal ranks and scores that are no numbers are errors.
 #[derive(Debug, Args)]
 pub(crate) struct Flags {

@@ -60,7 +60,7 @@ pub(crate) struct PoolFlags {
     /// How long before the cut-off live articles may have been published [default: 3]
     #[arg(long, value_name = "DAYS")]
     candidate_days: Option<u32>,
-    /// The index's folder [default: index.<candidates> under --data]
+    /// The index's folder [default: index.CANDIDATES under --data]
     #[arg(long, value_name = "FOLDER")]
     index: Option<PathBuf>,
     /// So many candidates and fewer are searched exactly [default: 20000]

@@ -22,7 +22,7 @@ use crate::output;
 /// Recommend news to every user: what their queries fetch, or a reference method.
 ///
 /// Methods: interests (the queries of the dataset interests), own-titles (each user's most recent news titles as queries), popularity
-/// (the most clicked articles before the cut-off), random. Each writes a dataset recommendations.<method>, with the query that fetched
+/// (the most clicked articles before the cut-off), random. Each writes a dataset recommendations.METHOD, with the query that fetched
 /// each article.
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
