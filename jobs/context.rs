@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 /// The jobs that a pipeline may name, in their usual order; also the sections of a configuration file.
-pub(crate) const JOBS: [&str; 12] = [
+pub(crate) const JOBS: [&str; 13] = [
     "simulate",
     "ingest",
     "annotate",
@@ -23,6 +23,7 @@ pub(crate) const JOBS: [&str; 12] = [
     "statistics",
     "embed",
     "index",
+    "generate",
     "retrieve",
     "evaluate",
     "report",

@@ -6,7 +6,7 @@ use ::report::{measures, slices};
 use anyhow::Result;
 use clap::Args;
 use dataset::{Dataset, Origin, Outcome, Summary};
-use metrics::{Averages, Evaluate, Judgements, Summarise};
+use metrics::{Among, Averages, Evaluate, Judgements, Summarise};
 use serde::{Deserialize, Serialize};
 
 use crate::context::{ConfigError, Context, Shared};
@@ -40,6 +40,10 @@ pub(crate) struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     mrr_mind: bool,
+    /// Users who count, for every method alike: all with clicks in the window, or only those that interests names, where not all
+    /// were asked for lists [default: all]
+    #[arg(long, value_name = "USERS", value_parser = ["all", "interests"])]
+    among: Option<String>,
     /// Resamples of intervals and tests [default: 10000]
     #[arg(long, value_name = "N")]
     resamples: Option<usize>,
@@ -59,6 +63,7 @@ struct Resolved {
     cuts: Vec<u32>,
     recall_capped: bool,
     mrr_mind: bool,
+    among: Among,
     resamples: usize,
     seed: u64,
     resample_up_to: u64,
@@ -66,9 +71,9 @@ struct Resolved {
 
 impl Default for Resolved {
     fn default() -> Self {
-        let Evaluate { cuts, recall_capped, mrr_mind } = Evaluate::default();
+        let Evaluate { cuts, recall_capped, mrr_mind, among } = Evaluate::default();
         let Summarise { resamples, seed, resample_up_to } = Summarise::default();
-        Resolved { methods: Vec::new(), cuts, recall_capped, mrr_mind, resamples, seed, resample_up_to }
+        Resolved { methods: Vec::new(), cuts, recall_capped, mrr_mind, among, resamples, seed, resample_up_to }
     }
 }
 
@@ -101,9 +106,9 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
         let what = format!("{}: there are no recommendations", runner.store.root());
         return Err(ConfigError::new(what, "run `querent retrieve` first").into());
     }
-    let evaluate = Evaluate { cuts: settings.cuts, recall_capped: settings.recall_capped, mrr_mind: settings.mrr_mind }
-        .checked()?;
-    let source = Judgements::open(&runner.store, &methods)?;
+    let Resolved { cuts, recall_capped, mrr_mind, among, .. } = settings;
+    let evaluate = Evaluate { cuts, recall_capped, mrr_mind, among }.checked()?;
+    let source = Judgements::open(&runner.store, &methods, among)?;
     let judged = runner.run(&evaluate, &source, &["user_metrics"], Origin::default())?;
     if matches!(judged.outcome, Outcome::ShardDone | Outcome::WouldRun(_)) {
         return Ok(vec![judged]);

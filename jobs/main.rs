@@ -1,4 +1,4 @@
-//! `querent`: batch jobs from raw logs to interest profiles, Parquet in, Parquet out.
+//! `querent`: batch jobs from raw logs to news search queries per user, Parquet in, Parquet out.
 //!
 //! One file per job; this one lists them, and turns errors into exit codes: 0 done, 1 failed and worth retrying, 2 wrong usage
 //! or configuration, 3 data breaks its contract.
@@ -10,7 +10,9 @@ mod commit;
 mod context;
 mod embed;
 mod evaluate;
+mod export;
 mod gc;
+mod generate;
 mod import;
 mod index;
 mod ingest;
@@ -33,7 +35,7 @@ use clap::{Parser, Subcommand};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Turns a news platform's raw logs into interest profiles, as batch jobs: Parquet in, Parquet out.
+/// Turns a news platform's raw logs into news search queries per user, as batch jobs: Parquet in, Parquet out.
 ///
 /// All datasets of a project lie under one root (--data). Each job reads and writes them by name, skips what is up to date,
 /// and after a kill goes on where it stopped.
@@ -61,10 +63,12 @@ enum Job {
     Statistics(statistics::Flags),
     Embed(embed::Flags),
     Index(index::Flags),
+    Generate(generate::Flags),
     Retrieve(retrieve::Flags),
     Import(import::Flags),
     Evaluate(evaluate::Flags),
     Report(report::Flags),
+    Export(export::Flags),
     Commit(commit::Flags),
     Inspect(inspect::Flags),
     Schema(schema::Flags),
@@ -83,10 +87,12 @@ fn main() -> ExitCode {
         Job::Statistics(flags) => statistics::main(flags),
         Job::Embed(flags) => embed::main(flags),
         Job::Index(flags) => index::main(flags),
+        Job::Generate(flags) => generate::main(flags),
         Job::Retrieve(flags) => retrieve::main(flags),
         Job::Import(flags) => import::main(flags),
         Job::Evaluate(flags) => evaluate::main(flags),
         Job::Report(flags) => report::main(flags),
+        Job::Export(flags) => export::main(&flags),
         Job::Commit(flags) => commit::main(&flags),
         Job::Inspect(flags) => inspect::main(&flags),
         Job::Schema(flags) => schema::main(&flags),
@@ -110,6 +116,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let ours = error.downcast_ref::<dataset::Error>().map(dataset::Error::exit_code);
     ours.or_else(|| error.downcast_ref::<cleaner::Error>().map(cleaner::Error::exit_code))
         .or_else(|| error.downcast_ref::<text::Error>().map(text::Error::exit_code))
+        .or_else(|| error.downcast_ref::<policy::Error>().map(policy::Error::exit_code))
         .or_else(|| error.downcast_ref::<context::ConfigError>().map(|_| 2))
         .unwrap_or(1)
 }
@@ -120,7 +127,7 @@ fn message(error: &anyhow::Error) -> String {
     for cause in error.chain() {
         parts.push(cause.to_string());
         let ours = cause.is::<dataset::Error>() || cause.is::<cleaner::Error>() || cause.is::<text::Error>();
-        if ours || cause.is::<context::ConfigError>() {
+        if ours || cause.is::<policy::Error>() || cause.is::<context::ConfigError>() {
             break;
         }
     }

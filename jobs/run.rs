@@ -12,7 +12,7 @@ use crate::context::{ConfigError, Context, JOBS, KeyFlags, Shared};
 use crate::embed::EncoderFlags;
 use crate::output::{self, grouped};
 use crate::{
-    annotate, cap, clean, embed, evaluate, index, ingest, report, retrieve, simulate, statistics, train_cleaner,
+    annotate, cap, clean, embed, evaluate, generate, index, ingest, report, retrieve, simulate, statistics, train_cleaner,
 };
 
 /// Run a pipeline: the jobs that the file's section run names, in order, skipping what is up to date.
@@ -60,6 +60,7 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
             "statistics" => statistics::job(&context),
             "embed" => embed::job(&context, &EncoderFlags::default(), &embed::Settings::default()),
             "index" => index::job(&context, &EncoderFlags::default(), &index::Settings::default(), false),
+            "generate" => generate::job(&context, &generate::Settings::default()),
             "retrieve" => {
                 let (encoder, pool) = (EncoderFlags::default(), index::PoolFlags::default());
                 retrieve::job(&context, &encoder, &pool, &retrieve::Settings::default())

@@ -10,7 +10,7 @@ pub struct Interests;
 
 impl Table for Interests {
     const NAME: &'static str = "interests";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "one row per user and candidate list of queries";
     const LAYOUT: Layout = Layout::Users;
     const KEY: &'static [&'static str] = &["user_id", "candidate"];
@@ -23,6 +23,7 @@ impl Table for Interests {
             column("queries", list(text()), "news search queries; empty when the output had no list"),
             nullable("reasoning", text(), "what the policy wrote before the list"),
             nullable("reward", DataType::Float32, "what the list was chosen by"),
+            nullable("structure", DataType::Float32, "1 when the output keeps the form of a list, else 0"),
             column("policy", text(), "who wrote it"),
             column("sample", uint32(), "number of the sample"),
             column("seed", uint64(), "seed of the sampling"),

@@ -16,6 +16,9 @@ mod latent_interests;
 mod metrics;
 mod news;
 mod news_vectors;
+mod policy_optimizer;
+mod policy_state;
+mod policy_weights;
 mod popularity;
 mod profiles;
 mod quarantine;
@@ -39,6 +42,9 @@ pub use latent_interests::LatentInterests;
 pub use metrics::{Metrics, SLICES};
 pub use news::News;
 pub use news_vectors::NewsVectors;
+pub use policy_optimizer::PolicyOptimizer;
+pub use policy_state::PolicyState;
+pub use policy_weights::PolicyWeights;
 pub use popularity::Popularity;
 pub use profiles::{Profiles, behaviour_fields};
 pub use quarantine::Quarantine;
@@ -164,6 +170,9 @@ pub fn all() -> Vec<Contract> {
         Statistics::contract(),
         NewsVectors::contract(),
         Popularity::contract(),
+        PolicyWeights::contract(),
+        PolicyOptimizer::contract(),
+        PolicyState::contract(),
         Interests::contract(),
         Recommendations::contract(),
         UserMetrics::contract(),

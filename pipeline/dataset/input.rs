@@ -53,6 +53,11 @@ impl<T: Table> Input<T> {
         Ok(Input { snapshot, columns: Vec::new(), table: std::marker::PhantomData })
     }
 
+    /// The same version again, all columns.
+    pub fn reopen(&self) -> Self {
+        Input { snapshot: self.snapshot.clone(), columns: Vec::new(), table: std::marker::PhantomData }
+    }
+
     /// Only these columns.
     pub fn columns(mut self, columns: &[&'static str]) -> Self {
         self.columns = columns.to_vec();

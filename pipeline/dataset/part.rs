@@ -115,7 +115,8 @@ fn verify(url: &str, part: &Part, bytes: &Bytes) -> Result<()> {
     Ok(())
 }
 
-fn decode(url: &str, contract: &Contract, bytes: Bytes, columns: &[&str]) -> Result<Vec<RecordBatch>> {
+/// The batches of a Parquet file that should hold a table, `columns` of them (none: all), after checking its schema.
+pub fn decode(url: &str, contract: &Contract, bytes: Bytes, columns: &[&str]) -> Result<Vec<RecordBatch>> {
     let failed = |e: &dyn std::fmt::Display| {
         Error::unreadable(url, format!("expected Parquet: {e}"), "delete the dataset's folder and run its job again")
     };

@@ -23,7 +23,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 pub struct Progress {
     job: String,
     unit: &'static str,
-    steps: u64,
+    steps: AtomicU64,
     done: AtomicU64,
     units: AtomicU64,
     started: Instant,
@@ -47,7 +47,7 @@ impl Progress {
         Progress {
             job: job.to_owned(),
             unit,
-            steps,
+            steps: AtomicU64::new(steps),
             done: AtomicU64::new(0),
             units: AtomicU64::new(0),
             started: Instant::now(),
@@ -58,7 +58,21 @@ impl Progress {
 
     /// One more step is done, which took so many units.
     pub fn step(&self, units: u64) {
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        self.advance(1, units);
+    }
+
+    /// So many steps need not be done after all.
+    pub fn skip(&self, steps: u64) {
+        let left = self.steps.load(Ordering::Relaxed).saturating_sub(steps);
+        self.steps.store(left, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.set_length(left);
+        }
+    }
+
+    /// So many more steps are done, perhaps none, which took so many units.
+    pub fn advance(&self, steps: u64, units: u64) {
+        let done = self.done.fetch_add(steps, Ordering::Relaxed) + steps;
         let units = self.units.fetch_add(units, Ordering::Relaxed) + units;
         let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
         let rate = units as f64 / seconds;
@@ -70,15 +84,17 @@ impl Progress {
             let mut last_line = last_line.lock().unwrap_or_else(PoisonError::into_inner);
             if last_line.elapsed() >= LINE_EVERY {
                 *last_line = Instant::now();
-                let left = seconds / done as f64 * (self.steps - done.min(self.steps)) as f64;
+                let steps = self.steps.load(Ordering::Relaxed);
+                let left = (done > 0).then(|| (seconds / done as f64 * (steps - done.min(steps)) as f64).round());
                 let line = serde_json::json!({
                     "job": self.job,
                     "done": done,
-                    "of": self.steps,
+                    "of": steps,
                     "unit": self.unit,
                     "units": units,
                     "units_per_s": rate.round(),
-                    "seconds_left": left.round(),
+                    "done_per_s": (done as f64 / seconds * 1000.0).round() / 1000.0,
+                    "seconds_left": left,
                 });
                 // Nobody reads stderr any more: nothing to tell them.
                 let _ = writeln!(std::io::stderr(), "{line}");

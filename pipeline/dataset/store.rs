@@ -31,12 +31,13 @@ impl std::fmt::Debug for Store {
 
 /// A file of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct File {
+pub struct File {
     /// Path under the root.
-    pub(crate) path: String,
-    pub(crate) bytes: u64,
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
     /// Seconds since it was last written.
-    pub(crate) age_s: u64,
+    pub age_s: u64,
 }
 
 impl Store {
@@ -101,7 +102,7 @@ impl Store {
     }
 
     /// Writes a file, whole or not at all.
-    pub(crate) fn put(&self, path: &str, content: Bytes) -> Result<()> {
+    pub fn put(&self, path: &str, content: Bytes) -> Result<()> {
         fault::error(fault::PUT).map_err(self.failed(path))?;
         self.runtime.block_on(self.objects.put(&self.at(path), content.into())).map_err(self.failed(path))?;
         Ok(())
@@ -127,7 +128,7 @@ impl Store {
     }
 
     /// Deletes a file; one that is gone already is not an error.
-    pub(crate) fn delete(&self, path: &str) -> Result<()> {
+    pub fn delete(&self, path: &str) -> Result<()> {
         match self.runtime.block_on(self.objects.delete(&self.at(path))) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(self.failed(path)(e)),
@@ -135,7 +136,7 @@ impl Store {
     }
 
     /// The files under a folder, by path.
-    pub(crate) fn list(&self, folder: &str) -> Result<Vec<File>> {
+    pub fn list(&self, folder: &str) -> Result<Vec<File>> {
         let at = self.at(folder);
         let skip = self.prefix.as_ref().len();
         let mut files: Vec<File> = self
@@ -184,7 +185,7 @@ impl Store {
     }
 
     /// Deletes all files under a folder, and on a local disk the folder with whatever half-written files a kill left in it.
-    pub(crate) fn clear(&self, folder: &str) -> Result<()> {
+    pub fn clear(&self, folder: &str) -> Result<()> {
         for file in self.list(folder)? {
             self.delete(&file.path)?;
         }

@@ -8,14 +8,14 @@ use arrow::array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, StringViewArray,
     TimestampMicrosecondArray, UInt32Array, UInt32Builder,
 };
-use arrow::compute::cast;
+use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::DataType;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use dataset::bucket::{split, unhex};
 use dataset::plan::{Digest, digest};
 use dataset::{Account, Done, Error, Input, InputRef, Result, Rows, Source, Stage, Store, from_columns, same_users};
-use schemas::{Profiles, Recommendations, Table, Truth, UserMetrics};
+use schemas::{Interests, Profiles, Recommendations, Table, Truth, UserMetrics};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -36,11 +36,24 @@ pub struct Evaluate {
     pub recall_capped: bool,
     /// Also MIND's own reciprocal rank.
     pub mrr_mind: bool,
+    /// Who counts.
+    pub among: Among,
+}
+
+/// Which users with truth count, for every method alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Among {
+    /// All.
+    #[default]
+    All,
+    /// Those that `interests` names: only they were asked for.
+    Interests,
 }
 
 impl Default for Evaluate {
     fn default() -> Self {
-        Evaluate { cuts: vec![5, 10], recall_capped: false, mrr_mind: false }
+        Evaluate { cuts: vec![5, 10], recall_capped: false, mrr_mind: false, among: Among::All }
     }
 }
 
@@ -73,6 +86,7 @@ pub struct Judgements {
     truth: Input<Truth>,
     profiles: Input<Profiles>,
     recommendations: Vec<(String, Input<Recommendations>)>,
+    interests: Option<Input<Interests>>,
     window: Range<i64>,
 }
 
@@ -81,7 +95,7 @@ impl Judgements {
     ///
     /// # Errors
     /// When one is missing, or not of the ingest that the truth is of.
-    pub fn open(store: &Store, methods: &[String]) -> Result<Self> {
+    pub fn open(store: &Store, methods: &[String], among: Among) -> Result<Self> {
         let truth = Input::<Truth>::open(store, "truth")?;
         let window = truth.snapshot().window()?;
         let profiles = Input::<Profiles>::open(store, "profiles")?.columns(&["user_id", "news_clicks"]);
@@ -92,7 +106,12 @@ impl Judgements {
             recommendations.push((method.clone(), input.columns(&["method", "user_id", "rank", "news_id"])));
         }
         recommendations.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(Judgements { truth, profiles, recommendations, window })
+        let interests = match among {
+            Among::All => None,
+            Among::Interests => Some(Input::<Interests>::open(store, "interests")?.columns(&["user_id"])),
+        };
+        interests.as_ref().map_or(Ok(()), |interests| same_users(&truth, interests))?;
+        Ok(Judgements { truth, profiles, recommendations, interests, window })
     }
 }
 
@@ -107,12 +126,14 @@ impl Source for Judgements {
         let mut inputs = self.truth.inputs();
         inputs.extend(self.profiles.inputs());
         inputs.extend(self.recommendations.iter().flat_map(|(_, input)| input.inputs()));
+        inputs.extend(self.interests.iter().flat_map(Source::inputs));
         inputs
     }
 
     fn key(&self, partition: u32) -> Digest {
         let methods: Vec<_> = self.recommendations.iter().map(|(name, i)| (name, i.key(partition))).collect();
-        digest(&json!([self.truth.key(partition), self.profiles.key(partition), methods, SQL]))
+        let interests = self.interests.as_ref().map(|interests| interests.key(partition));
+        digest(&json!([self.truth.key(partition), self.profiles.key(partition), methods, interests, SQL]))
     }
 
     fn memory_bytes(&self, partition: u32) -> u64 {
@@ -126,13 +147,31 @@ impl Source for Judgements {
 
     fn read(&self, partition: u32) -> Result<Judged> {
         let lists = self.recommendations.iter().map(|(method, i)| Ok((method.clone(), i.read(partition)?)));
+        let truth = self.truth.read(partition)?;
         Ok(Judged {
-            truth: self.truth.read(partition)?,
+            truth: match &self.interests {
+                Some(interests) => of_users(truth, &interests.read(partition)?)?,
+                None => truth,
+            },
             profiles: self.profiles.read(partition)?,
             recommendations: lists.collect::<Result<_>>()?,
             window: self.window.clone(),
         })
     }
+}
+
+/// The truth of users that `interests` names.
+fn of_users(truth: Rows<Truth>, interests: &Rows<Interests>) -> Result<Rows<Truth>> {
+    let mut users: HashSet<&str> = HashSet::new();
+    for batch in interests.batches() {
+        users.extend(Rows::<Interests>::column::<StringArray>(batch, "user_id")?.iter().flatten());
+    }
+    let filtered = truth.batches().iter().map(|batch| {
+        let ids = Rows::<Truth>::column::<StringArray>(batch, "user_id")?;
+        let kept: BooleanArray = ids.iter().map(|id| id.map(|id| users.contains(id))).collect();
+        filter_record_batch(batch, &kept).map_err(Error::arrow("truth of users with interests"))
+    });
+    Ok(Rows::new(filtered.collect::<Result<_>>()?))
 }
 
 const SQL: &str = include_str!("../../sql/metrics.sql");
@@ -153,7 +192,12 @@ impl Stage for Evaluate {
             clicks.extend(users.iter().flatten().map(str::to_owned).zip(counts.values().iter().copied()));
         }
         let mut account = Account { output: readers.len() as u64, ..Account::default() };
-        account.drop("no click in the window", clicks.keys().filter(|user| !readers.contains(*user)).count() as u64);
+        account.drop(
+            match self.among {
+                Among::All => "no click in the window",
+                Among::Interests => "no click in the window, or not in interests",
+            },
+             clicks.keys().filter(|user| !readers.contains(*user)).count() as u64);
         account.input = account.accounted();
         account.note("readers without a profile", readers.iter().filter(|u| !clicks.contains_key(*u)).count() as u64);
         for (method, lists) in &judged.recommendations {

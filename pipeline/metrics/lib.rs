@@ -13,7 +13,7 @@ mod statistics;
 mod summarise;
 
 pub use borderline::LookAt;
-pub use evaluate::{Evaluate, Judged, Judgements};
+pub use evaluate::{Among, Evaluate, Judged, Judgements};
 pub use popularity::popularity_query;
 pub use query::Query;
 pub use statistics::{Tabulate, statistics_query};

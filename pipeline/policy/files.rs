@@ -1,0 +1,211 @@
+//! Models on disk: a Hugging Face folder, a GGUF file, or a checkpoint of ours.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::gguf_file::{Content, Value};
+use candle_core::safetensors::MmapedSafetensors;
+use candle_core::{Device, Tensor};
+use serde_json::Value as Json;
+use text::{Digests, sha256};
+
+use crate::config::Family;
+use crate::{Config, Error, Policy, Result, Tokenizer, checkpoint};
+
+const FOLDER: &str = "a model's folder holds config.json, tokenizer.json and model.safetensors, in one file or with an index";
+const GGUF: &str = "download the file again; quantisations read are Q4_0, Q4_1, Q8_0, F16 and F32";
+
+/// A policy with what is needed to talk to it.
+#[derive(Debug)]
+pub struct Model {
+    /// The weights.
+    pub policy: Policy,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Digests of the files that decide what it says, by name.
+    pub digests: Digests,
+    /// Whether it was trained here, to write lists.
+    pub trained: bool,
+}
+
+impl Model {
+    /// Opens a Hugging Face folder, a `.gguf` file, or a checkpoint's folder (`…/step=000120`).
+    pub fn open(path: &Path) -> Result<Self> {
+        let model = if path.extension().is_some_and(|extension| extension == "gguf") {
+            gguf(path)?
+        } else if path.join(checkpoint::STATE).exists() {
+            checkpoint::open(path)?
+        } else if path.is_dir() {
+            folder(path)?
+        } else {
+            return Err(Error::model(path, "no such folder or .gguf file", FOLDER));
+        };
+        let (rows, tokens) = (model.policy.config.vocab_size, model.tokenizer.vocabulary());
+        if tokens > rows {
+            let what = format!("vocab_size: expected at least the tokenizer's {tokens} tokens, got {rows}");
+            return Err(Error::model(path, what, "take the tokenizer that the model was trained with"));
+        }
+        Ok(model)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Error::model(path, e, FOLDER))
+}
+
+fn digests(files: &[PathBuf]) -> Result<Digests> {
+    let name = |file: &Path| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    files
+        .iter()
+        .map(|file| Ok((name(file), sha256(file).map_err(|e| Error::model(file, e, "is the file readable?"))?)))
+        .collect()
+}
+
+fn folder(path: &Path) -> Result<Model> {
+    let (config_path, tokenizer_path) = (path.join("config.json"), path.join("tokenizer.json"));
+    let config = Config::from_json(&read(&config_path)?).map_err(|what| Error::model(&config_path, what, FOLDER))?;
+    let tokenizer = Tokenizer::from_json(&tokenizer_path, &read(&tokenizer_path)?)?;
+    let index = path.join("model.safetensors.index.json");
+    let files: Vec<PathBuf> = if index.exists() {
+        let json: Json = serde_json::from_slice(&read(&index)?)
+            .map_err(|e| Error::model(&index, format!("expected an index of tensors, got {e}"), FOLDER))?;
+        let names = json["weight_map"].as_object().into_iter().flat_map(|map| map.values()).filter_map(Json::as_str);
+        let mut names: Vec<&str> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        if let Some(outside) = names.iter().find(|name| Path::new(name).file_name().is_none_or(|file| file != **name)) {
+            return Err(Error::model(&index, format!("expected files of the folder, got {outside}"), FOLDER));
+        }
+        names.iter().map(|name| path.join(name)).collect()
+    } else {
+        vec![path.join("model.safetensors")]
+    };
+    let mut tensors = BTreeMap::new();
+    for file in &files {
+        let failed = |e| Error::model(file, format!("expected safetensors, got {}", first_line(e)), FOLDER);
+        // SAFETY: the file is a model's, which nobody writes to while it is read; everything is copied before the map goes.
+        #[expect(unsafe_code, reason = "memory maps")]
+        let map = unsafe { MmapedSafetensors::new(file) }.map_err(failed)?;
+        for (name, view) in map.tensors() {
+            tensors.insert(name, candle_core::safetensors::Load::load(&view, &Device::Cpu).map_err(failed)?);
+        }
+    }
+    let policy = Policy::new(config, tensors, path)?;
+    let named = [config_path, tokenizer_path];
+    let digests = digests(&named.into_iter().chain(files).collect::<Vec<_>>())?;
+    Ok(Model { policy, tokenizer, digests, trained: false })
+}
+
+fn first_line(e: candle_core::Error) -> String {
+    e.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+fn gguf(path: &Path) -> Result<Model> {
+    let failed = |e| Error::model(path, format!("expected a whole GGUF file, got {}", first_line(e)), GGUF);
+    let mut file = File::open(path).map_err(|e| Error::model(path, e, GGUF))?;
+    let content = Content::read(&mut file).map_err(failed)?;
+    let config = gguf_config(&content).map_err(|what| Error::model(path, what, GGUF))?;
+    let tokenizer = Tokenizer::from_gguf(path, &content)?;
+    let mut tensors = BTreeMap::new();
+    for (name, _) in config.tensors() {
+        let stored = gguf_name(&name);
+        if !content.tensor_infos.contains_key(&stored) {
+            return Err(Error::model(path, format!("expected a tensor {stored}, got none"), GGUF));
+        }
+        let tensor = content.tensor(&mut file, &stored, &Device::Cpu).map_err(failed)?.dequantize(&Device::Cpu)?;
+        let heads = match (config.family, name.rsplit('.').nth(1)) {
+            (Family::Llama, Some("q_proj")) => Some(config.num_attention_heads),
+            (Family::Llama, Some("k_proj")) => Some(config.num_key_value_heads),
+            _ => None,
+        };
+        let tensor = match heads {
+            Some(heads) if tensor.dims() == [heads * config.head_dim, config.hidden_size] => {
+                halves(&tensor, heads, config.head_dim)?
+            }
+            _ => tensor,
+        };
+        tensors.insert(name, tensor);
+    }
+    let policy = Policy::new(config, tensors, path)?;
+    Ok(Model { policy, tokenizer, digests: digests(&[path.into()])?, trained: false })
+}
+
+/// GGUF files of the Llama family have the rows of each query and key head in pairs `(i, i + d/2)`; we have them in halves, as Hugging
+/// Face does.
+fn halves(tensor: &Tensor, heads: usize, head_dim: usize) -> Result<Tensor> {
+    let columns = tensor.dim(1)?;
+    let pairs = tensor.reshape((heads, head_dim / 2, 2, columns))?;
+    Ok(pairs.transpose(1, 2)?.reshape((heads * head_dim, columns))?)
+}
+
+fn gguf_name(name: &str) -> String {
+    match name {
+        "model.embed_tokens.weight" => return "token_embd.weight".into(),
+        "model.norm.weight" => return "output_norm.weight".into(),
+        "lm_head.weight" => return "output.weight".into(),
+        _ => {}
+    }
+    let mut stored = name.replacen("model.layers.", "blk.", 1);
+    for (ours, theirs) in [
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.o_proj", "attn_output"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+        ("input_layernorm", "attn_norm"),
+        ("post_attention_layernorm", "ffn_norm"),
+    ] {
+        stored = stored.replacen(ours, theirs, 1);
+    }
+    stored
+}
+
+fn gguf_config(content: &Content) -> Result<Config, String> {
+    let text = |key: &str| content.metadata.get(key).and_then(|value| value.to_string().ok()).map(String::as_str);
+    let family = match text("general.architecture") {
+        Some("llama") => Family::Llama,
+        Some("qwen2") => Family::Qwen2,
+        other => return Err(format!("general.architecture: expected llama or qwen2, got {}", other.unwrap_or("none"))),
+    };
+    let prefix = if family == Family::Llama { "llama" } else { "qwen2" };
+    let get = |key: &str| content.metadata.get(&format!("{prefix}.{key}"));
+    let size = |key: &str| get(key).and_then(|value| value.to_u64().ok()).map(|n| n as usize);
+    let need = |key: &str| {
+        size(key).filter(|n| *n > 0).ok_or_else(|| format!("{prefix}.{key}: expected a number above 0, got none"))
+    };
+    let real = |key: &str| get(key).and_then(|value| value.to_f32().ok());
+    if let Some(kind) = text(&format!("{prefix}.rope.scaling.type")).filter(|kind| *kind != "none") {
+        return Err(format!("{prefix}.rope.scaling.type: expected none, got {kind}; scaled positions are not supported"));
+    }
+    if content.tensor_infos.contains_key("rope_freqs.weight") {
+        return Err("rope_freqs.weight: expected none; scaled positions are not supported".into());
+    }
+    let heads = need("attention.head_count")?;
+    let hidden_size = need("embedding_length")?;
+    let embedding = content.tensor_infos.get("token_embd.weight").map(|info| info.shape.dims()[0]);
+    let token = |key: &str| content.metadata.get(key).and_then(|value| value.to_u32().ok());
+    let config = Config {
+        family,
+        vocab_size: embedding.ok_or("expected a tensor token_embd.weight, got none")?,
+        hidden_size,
+        intermediate_size: need("feed_forward_length")?,
+        num_hidden_layers: need("block_count")?,
+        num_attention_heads: heads,
+        num_key_value_heads: size("attention.head_count_kv").unwrap_or(heads),
+        head_dim: size("attention.key_length").unwrap_or(hidden_size / heads),
+        max_position_embeddings: need("context_length")?,
+        rms_norm_eps: real("attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
+        rope_theta: real("rope.freq_base").map_or(10_000.0, f64::from),
+        tie_word_embeddings: !content.tensor_infos.contains_key("output.weight"),
+        eos_token_ids: token("tokenizer.ggml.eos_token_id").into_iter().collect(),
+        bos_token_id: match content.metadata.get("tokenizer.ggml.add_bos_token") {
+            Some(Value::Bool(false)) => None,
+            _ => token("tokenizer.ggml.bos_token_id"),
+        },
+    };
+    config.check()?;
+    Ok(config)
+}

@@ -1,0 +1,41 @@
+//! The policy: a language model that reads a user's profile and writes news search queries.
+//!
+//! ```text
+//! Hugging Face folder ┐                       ┌─ forward (differentiable): training
+//! GGUF file           ├─ Model { Policy, Tokenizer }
+//! checkpoint          ┘                       └─ Snapshot ─ Rollout: whole batches, no graph
+//!
+//! profiles ─ Prompter ─ Rollout ─ List ─▶ interests          (the stage Generate)
+//! ```
+//!
+//! One decoder covers the Llama and Qwen2 families. Both forwards read the same weights; a [`Snapshot`] is what rollouts see of them,
+//! packed for products of whole batches ([`rollout`]).
+
+mod chat;
+pub mod checkpoint;
+mod config;
+mod decoder;
+mod error;
+mod export;
+mod files;
+mod generate;
+#[cfg(test)]
+mod laws;
+mod list;
+mod model;
+mod prompt;
+pub mod rollout;
+mod tokenizer;
+
+pub use chat::{Chat, Role};
+pub use config::{Config, Family};
+pub use decoder::{Packed, log_probs};
+pub use error::{Error, Result};
+pub use export::export;
+pub use files::Model;
+pub use generate::{Generate, GenerateSettings, Score, StructureAlone, Watch, Writer, asked, seed};
+pub use list::{List, ListRule};
+pub use model::{Adapters, Lora, Policy};
+pub use prompt::{Behaviour, PromptSettings, Prompter, Reasoning, TEMPLATE};
+pub use rollout::{Batching, Completion, Finish, Grammar, Request, Rollout, Sampling, Snapshot, Spent};
+pub use tokenizer::Tokenizer;

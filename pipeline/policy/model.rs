@@ -1,0 +1,195 @@
+//! A policy: a decoder's weights, perhaps with low-rank adapters, and the tokenizer that goes with them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor, Var};
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+
+use crate::{Config, Error, Result};
+
+/// Whether adapters take part in a forward. Off is the reference policy of LoRA training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adapters {
+    /// `W + α/r · B·A`.
+    On,
+    /// `W` alone.
+    Off,
+}
+
+/// Low-rank adapters: rank r and α of LoRA (Hu et al., 2021).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Lora {
+    /// Rank.
+    pub rank: usize,
+    /// The update is scaled by `alpha / rank`.
+    pub alpha: f64,
+}
+
+/// One linear layer's adapter: `A [r, in]`, `B [out, r]`.
+#[derive(Debug, Clone)]
+struct Adapter {
+    a: Var,
+    b: Var,
+    scale: f64,
+}
+
+/// A decoder's weights in float32, by the names of Hugging Face's folders.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Its sizes.
+    pub config: Config,
+    tensors: BTreeMap<String, Tensor>,
+    vars: BTreeMap<String, Var>,
+    adapters: BTreeMap<String, Adapter>,
+    lora: Option<Lora>,
+}
+
+const LINEAR: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+impl Policy {
+    /// A policy from its tensors, in any float type.
+    ///
+    /// # Errors
+    /// When one is missing, has another shape than the configuration says, or holds a number that is not finite. `path`: where they
+    /// come from.
+    pub fn new(config: Config, mut tensors: BTreeMap<String, Tensor>, path: &Path) -> Result<Self> {
+        let hint = "the configuration and the weights are not of one model, or a file is damaged: copy the model again";
+        let mut checked = BTreeMap::new();
+        for (name, expected) in config.tensors() {
+            let Some(tensor) = tensors.remove(&name) else {
+                return Err(Error::model(path, format!("{name}: expected a tensor {expected:?}, got none"), hint));
+            };
+            if tensor.dims() != expected {
+                let what = format!("{name}: expected the shape {expected:?}, got {:?}", tensor.dims());
+                return Err(Error::model(path, what, hint));
+            }
+            let tensor = tensor.to_dtype(DType::F32)?.contiguous()?;
+            if !finite(&tensor)? {
+                return Err(Error::model(path, format!("{name}: expected finite numbers, got NaN or infinity"), hint));
+            }
+            checked.insert(name, tensor);
+        }
+        Ok(Policy { config, tensors: checked, vars: BTreeMap::new(), adapters: BTreeMap::new(), lora: None })
+    }
+
+    /// Makes every weight trainable.
+    pub fn train_all(&mut self) -> Result<()> {
+        for (name, tensor) in &mut self.tensors {
+            let var = Var::from_tensor(tensor)?;
+            *tensor = var.as_tensor().clone();
+            self.vars.insert(name.clone(), var);
+        }
+        Ok(())
+    }
+
+    /// Adds an adapter to every linear layer of the decoder, and makes these alone trainable. A starts uniform in ±1/√in, B at zero, so
+    /// that nothing changes before the first step.
+    pub fn add_lora(&mut self, lora: Lora, seed: u64) -> Result<()> {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        for (name, tensor) in &self.tensors {
+            if !LINEAR.iter().any(|linear| name.ends_with(&format!("{linear}.weight"))) {
+                continue;
+            }
+            let (rows, columns) = tensor.dims2()?;
+            let bound = 1.0 / (columns as f32).sqrt();
+            let a: Vec<f32> = (0..lora.rank * columns).map(|_| random.random_range(-bound..bound)).collect();
+            let adapter = Adapter {
+                a: Var::from_vec(a, (lora.rank, columns), &Device::Cpu)?,
+                b: Var::zeros((rows, lora.rank), DType::F32, &Device::Cpu)?,
+                scale: lora.alpha / lora.rank as f64,
+            };
+            self.adapters.insert(name.clone(), adapter);
+        }
+        self.lora = Some(lora);
+        Ok(())
+    }
+
+    /// What is trained: names and variables. Adapters are `<weight>.lora_a` and `<weight>.lora_b`.
+    pub fn trainable(&self) -> Vec<(String, Var)> {
+        let adapters = self.adapters.iter().flat_map(|(name, adapter)| {
+            [(lora_name(name, "a"), adapter.a.clone()), (lora_name(name, "b"), adapter.b.clone())]
+        });
+        self.vars.iter().map(|(name, var)| (name.clone(), var.clone())).chain(adapters).collect()
+    }
+
+    /// A weight.
+    pub(crate) fn tensor(&self, name: &str) -> &Tensor {
+        self.tensors.get(name).expect("all tensors of the configuration are there")
+    }
+
+    /// `x · Wᵀ`, with the weight's adapter: `x` is `[rows, in]`.
+    pub(crate) fn linear(&self, name: &str, x: &Tensor, adapters: Adapters) -> Result<Tensor> {
+        let y = x.matmul(&self.tensor(name).t()?)?;
+        match (self.adapters.get(name), adapters) {
+            (Some(Adapter { a, b, scale }), Adapters::On) => {
+                Ok((y + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * *scale)?)?)
+            }
+            _ => Ok(y),
+        }
+    }
+
+    /// A weight with its adapter merged in, flat.
+    pub(crate) fn merged(&self, name: &str, adapters: Adapters) -> Result<Vec<f32>> {
+        Ok(self.merged_tensor(name, adapters)?.flatten_all()?.to_vec1()?)
+    }
+
+    fn merged_tensor(&self, name: &str, adapters: Adapters) -> Result<Tensor> {
+        let weight = self.tensor(name);
+        match (self.adapters.get(name), adapters) {
+            (Some(Adapter { a, b, scale }), Adapters::On) => Ok((weight + (b.matmul(a)? * *scale)?)?.detach()),
+            _ => Ok(weight.detach()),
+        }
+    }
+
+    /// Everything that a checkpoint keeps: weights, and adapters beside them.
+    pub(crate) fn stored(&self) -> BTreeMap<String, Tensor> {
+        let adapters = self.adapters.iter().flat_map(|(name, Adapter { a, b, .. })| {
+            [(lora_name(name, "a"), a.as_tensor().clone()), (lora_name(name, "b"), b.as_tensor().clone())]
+        });
+        self.tensors.clone().into_iter().chain(adapters).collect()
+    }
+
+    /// A policy from what [`Policy::stored`] gave.
+    pub(crate) fn restore(
+        config: Config,
+        mut stored: BTreeMap<String, Tensor>,
+        lora: Option<Lora>,
+        path: &Path,
+    ) -> Result<Self> {
+        let mut policy = Policy::new(config, stored.clone(), path)?;
+        if let Some(lora) = lora {
+            policy.add_lora(lora, 0)?;
+            for (name, var) in policy.trainable() {
+                let missing = || Error::model(path, format!("{name}: expected an adapter, got none"), "take another step");
+                var.set(&stored.remove(&name).ok_or_else(missing)?)?;
+            }
+        }
+        Ok(policy)
+    }
+
+    /// The adapters' sizes, if there are any.
+    pub fn lora(&self) -> Option<Lora> {
+        self.lora
+    }
+
+    /// All weights, adapters merged in.
+    pub fn merged_tensors(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.tensors.keys().map(|name| Ok((name.clone(), self.merged_tensor(name, Adapters::On)?))).collect()
+    }
+}
+
+/// The name of one half of a weight's adapter.
+fn lora_name(weight: &str, half: &str) -> String {
+    format!("{weight}.lora_{half}")
+}
+
+fn finite(tensor: &Tensor) -> Result<bool> {
+    // A sum is finite unless a term is not, or it overflows, which only nonsense does; then each is looked at.
+    if tensor.sum_all()?.to_scalar::<f32>()?.is_finite() {
+        return Ok(true);
+    }
+    Ok(tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()))
+}

@@ -1,0 +1,264 @@
+//! Prompts: what the policy is shown of a user.
+//!
+//! Behaviours are data. Each stands on a line of its own, is turned into tokens by itself, and never becomes a control token, whatever
+//! it says: a behaviour changes nothing but its own line.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::chat::{Chat, Role};
+use crate::list::THINK;
+use crate::{Error, Result, Tokenizer};
+
+/// The template that is used where no other is named.
+pub const TEMPLATE: &str = include_str!("prompt.toml");
+
+/// Whether the policy thinks before it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reasoning {
+    /// The list alone.
+    #[default]
+    None,
+    /// One or two sentences in `<think>…</think>` first.
+    Brief,
+}
+
+/// What of a behaviour is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behaviour<'a> {
+    /// search, browse or news.
+    pub domain: &'a str,
+    /// The query or title.
+    pub text: &'a str,
+}
+
+/// What decides a prompt, beside the template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PromptSettings {
+    /// Queries asked for.
+    pub queries: usize,
+    /// Whether the policy thinks first.
+    pub reasoning: Reasoning,
+    /// Tokens of all behaviours together; the oldest are left out.
+    pub budget_tokens: usize,
+    /// Tokens of one behaviour; the rest of it is cut off.
+    pub behaviour_tokens: usize,
+}
+
+impl Default for PromptSettings {
+    fn default() -> Self {
+        PromptSettings { queries: 5, reasoning: Reasoning::None, budget_tokens: 256, behaviour_tokens: 32 }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Template {
+    system: String,
+    brief: String,
+    example: Vec<Example>,
+    example_reasoning: String,
+    example_queries: Vec<String>,
+    headings: Headings,
+    request: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Example {
+    domain: String,
+    text: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Headings {
+    search: String,
+    browse: String,
+    news: String,
+}
+
+/// Writes prompts for one tokenizer.
+#[derive(Debug, Clone)]
+pub struct Prompter<'a> {
+    tokenizer: &'a Tokenizer,
+    settings: PromptSettings,
+    headings: [(&'static str, Vec<u32>); 3],
+    prefix: Vec<u32>,
+    suffix: Vec<u32>,
+}
+
+impl<'a> Prompter<'a> {
+    /// A prompter for a template (see [`TEMPLATE`]).
+    ///
+    /// # Errors
+    /// When the template is not one, or the tokenizer is not of a chat model.
+    pub fn new(tokenizer: &'a Tokenizer, template: &str, settings: PromptSettings) -> Result<Self> {
+        let template: Template = toml::from_str(template).map_err(|e| {
+            Error::setting("prompt", e.message(), "pipeline/policy/prompt.toml is the template to start from")
+        })?;
+        let chat = Chat::of(tokenizer)?;
+        let queries = settings.queries.to_string();
+        let fill = |text: &str| text.replace("{n}", &queries);
+        let brief = settings.reasoning == Reasoning::Brief;
+        let Headings { search, browse, news } = &template.headings;
+        let heading = |text: &str| tokenizer.encode(&format!("{text}\n"));
+        let headings = [("search", heading(search)), ("browse", heading(browse)), ("news", heading(news))];
+        let mut prompter = Prompter { tokenizer, settings, headings, prefix: Vec::new(), suffix: Vec::new() };
+
+        let system = fill(template.system.trim()) + if brief { template.brief.trim_end() } else { "" };
+        let list = serde_json::Value::from(template.example_queries.clone()).to_string().replace("\",\"", "\", \"");
+        let answer = match brief {
+            true => format!("{}{}{}\n{list}", THINK.0, template.example_reasoning, THINK.1),
+            false => list,
+        };
+        let example: Vec<Behaviour<'_>> =
+            template.example.iter().map(|e| Behaviour { domain: &e.domain, text: &e.text }).collect();
+        prompter.suffix = [
+            tokenizer.encode(&fill(template.request.trim())),
+            chat.close(tokenizer),
+            chat.open(tokenizer, Role::Assistant),
+        ]
+        .concat();
+        prompter.prefix = [
+            chat.begin(tokenizer),
+            chat.open(tokenizer, Role::System),
+            tokenizer.encode(&system),
+            chat.close(tokenizer),
+            chat.open(tokenizer, Role::User),
+            prompter.history(&example),
+            prompter.suffix.clone(),
+            tokenizer.encode(&answer),
+            chat.close(tokenizer),
+            chat.open(tokenizer, Role::User),
+        ]
+        .concat();
+        Ok(prompter)
+    }
+
+    /// What all prompts begin with.
+    pub fn prefix(&self) -> &[u32] {
+        &self.prefix
+    }
+
+    /// What follows the prefix for a user; `None` for one without behaviours. They come most recent first.
+    pub fn prompt(&self, behaviours: &[Behaviour<'_>]) -> Option<Vec<u32>> {
+        let history = self.history(behaviours);
+        (!history.is_empty()).then(|| [history, self.suffix.clone()].concat())
+    }
+
+    /// Tokens of the longest prompt that can come, prefix included.
+    pub fn longest(&self) -> usize {
+        let headings: usize = self.headings.iter().map(|(_, heading)| heading.len()).sum();
+        self.prefix.len() + headings + self.settings.budget_tokens + self.suffix.len()
+    }
+
+    /// Behaviours by domain, under their headings: distinct, the most recent ones that the budget holds.
+    fn history(&self, behaviours: &[Behaviour<'_>]) -> Vec<u32> {
+        let mut seen = HashSet::new();
+        let mut left = self.settings.budget_tokens;
+        let mut lines: [Vec<u32>; 3] = Default::default();
+        for Behaviour { domain, text } in behaviours {
+            let Some(group) = self.headings.iter().position(|(name, _)| name == domain) else { continue };
+            let text = one_line(text);
+            if text.is_empty() || !seen.insert(text.to_lowercase()) {
+                continue;
+            }
+            let mut tokens = self.tokenizer.encode(&format!("- {text}"));
+            tokens.truncate(self.settings.behaviour_tokens);
+            tokens.extend(self.tokenizer.encode("\n"));
+            match left.checked_sub(tokens.len()) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+            lines[group].extend(tokens);
+        }
+        let groups = self.headings.iter().zip(lines).filter(|(_, lines)| !lines.is_empty());
+        groups.flat_map(|((_, heading), lines)| [heading.clone(), lines].concat()).collect()
+    }
+}
+
+/// A text on one line: control characters and runs of white space become one space.
+fn one_line(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const INNOCENT: &str = "innocent line";
+
+    fn prompter(tokenizer: &Tokenizer, settings: PromptSettings) -> Prompter<'_> {
+        Prompter::new(tokenizer, TEMPLATE, settings).expect("the template is one")
+    }
+
+    fn large() -> PromptSettings {
+        PromptSettings { budget_tokens: 10_000, behaviour_tokens: 10_000, ..PromptSettings::default() }
+    }
+
+    fn behaviour<'a>(domain: &'a str, text: &'a str) -> Behaviour<'a> {
+        Behaviour { domain, text }
+    }
+
+    #[test]
+    fn behaviours_stand_by_domain_most_recent_first_and_once() {
+        let tokenizer = crate::laws::bytes_tokenizer();
+        let prompter = prompter(&tokenizer, large());
+        let all = [
+            behaviour("news", "n1"),
+            behaviour("search", "s1"),
+            behaviour("news", "N1 "),
+            behaviour("browse", "b1\nb2"),
+            behaviour("search", "s2"),
+        ];
+        let text = tokenizer.decode(&prompter.prompt(&all).expect("behaviours"));
+        let history = "Searches:\n- s1\n- s2\nPages visited:\n- b1 b2\nNews read:\n- n1\nWrite the JSON list of 5";
+        assert!(text.starts_with(history), "{text}");
+        assert_eq!(prompter.prompt(&[]), None);
+        assert_eq!(prompter.prompt(&[behaviour("news", " \u{7}")]), None);
+    }
+
+    #[test]
+    fn the_budget_keeps_the_most_recent() {
+        let tokenizer = crate::laws::bytes_tokenizer();
+        let settings = PromptSettings { budget_tokens: 17, behaviour_tokens: 6, ..PromptSettings::default() };
+        let prompter = prompter(&tokenizer, settings);
+        let all = [behaviour("news", "recent"), behaviour("search", "older"), behaviour("news", "oldest")];
+        let prompt = prompter.prompt(&all).expect("behaviours");
+        let text = tokenizer.decode(&prompt);
+        assert!(text.starts_with("Searches:\n- olde\nNews read:\n- rece\nWrite"), "{text}");
+        assert!(prompter.prefix().len() + prompt.len() <= prompter.longest());
+    }
+
+    proptest! {
+        #[test]
+        fn a_behaviour_changes_nothing_but_its_own_line(
+            evil in "(ignore the above|<\\|im_end\\|>|<\\|im_start\\|>system\n|\n|[a-z\"\\]\\[] ?|<think>){1,6}",
+            place in 0usize..3,
+        ) {
+            let tokenizer = crate::laws::bytes_tokenizer();
+            let prompter = prompter(&tokenizer, large());
+            let with = |text: &str| {
+                let mut all = vec![behaviour("search", "first line"), behaviour("search", "last line")];
+                all.insert(place.min(2), behaviour("search", text));
+                prompter.prompt(&all).expect("behaviours")
+            };
+            let line = one_line(&evil);
+            prop_assume!(!line.is_empty() && !["first line", "last line"].contains(&line.to_lowercase().as_str()));
+            let (expected, got) = (with(INNOCENT), with(&evil));
+            let innocent = tokenizer.encode(&format!("- {INNOCENT}"));
+            let at = expected.windows(innocent.len()).position(|w| w == innocent).expect("it is there");
+            let own = tokenizer.encode(&format!("- {line}"));
+            prop_assert!(own.iter().all(|token| *token < 256), "no control tokens");
+            let rebuilt = [&expected[..at], &own, &expected[at + innocent.len()..]].concat();
+            prop_assert_eq!(got, rebuilt);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Keys and values of past tokens, in pieces: a common prefix, a user's prompt, a sample's list. Samples share their prompt's piece and
+//! all users the prefix's.
+
+use super::kernel::WIDTH;
+
+/// What decides the size of a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) layers: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+}
+
+impl Shape {
+    /// A head's dimensions, rounded up to whole panels.
+    pub(crate) fn padded(self) -> usize {
+        self.head_dim.next_multiple_of(WIDTH)
+    }
+
+    /// Bytes of one token.
+    pub(crate) fn bytes_per_token(self) -> usize {
+        4 * self.layers * self.kv_heads * (self.head_dim + self.padded())
+    }
+}
+
+/// Keys and values of consecutive tokens. Both lie as panels for the products that attention needs: keys as `[position / 32][d][32]`
+/// (a query times them gives scores), values as `[d / 32][position][32]`, for each layer and head.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    shape: Shape,
+    /// Tokens that it holds.
+    pub(crate) len: usize,
+    capacity: usize,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Piece {
+    /// Room for `capacity` tokens.
+    pub(crate) fn new(shape: Shape, capacity: usize) -> Self {
+        let capacity = capacity.next_multiple_of(WIDTH);
+        let blocks = shape.layers * shape.kv_heads * capacity;
+        let (keys, values) = (vec![0.0; blocks * shape.head_dim], vec![0.0; blocks * shape.padded()]);
+        Piece { shape, len: 0, capacity, keys, values }
+    }
+
+    /// Writes the key and value of the token `ahead` places after those that the piece holds. They count once `len` says so.
+    pub(crate) fn write(&mut self, layer: usize, head: usize, ahead: usize, key: &[f32], value: &[f32]) {
+        let Shape { kv_heads, head_dim, .. } = self.shape;
+        let (at, block) = (self.len + ahead, layer * kv_heads + head);
+        let keys = &mut self.keys[block * self.capacity * head_dim..][at / WIDTH * head_dim * WIDTH + at % WIDTH..];
+        for (to, from) in keys.iter_mut().step_by(WIDTH).zip(key) {
+            *to = *from;
+        }
+        let values = &mut self.values[block * self.capacity * self.shape.padded()..];
+        for (panel, from) in value.chunks(WIDTH).enumerate() {
+            values[(panel * self.capacity + at) * WIDTH..][..from.len()].copy_from_slice(from);
+        }
+    }
+
+    /// A head's panels of keys and of values, and the number of tokens that the latter have room for.
+    pub(crate) fn head(&self, layer: usize, head: usize) -> (&[f32], &[f32], usize) {
+        let block = layer * self.shape.kv_heads + head;
+        let (keys, values) = (self.capacity * self.shape.head_dim, self.capacity * self.shape.padded());
+        (&self.keys[block * keys..][..keys], &self.values[block * values..][..values], self.capacity)
+    }
+}

@@ -1,0 +1,329 @@
+//! Constrained decoding: only tokens that keep the output a JSON list of n queries, `["…", "…"]`.
+//!
+//! A byte automaton says which bytes may follow; a token is allowed when all its bytes are. What is allowed depends on few facts
+//! ([`State`]), so the sets are kept. A query has 2 to 12 words, no quote, backslash or bracket, and no other query's words; and each gets
+//! its share of the tokens that are left, so that a list ends before the tokens do.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::list::{ListRule, THINK, normal};
+use crate::prompt::Reasoning;
+use crate::Tokenizer;
+
+/// Tokens besides a query's own that it costs: the quotes and what stands between queries.
+const AROUND: usize = 3;
+/// Tokens before a query's end at which no new word is begun.
+const LAST_WORD: usize = 3;
+/// The share of the tokens that reasoning may take.
+const THINKING_SHARE: usize = 3;
+
+/// Where in the list the output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum At {
+    /// Before the bracket.
+    Start,
+    /// A quote comes next.
+    Quote,
+    /// After a comma: a space or a quote.
+    Gap,
+    /// In a query.
+    Inside,
+    /// After a query.
+    After,
+    /// After the closing bracket.
+    End,
+}
+
+/// What may be said of a query's next token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Length {
+    /// Anything.
+    Free,
+    /// The word may go on, no other may begin.
+    LastWord,
+    /// The query must end.
+    Close,
+}
+
+/// What the current UTF-8 character still needs: so many bytes, the next of them in this range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Rest {
+    bytes: u8,
+    low: u8,
+    high: u8,
+}
+
+/// All that decides which tokens are allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct State {
+    at: At,
+    /// Whether another query comes after the current one, or the one that just ended.
+    more: bool,
+    words: usize,
+    in_word: bool,
+    rest: Option<Rest>,
+    length: Length,
+}
+
+/// The grammar of lists, for one tokenizer.
+#[derive(Debug)]
+pub struct Grammar {
+    bytes: Vec<Vec<u8>>,
+    queries: usize,
+    rule: ListRule,
+    /// What reasoning is opened and closed with.
+    think: Option<(Vec<u32>, Vec<u32>)>,
+    allowed: Mutex<HashMap<State, Arc<[bool]>>>,
+}
+
+/// How far one output has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Walk {
+    state: State,
+    /// Tokens that come next, whatever the model says.
+    forced: Vec<u32>,
+    /// Tokens left for free reasoning.
+    thinking: Option<usize>,
+    /// Tokens of the current query, and how many it may have.
+    used: usize,
+    share: usize,
+    text: Vec<u8>,
+    done: Vec<String>,
+}
+
+/// What may come next.
+pub(crate) enum Next {
+    /// This token.
+    Forced(u32),
+    /// One of these.
+    Allowed(Arc<[bool]>),
+    /// Any token but control tokens.
+    Thought,
+    /// Nothing: the list is complete.
+    Nothing,
+}
+
+impl Grammar {
+    /// Lists of `queries` queries that keep `rule`.
+    pub fn new(tokenizer: &Tokenizer, queries: usize, rule: ListRule, reasoning: Reasoning) -> Self {
+        let bytes = (0..tokenizer.vocabulary() as u32).map(|token| tokenizer.bytes(token).to_vec()).collect();
+        let close = || tokenizer.encode(&format!("{}\n", THINK.1));
+        let think = (reasoning == Reasoning::Brief).then(|| (tokenizer.encode(THINK.0), close()));
+        Grammar { bytes, queries, rule, think, allowed: Mutex::default() }
+    }
+
+    pub(crate) fn start(&self, max_new_tokens: usize) -> Walk {
+        let state =
+            State { at: At::Start, more: true, words: 0, in_word: false, rest: None, length: Length::Free };
+        let forced = self.think.as_ref().map_or_else(Vec::new, |(open, _)| open.clone());
+        let thinking = self.think.as_ref().map(|_| max_new_tokens / THINKING_SHARE);
+        Walk { state, forced, thinking, used: 0, share: usize::MAX, text: Vec::new(), done: Vec::new() }
+    }
+
+    /// What may come next.
+    pub(crate) fn next(&self, walk: &Walk) -> Next {
+        match (walk.forced.first(), walk.thinking, walk.state.at) {
+            (Some(token), _, _) => Next::Forced(*token),
+            (_, Some(_), _) => Next::Thought,
+            (_, _, At::End) => Next::Nothing,
+            _ => Next::Allowed(self.allowed(walk.state)),
+        }
+    }
+
+    /// Goes on by a token that [`Grammar::next`] allows; `left` tokens may follow it. False, and nothing changes, when it would end a
+    /// query that the list already has or that breaks the rule.
+    pub(crate) fn accept(&self, walk: &mut Walk, token: u32, left: usize) -> bool {
+        if walk.forced.first() == Some(&token) {
+            walk.forced.remove(0);
+            return true;
+        }
+        if let Some(thinking) = walk.thinking {
+            walk.thinking = thinking.checked_sub(1).filter(|left| *left > 0);
+            if walk.thinking.is_none() {
+                walk.forced = self.think.as_ref().map_or_else(Vec::new, |(_, close)| close.clone());
+            }
+            return true;
+        }
+        let (mut state, mut text, mut ended) = (walk.state, walk.text.clone(), None);
+        for byte in &self.bytes[token as usize] {
+            let inside = state.at == At::Inside;
+            let Some(next) = self.step(state, *byte) else { return false };
+            state = next;
+            match (inside, state.at) {
+                (true, At::Inside) => text.push(*byte),
+                (true, _) if ended.is_some() => return false,
+                (true, _) => ended = Some(std::mem::take(&mut text)),
+                _ => {}
+            }
+        }
+        if let Some(query) = ended {
+            let query = String::from_utf8_lossy(&query).into_owned();
+            if walk.done.contains(&normal(&query)) || !self.rule.keeps_query(&query) {
+                return false;
+            }
+            walk.done.push(normal(&query));
+            (walk.used, walk.share) = (0, usize::MAX);
+        }
+        if state.at == At::Inside && walk.share == usize::MAX {
+            let to_come = self.queries - walk.done.len();
+            walk.share = (left / to_come.max(1)).saturating_sub(AROUND);
+        } else if state.at == At::Inside {
+            walk.used += 1;
+        }
+        let begun = walk.done.len() + usize::from(state.at != At::After);
+        state.more = begun < self.queries;
+        state.length = match walk.share.saturating_sub(walk.used) {
+            _ if state.at != At::Inside => Length::Free,
+            0 => Length::Close,
+            left if left <= LAST_WORD => Length::LastWord,
+            _ => Length::Free,
+        };
+        (walk.state, walk.text) = (state, text);
+        true
+    }
+
+    /// Ends the reasoning: the model said that it is done with it.
+    pub(crate) fn end_thought(&self, walk: &mut Walk) {
+        walk.thinking = None;
+        walk.forced = self.think.as_ref().map_or_else(Vec::new, |(_, close)| close.clone());
+    }
+
+    /// Whether a token would end the reasoning: it begins a mark, or is a control token.
+    pub(crate) fn ends_thought(&self, token: u32) -> bool {
+        self.bytes.get(token as usize).is_none_or(|bytes| bytes.is_empty() || bytes.contains(&b'<'))
+    }
+
+    fn allowed(&self, state: State) -> Arc<[bool]> {
+        let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = allowed.entry(state).or_insert_with(|| {
+            let fits = |bytes: &Vec<u8>| {
+                let mut state = Some(state);
+                for byte in bytes {
+                    state = state.and_then(|state| self.step(state, *byte));
+                }
+                state.is_some() && !bytes.is_empty()
+            };
+            self.bytes.iter().map(fits).collect()
+        });
+        set.clone()
+    }
+
+    /// The state after one more byte, if it may come.
+    fn step(&self, state: State, byte: u8) -> Option<State> {
+        let fresh = State { words: 0, in_word: false, rest: None, length: Length::Free, ..state };
+        let at = |at: At| Some(State { at, ..fresh });
+        match (state.at, byte) {
+            (At::Start, b'[') => at(At::Quote),
+            (At::Quote | At::Gap, b'"') => at(At::Inside),
+            (At::Gap, b' ') => at(At::Quote),
+            (At::After, b',') if state.more => at(At::Gap),
+            (At::After, b']') if !state.more => at(At::End),
+            (At::Inside, _) => self.inside(state, byte),
+            _ => None,
+        }
+    }
+
+    fn inside(&self, state: State, byte: u8) -> Option<State> {
+        let State { words, in_word, rest, length, .. } = state;
+        if let Some(Rest { bytes, low, high }) = rest {
+            let rest = (bytes > 1).then_some(Rest { bytes: bytes - 1, low: 0x80, high: 0xbf });
+            return (low..=high).contains(&byte).then_some(State { rest, ..state });
+        }
+        // A query that must end ends, unless it has too few words: then one more begins.
+        let enough = words >= self.rule.min_words;
+        let word = |bytes: u8, low: u8, high: u8| {
+            let words = if in_word { words } else { words + 1 };
+            let fits = match length {
+                Length::Close => !in_word && !enough,
+                _ => words <= self.rule.max_words,
+            };
+            let rest = (bytes > 0).then_some(Rest { bytes, low, high });
+            fits.then_some(State { words, in_word: true, rest, ..state })
+        };
+        match byte {
+            b'"' => (in_word && enough).then_some(State {
+                at: At::After,
+                words: 0,
+                in_word: false,
+                length: Length::Free,
+                ..state
+            }),
+            b' ' => (in_word && words < self.rule.max_words && (length == Length::Free || !enough))
+                .then_some(State { in_word: false, ..state }),
+            b'\\' | b'<' | b'>' | b'{' | b'}' | b'[' | b']' => None,
+            0x21..0x7f => word(0, 0, 0),
+            // The first bytes of UTF-8 characters, and what may follow each (RFC 3629).
+            0xc2..=0xdf => word(1, 0x80, 0xbf),
+            0xe0 => word(2, 0xa0, 0xbf),
+            0xed => word(2, 0x80, 0x9f),
+            0xe1..=0xef => word(2, 0x80, 0xbf),
+            0xf0 => word(3, 0x90, 0xbf),
+            0xf1..=0xf3 => word(3, 0x80, 0xbf),
+            0xf4 => word(3, 0x80, 0x8f),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+    use crate::list::List;
+
+    /// Draws allowed tokens with no model at all: whatever is drawn must be a list.
+    fn drawn(tokenizer: &Tokenizer, grammar: &Grammar, tokens: usize, seed: u64) -> Vec<u32> {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let (mut walk, mut output) = (grammar.start(tokens), Vec::new());
+        while output.len() < tokens {
+            let left = tokens - output.len() - 1;
+            let token = match grammar.next(&walk) {
+                Next::Nothing => break,
+                Next::Forced(token) => token,
+                Next::Thought => tokenizer.encode("x")[0],
+                Next::Allowed(allowed) => {
+                    let all: Vec<u32> = (0..).zip(allowed.iter()).filter_map(|(t, ok)| ok.then_some(t)).collect();
+                    all[random.random_range(0..all.len())]
+                }
+            };
+            if grammar.accept(&mut walk, token, left) {
+                output.push(token);
+            }
+        }
+        output
+    }
+
+    #[test]
+    fn whatever_is_drawn_is_a_list() {
+        let tokenizer = crate::laws::bytes_tokenizer();
+        for (queries, reasoning) in [(3, Reasoning::None), (5, Reasoning::None), (4, Reasoning::Brief)] {
+            let rule = ListRule { min_queries: queries, max_queries: queries, ..ListRule::default() };
+            let grammar = Grammar::new(&tokenizer, queries, rule, reasoning);
+            for seed in 0..200 {
+                let output = drawn(&tokenizer, &grammar, 220, seed);
+                let text = tokenizer.decode(&output);
+                let list = List::parse(&text, true, rule);
+                assert!(list.valid && list.queries.len() == queries, "{text}");
+                assert_eq!(list.reasoning.is_some(), reasoning == Reasoning::Brief);
+            }
+        }
+    }
+
+    #[test]
+    fn a_query_that_is_there_already_does_not_end() {
+        let tokenizer = crate::laws::bytes_tokenizer();
+        let grammar = Grammar::new(&tokenizer, 3, ListRule::default(), Reasoning::None);
+        let mut walk = grammar.start(100);
+        let mut all = tokenizer.encode("[\"a b\", \"A b\"");
+        let last = all.pop().expect("a quote");
+        for token in all {
+            assert!(grammar.accept(&mut walk, token, 50));
+        }
+        assert!(!grammar.accept(&mut walk, last, 50));
+        assert!(grammar.accept(&mut walk, tokenizer.encode("c")[0], 50));
+        assert!(grammar.accept(&mut walk, last, 50));
+    }
+}

@@ -1,0 +1,407 @@
+//! Rollouts: lists sampled from a policy, whole batches at a time.
+//!
+//! What all prompts begin with is computed once per snapshot of the weights; each prompt once per user, and its samples share it. Outputs
+//! that end leave the batch, and users that wait come in as soon as there is room. None of this changes what is sampled: products are
+//! chains in one order ([`kernel`]), attention runs over positions in one order ([`attention`]), and a sample's randomness comes from
+//! its own seed. The same request gives the same tokens in any batch, on any number of threads.
+
+mod attention;
+mod cache;
+mod forward;
+mod grammar;
+mod kernel;
+mod ops;
+mod sample;
+
+use std::time::{Duration, Instant};
+
+use pulp::Arch;
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rayon::prelude::*;
+
+use cache::Piece;
+use forward::{Block, Rows};
+pub use forward::Snapshot;
+pub use grammar::Grammar;
+use grammar::{Next, Walk};
+pub(crate) use ops::Rotary;
+pub use sample::Sampling;
+use sample::draw;
+
+use crate::{Error, Result};
+
+/// Tokens that are tried before the grammar gives up on an output.
+const TRIES: usize = 64;
+
+/// A user's prompt, without the common prefix, and a seed for each sample wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What follows the prefix.
+    pub prompt: Vec<u32>,
+    /// One per sample.
+    pub seeds: Vec<u64>,
+}
+
+/// How an output ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// By itself.
+    Stop,
+    /// It was as long as it may be.
+    Length,
+}
+
+impl Finish {
+    /// As `interests.finish` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Finish::Stop => "stop",
+            Finish::Length => "length",
+        }
+    }
+}
+
+/// One sampled output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// Everything sampled, the token that ended it included.
+    pub tokens: Vec<u32>,
+    /// How it ended.
+    pub finish: Finish,
+}
+
+/// What rollouts cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spent {
+    /// Users whose lists are complete.
+    pub users: u64,
+    /// Tokens of prompts.
+    pub prompt_tokens: u64,
+    /// Tokens sampled.
+    pub sampled_tokens: u64,
+    /// Time in prompts.
+    pub prompts: Duration,
+    /// Time in sampling.
+    pub sampling: Duration,
+}
+
+impl std::ops::AddAssign for Spent {
+    fn add_assign(&mut self, other: Spent) {
+        let Spent { users, prompt_tokens, sampled_tokens, prompts, sampling } = other;
+        self.users += users;
+        self.prompt_tokens += prompt_tokens;
+        self.sampled_tokens += sampled_tokens;
+        self.prompts += prompts;
+        self.sampling += sampling;
+    }
+}
+
+/// How many outputs and prompt tokens are worked on together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// Outputs.
+    pub outputs: usize,
+    /// Prompt tokens.
+    pub prompt_tokens: usize,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Batching { outputs: 32, prompt_tokens: 2048 }
+    }
+}
+
+/// Samples lists from a snapshot of a policy.
+#[derive(Debug)]
+pub struct Rollout<'a> {
+    snapshot: &'a Snapshot,
+    sampling: Sampling,
+    batching: Batching,
+    grammar: Option<&'a Grammar>,
+    stops: Vec<u32>,
+    rotary: Rotary,
+    prefix: Piece,
+}
+
+/// A user in work.
+struct Group {
+    request: usize,
+    prompt: Piece,
+    rows: Vec<Row>,
+}
+
+/// An output in work.
+struct Row {
+    sample: usize,
+    own: Piece,
+    random: Xoshiro256PlusPlus,
+    walk: Option<Walk>,
+    tokens: Vec<u32>,
+    finish: Option<Finish>,
+}
+
+impl<'a> Rollout<'a> {
+    /// Computes the common prefix. `longest`: tokens of the longest prompt, prefix included. `stops`: tokens that end an output.
+    ///
+    /// # Errors
+    /// When prompt and output together have more tokens than the model has positions, or a setting makes no sense.
+    pub fn new(
+        snapshot: &'a Snapshot,
+        prefix: &[u32],
+        longest: usize,
+        stops: &[u32],
+        sampling: Sampling,
+        grammar: Option<&'a Grammar>,
+    ) -> Result<Self> {
+        let positions = longest + sampling.max_new_tokens;
+        let most = snapshot.config.max_position_embeddings;
+        if positions > most {
+            return Err(Error::setting(
+                "budget_tokens",
+                format!("expected prompts and outputs of at most {most} tokens, the model's context, got {positions}"),
+                "lower budget_tokens or max_new_tokens",
+            ));
+        }
+        let Sampling { temperature, top_p, max_new_tokens, top_k: _ } = sampling;
+        if !(temperature >= 0.0 && top_p > 0.0 && top_p <= 1.0 && max_new_tokens > 0) {
+            return Err(Error::setting(
+                "sampling",
+                format!(
+                    "expected temperature of 0 or more, top_p above 0 up to 1, max_new_tokens above 0, got {temperature}, {top_p}, {max_new_tokens}"
+                ),
+                "see `querent generate --help`",
+            ));
+        }
+        let rotary = snapshot.rotary(positions);
+        let mut piece = Piece::new(snapshot.shape(), prefix.len());
+        if !prefix.is_empty() {
+            let rows = Rows::Prompt(&mut piece, prefix.len());
+            snapshot.forward(&rotary, prefix, &mut [Block { shared: Vec::new(), rows }]);
+        }
+        let (batching, stops) = (Batching::default(), stops.to_vec());
+        Ok(Rollout { snapshot, sampling, batching, grammar, stops, rotary, prefix: piece })
+    }
+
+    /// The same with other batches. What is sampled stays the same.
+    pub fn batching(mut self, batching: Batching) -> Self {
+        self.batching = batching;
+        self
+    }
+
+    /// Bytes of keys and values that a batch takes at most, if prompts have so many tokens besides the prefix.
+    pub fn batch_bytes(&self, prompt_tokens: usize) -> u64 {
+        let tokens = prompt_tokens + self.sampling.max_new_tokens + 2 * kernel::WIDTH;
+        (self.batching.outputs * tokens * self.snapshot.shape().bytes_per_token()) as u64
+    }
+
+    /// Samples every request's outputs, in order. `watch` is told what was spent since it was told last.
+    pub fn run(&self, requests: &[Request], watch: &(dyn Fn(Spent) + Sync)) -> Vec<Vec<Completion>> {
+        let mut done: Vec<Vec<Option<Completion>>> = requests.iter().map(|r| vec![None; r.seeds.len()]).collect();
+        let mut groups: Vec<Group> = Vec::new();
+        let mut next = 0;
+        while next < requests.len() || !groups.is_empty() {
+            let started = Instant::now();
+            let outputs: usize = groups.iter().map(|group| group.rows.len()).sum();
+            let admitted = self.admitted(&requests[next..], outputs);
+            if admitted > 0 {
+                let fresh: Vec<usize> = (next..next + admitted).collect();
+                next += admitted;
+                let prompt_tokens = fresh.iter().map(|r| requests[*r].prompt.len() as u64).sum();
+                let sampled_tokens = fresh.iter().map(|r| requests[*r].seeds.len() as u64).sum();
+                groups.extend(self.begin(requests, &fresh));
+                watch(Spent { prompt_tokens, sampled_tokens, prompts: started.elapsed(), ..Spent::default() });
+            } else {
+                self.step(&mut groups);
+            }
+            let mut spent = Spent::default();
+            for group in &mut groups {
+                let (ended, going): (Vec<Row>, Vec<Row>) =
+                    group.rows.drain(..).partition(|row| row.finish.is_some());
+                group.rows = going;
+                for row in ended {
+                    let finish = row.finish.expect("it has ended");
+                    done[group.request][row.sample] = Some(Completion { tokens: row.tokens, finish });
+                }
+                spent.users += u64::from(group.rows.is_empty());
+            }
+            if admitted == 0 {
+                (spent.sampled_tokens, spent.sampling) = (outputs as u64, started.elapsed());
+            }
+            groups.retain(|group| !group.rows.is_empty());
+            watch(spent);
+        }
+        done.into_iter().map(|outputs| outputs.into_iter().map(|o| o.expect("all have ended")).collect()).collect()
+    }
+
+    /// How many waiting requests come in now.
+    fn admitted(&self, waiting: &[Request], mut outputs: usize) -> usize {
+        let (mut admitted, mut tokens) = (0, 0);
+        for Request { prompt, seeds } in waiting {
+            let first = outputs == 0;
+            outputs += seeds.len();
+            tokens += prompt.len();
+            if !first && (outputs > self.batching.outputs || (admitted > 0 && tokens > self.batching.prompt_tokens)) {
+                break;
+            }
+            admitted += 1;
+        }
+        admitted
+    }
+
+    /// Computes prompts and draws each output's first token.
+    fn begin(&self, requests: &[Request], fresh: &[usize]) -> Vec<Group> {
+        let shape = self.snapshot.shape();
+        let mut pieces: Vec<Piece> = fresh.iter().map(|r| Piece::new(shape, requests[*r].prompt.len())).collect();
+        let tokens: Vec<u32> = fresh.iter().flat_map(|r| &requests[*r].prompt).copied().collect();
+        let mut blocks: Vec<Block<'_>> = pieces
+            .iter_mut()
+            .zip(fresh)
+            .map(|(piece, r)| Block {
+                shared: vec![&self.prefix],
+                rows: Rows::Prompt(piece, requests[*r].prompt.len()),
+            })
+            .collect();
+        let hidden = self.snapshot.forward(&self.rotary, &tokens, &mut blocks);
+        let width = self.snapshot.config.hidden_size;
+        let mut last = Vec::with_capacity(fresh.len() * width);
+        let mut end = 0;
+        for r in fresh {
+            end += requests[*r].prompt.len();
+            last.extend_from_slice(&hidden[(end - 1) * width..end * width]);
+        }
+        let logits = self.snapshot.logits(&last);
+        let mut groups: Vec<Group> = fresh
+            .iter()
+            .zip(pieces)
+            .map(|(r, prompt)| Group { request: *r, prompt, rows: self.rows(&requests[*r].seeds) })
+            .collect();
+        groups.par_iter_mut().zip(logits.par_chunks_exact(self.snapshot.config.vocab_size)).for_each(
+            |(group, logits)| {
+                for row in &mut group.rows {
+                    self.draw(row, &mut logits.to_vec());
+                }
+            },
+        );
+        groups
+    }
+
+    fn rows(&self, seeds: &[u64]) -> Vec<Row> {
+        let row = |(sample, seed): (usize, &u64)| Row {
+            sample,
+            own: Piece::new(self.snapshot.shape(), self.sampling.max_new_tokens),
+            random: Xoshiro256PlusPlus::seed_from_u64(*seed),
+            walk: self.grammar.map(|grammar| grammar.start(self.sampling.max_new_tokens)),
+            tokens: Vec::with_capacity(self.sampling.max_new_tokens),
+            finish: None,
+        };
+        seeds.iter().enumerate().map(row).collect()
+    }
+
+    /// One more token for every output in work.
+    fn step(&self, groups: &mut [Group]) {
+        let last = |row: &Row| *row.tokens.last().expect("the first token is drawn with the prompt");
+        let tokens: Vec<u32> = groups.iter().flat_map(|group| group.rows.iter().map(last)).collect();
+        let mut blocks: Vec<Block<'_>> = groups
+            .iter_mut()
+            .map(|Group { prompt, rows, .. }| Block {
+                shared: vec![&self.prefix, prompt],
+                rows: Rows::Lists(rows.iter_mut().map(|row| &mut row.own).collect()),
+            })
+            .collect();
+        let hidden = self.snapshot.forward(&self.rotary, &tokens, &mut blocks);
+        let mut logits = self.snapshot.logits(&hidden);
+        let rows: Vec<&mut Row> = groups.iter_mut().flat_map(|group| &mut group.rows).collect();
+        rows.into_par_iter()
+            .zip(logits.par_chunks_exact_mut(self.snapshot.config.vocab_size))
+            .for_each(|(row, logits)| self.draw(row, logits));
+    }
+
+    /// Draws an output's next token.
+    fn draw(&self, row: &mut Row, logits: &mut [f32]) {
+        let arch = Arch::new();
+        let uniform: f64 = row.random.random();
+        let token = match (self.grammar, &mut row.walk) {
+            (Some(grammar), Some(walk)) => {
+                let left = self.sampling.max_new_tokens - row.tokens.len() - 1;
+                constrained(arch, grammar, walk, logits, &self.sampling, uniform, left)
+            }
+            _ => draw(arch, logits, &self.sampling, uniform),
+        };
+        let Some(token) = token else {
+            row.finish = Some(Finish::Length);
+            return;
+        };
+        row.tokens.push(token);
+        let complete = matches!((self.grammar, &row.walk), (Some(g), Some(walk)) if matches!(g.next(walk), Next::Nothing));
+        row.finish = if complete || self.stops.contains(&token) {
+            Some(Finish::Stop)
+        } else if row.tokens.len() == self.sampling.max_new_tokens {
+            Some(Finish::Length)
+        } else {
+            None
+        };
+    }
+}
+
+/// Draws a token that the grammar allows and takes it; `None` when there is none.
+fn constrained(
+    arch: Arch,
+    grammar: &Grammar,
+    walk: &mut Walk,
+    logits: &mut [f32],
+    sampling: &Sampling,
+    uniform: f64,
+    left: usize,
+) -> Option<u32> {
+    match grammar.next(walk) {
+        Next::Nothing => None,
+        Next::Forced(token) => {
+            grammar.accept(walk, token, left);
+            Some(token)
+        }
+        Next::Thought => {
+            let token = draw(arch, logits, sampling, uniform)?;
+            if !grammar.ends_thought(token) {
+                grammar.accept(walk, token, left);
+                return Some(token);
+            }
+            grammar.end_thought(walk);
+            match grammar.next(walk) {
+                Next::Forced(token) if grammar.accept(walk, token, left) => Some(token),
+                _ => None,
+            }
+        }
+        Next::Allowed(allowed) => {
+            for (at, logit) in logits.iter_mut().enumerate() {
+                if !allowed.get(at).is_some_and(|allowed| *allowed) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+            for _ in 0..TRIES {
+                let token = draw(arch, &mut logits.to_vec(), sampling, uniform)?;
+                if grammar.accept(walk, token, left) {
+                    return Some(token);
+                }
+                logits[token as usize] = f32::NEG_INFINITY;
+            }
+            None
+        }
+    }
+}
+
+impl Snapshot {
+    /// Logits `[tokens, vocab_size]` of a sequence `prefix + tokens`, the prefix being a piece of its own, as in rollouts.
+    pub fn logits_of(&self, prefix: &[u32], tokens: &[u32]) -> Vec<f32> {
+        let rotary = self.rotary(prefix.len() + tokens.len());
+        let mut pieces = [prefix, tokens].map(|part| Piece::new(self.shape(), part.len()));
+        let [before, own] = &mut pieces;
+        if !prefix.is_empty() {
+            let rows = Rows::Prompt(before, prefix.len());
+            self.forward(&rotary, prefix, &mut [Block { shared: Vec::new(), rows }]);
+        }
+        let rows = Rows::Prompt(own, tokens.len());
+        let hidden = self.forward(&rotary, tokens, &mut [Block { shared: vec![before], rows }]);
+        self.logits(&hidden)
+    }
+}

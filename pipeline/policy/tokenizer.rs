@@ -1,0 +1,148 @@
+//! The tokenizer of a policy: byte-level BPE, with people's text kept apart from control tokens.
+
+use std::path::Path;
+
+use candle_core::quantized::gguf_file;
+use candle_core::quantized::tokenizer::TokenizerFromGguf;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::{AddedToken, Tokenizer as Inner};
+
+use crate::{Error, Result};
+
+/// Turns text into token ids and back.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    /// As the model's files have it: control tokens in a text become control tokens.
+    inner: Inner,
+    /// The same, but for it every text is only text.
+    plain: Inner,
+    /// What each token stands for; empty for control tokens.
+    bytes: Vec<Vec<u8>>,
+}
+
+const HINT: &str = "models of the Llama 3, SmolLM2 and Qwen2 families have byte-level BPE tokenizers";
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`.
+    pub fn from_json(path: &Path, json: &[u8]) -> Result<Self> {
+        let inner = Inner::from_bytes(json)
+            .map_err(|e| Error::model(path, format!("expected a tokenizer in the `tokenizers` format, got {e}"), HINT))?;
+        Self::new(inner).map_err(|what| Error::model(path, what, HINT))
+    }
+
+    /// Reads a tokenizer from a GGUF file's metadata.
+    pub fn from_gguf(path: &Path, content: &gguf_file::Content) -> Result<Self> {
+        let mut inner = Inner::from_gguf(content)
+            .map_err(|e| Error::model(path, format!("expected a tokenizer in its metadata, got {e}"), HINT))?;
+        let kind = content.metadata.get("tokenizer.ggml.pre").and_then(|kind| kind.to_string().ok());
+        match kind.map(String::as_str) {
+            // Candle knows these.
+            Some("qwen2" | "llama-bpe" | "llama3") => {}
+            // Digits one by one, then words as GPT-2 cuts them, without a space put before the text.
+            Some("smollm") => {
+                let digits = Digits::new(true).into();
+                let words = ByteLevel::new(false, true, true).into();
+                inner.with_pre_tokenizer(Some(Sequence::new(vec![digits, words])));
+            }
+            Some("gpt-2") | None => {
+                inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+            }
+            Some(other) => {
+                let what = format!("tokenizer.ggml.pre: expected smollm, qwen2, llama-bpe or gpt-2, got {other}");
+                return Err(Error::model(path, what, "take the model's Hugging Face folder instead"));
+            }
+        }
+        Self::new(inner).map_err(|what| Error::model(path, what, HINT))
+    }
+
+    fn new(mut inner: Inner) -> Result<Self, String> {
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|e| e.to_string())?;
+        let added = inner.get_added_tokens_decoder();
+        let mut plain = inner.clone();
+        let control = added.values().map(|token| AddedToken::from(token.content.clone(), true));
+        plain.add_special_tokens(control).map_err(|e| e.to_string())?;
+        plain.set_encode_special_tokens(true);
+        let vocabulary = inner.get_vocab(true);
+        let size = vocabulary.values().max().map_or(0, |id| *id as usize + 1);
+        let mut bytes = vec![Vec::new(); size];
+        for (token, id) in &vocabulary {
+            if !added.contains_key(id) {
+                let spelled: Option<Vec<u8>> = token.chars().map(byte).collect();
+                bytes[*id as usize] =
+                    spelled.ok_or_else(|| format!("expected byte-level tokens, got number {id}, which is none"))?;
+            }
+        }
+        Ok(Tokenizer { inner, plain, bytes })
+    }
+
+    /// Ids of a text in which nothing is a control token.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        ids(&self.plain, text)
+    }
+
+    /// Ids of a text in which control tokens are control tokens.
+    #[cfg(test)]
+    pub(crate) fn encode_with_control(&self, text: &str) -> Vec<u32> {
+        ids(&self.inner, text)
+    }
+
+    /// The id of a control token, if the vocabulary has it.
+    pub fn control(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The text of tokens, without control tokens. Bytes that are no UTF-8 become U+FFFD.
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        String::from_utf8_lossy(&self.decode_bytes(tokens)).into_owned()
+    }
+
+    /// The bytes of tokens, without control tokens.
+    pub fn decode_bytes(&self, tokens: &[u32]) -> Vec<u8> {
+        tokens.iter().flat_map(|token| self.bytes(*token)).copied().collect()
+    }
+
+    /// What one token stands for; nothing for control tokens and ids that are no token.
+    pub fn bytes(&self, token: u32) -> &[u8] {
+        self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// The largest token id, plus one.
+    pub fn vocabulary(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// As `tokenizer.json`.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner.to_string(false).map_err(|e| Error::setting("tokenizer", e, "this is a bug"))
+    }
+}
+
+fn ids(tokenizer: &Inner, text: &str) -> Vec<u32> {
+    let encoding = tokenizer.encode_fast(text, false).expect("a loaded tokenizer takes every text");
+    encoding.get_ids().to_vec()
+}
+
+/// The byte that a character of a byte-level token stands for: printable bytes stand for themselves, the others for U+0100 onwards, in
+/// order (Radford et al., 2019).
+fn byte(c: char) -> Option<u8> {
+    let printable = |b: u8| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let code = u32::from(c);
+    match u8::try_from(code) {
+        Ok(b) => printable(b).then_some(b),
+        Err(_) => (0..=255u8).filter(|b| !printable(*b)).nth(code as usize - 256),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::byte;
+
+    #[test]
+    fn characters_stand_for_bytes() {
+        assert_eq!(['A', 'Ġ', 'Ċ', 'ÿ', 'Ń'].map(byte), [Some(b'A'), Some(b' '), Some(b'\n'), Some(255), Some(0xad)]);
+        assert_eq!([' ', '▁'].map(byte), [None, None]);
+    }
+}
