@@ -10,7 +10,7 @@ use clap::Args;
 use dataset::plan::digest;
 use dataset::{Input, Origin, Outcome, Progress, Rows, Runner, Source, Style, Summary};
 use policy::{
-    Adapters, Generate, GenerateSettings, Model, Snapshot, Spent, StructureAlone, TEMPLATE, Watch, Writer, asked,
+    Adapters, Generate, GenerateSettings, Model, Snapshot, Spent, StructureAlone, TEMPLATE, Template, Watch, Writer, asked,
 };
 use schemas::Profiles;
 use serde::Serialize;
@@ -64,7 +64,7 @@ pub(crate) struct Settings {
     /// Larger is more varied; 0 always takes the most likely token [default: 0.7]
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
-    /// Draw from the most likely tokens that together have this probability [default: 1]
+    /// Draw from the most likely tokens that together have this probability [default: 0.9]
     #[arg(long, value_name = "P")]
     top_p: Option<f32>,
     /// Draw from so many of the most likely tokens; 0: all [default: 0]
@@ -91,15 +91,16 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
         })?,
         None => TEMPLATE.to_owned(),
     };
+    let (digest, template) = (digest(&template.as_str().into()), Template::parse(&template)?);
     let profiles = Input::<Profiles>::open(&context.runner.store, "profiles")?;
     let model = Model::open(&settings.policy)?;
     let snapshot = Snapshot::new(&model.policy, Adapters::On)?;
-    let grammar = Writer::grammar(&model, &settings);
+    let grammar = Writer::grammar(&model, &template, &settings);
     let writer = Writer::new(&model, &snapshot, grammar.as_ref(), &template, &settings, context.runner.threads)?;
     let live = Live::new(&profiles, &settings, context.runner.progress)?;
     let stage = Generate {
         constrained: grammar.is_some(),
-        template: digest(&template.into()),
+        template: digest,
         policy: name(&settings.policy),
         writer: &writer,
         score: &StructureAlone,

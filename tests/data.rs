@@ -80,7 +80,12 @@ fn own_titles_reach_on_the_mind_sample_what_others_measured() {
     std::fs::write(sample.join("news.tsv"), kept.join("\n") + "\n").expect("writable");
     let assignment = format!("ingest.mind={}", sample.display());
     let said = succeed(
-        querent().args(["run", "jobs/configs/mind.toml", "--quiet", "--set", &assignment, "--data"]).arg(&root),
+        querent()
+            .args(["run", "jobs/configs/mind.toml", "--quiet", "--set", &assignment, "--set", "evaluate.among=all"])
+            .args(["--set", "retrieve.methods=[\"own-titles\", \"popularity\", \"random\"]", "--set"])
+            .arg("run.jobs=[\"ingest\", \"clean\", \"cap\", \"embed\", \"retrieve\", \"evaluate\"]")
+            .arg("--data")
+            .arg(&root),
     );
     let mut recall = std::collections::BTreeMap::new();
     for batch in batches(&root, "metrics") {

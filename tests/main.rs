@@ -7,5 +7,6 @@ mod disk;
 mod faults;
 mod news;
 mod notebooks;
+mod policy;
 mod simulation;
 mod support;

@@ -19,7 +19,7 @@ pub(crate) fn config(root: &Path, users: u32, seed: u32) -> PathBuf {
         .replace("seed = 7", &format!("seed = {seed}"))
         .replace("[ingest]\n", "[ingest]\nbuckets = 4\n")
         .replace("\"annotate\", \"train-cleaner\", ", "")
-        .replace(", \"embed\", \"index\", \"retrieve\", \"evaluate\", \"report\"]", "]")
+        .replace(", \"embed\", \"index\", \"generate\", \"retrieve\", \"evaluate\", \"report\"]", "]")
         .replace("[clean]\nmodel = ", "[clean]\nborderline = 20\nmodel = ")
         .replace(&format!("{}/cleaner\"", root.display()), &format!("{}\"", cleaner().display()));
     let path = root.with_extension(format!("{seed}.toml"));

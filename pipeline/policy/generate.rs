@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::chat::Chat;
 use crate::{
     Behaviour, Finish, Grammar, List, ListRule, Model, PromptSettings, Prompter, Reasoning, Request, Result, Rollout, Sampling,
-    Snapshot, Spent,
+    Snapshot, Spent, Template,
 };
 
 /// Settings that decide what is generated.
@@ -61,7 +61,7 @@ pub struct GenerateSettings {
 impl Default for GenerateSettings {
     fn default() -> Self {
         let PromptSettings { queries, reasoning, budget_tokens, behaviour_tokens } = PromptSettings::default();
-        let Sampling { temperature: _, top_p, top_k, max_new_tokens } = Sampling::default();
+        let Sampling { temperature: _, top_p: _, top_k, max_new_tokens } = Sampling::default();
         GenerateSettings {
             policy: "models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf".into(),
             prompt: None,
@@ -70,7 +70,7 @@ impl Default for GenerateSettings {
             budget_tokens,
             behaviour_tokens,
             temperature: 0.7,
-            top_p,
+            top_p: 0.9,
             top_k,
             max_new_tokens,
             rule: ListRule::default(),
@@ -178,20 +178,22 @@ impl<'a> Writer<'a> {
     }
 
     /// The grammar of the settings, where output is constrained.
-    pub fn grammar(model: &Model, settings: &GenerateSettings) -> Option<Grammar> {
+    pub fn grammar(model: &Model, template: &Template, settings: &GenerateSettings) -> Option<Grammar> {
         let GenerateSettings { queries, reasoning, .. } = *settings;
-        Writer::constrained(model, settings).then(|| Grammar::new(&model.tokenizer, queries, settings.rule, reasoning))
+        let taken = template.example_queries();
+        Writer::constrained(model, settings)
+            .then(|| Grammar::new(&model.tokenizer, queries, settings.rule, reasoning, taken))
     }
 
     /// Puts the parts together, and computes what all prompts begin with.
     ///
     /// # Errors
-    /// When the template or a setting makes no sense, or prompt and output do not fit the model's context.
+    /// When a setting makes no sense, or prompt and output do not fit the model's context.
     pub fn new(
         model: &'a Model,
         snapshot: &'a Snapshot,
         grammar: Option<&'a Grammar>,
-        template: &str,
+        template: &Template,
         settings: &GenerateSettings,
         threads: usize,
     ) -> Result<Self> {

@@ -36,6 +36,6 @@ pub use files::Model;
 pub use generate::{Generate, GenerateSettings, Score, StructureAlone, Watch, Writer, asked, seed};
 pub use list::{List, ListRule};
 pub use model::{Adapters, Lora, Policy};
-pub use prompt::{Behaviour, PromptSettings, Prompter, Reasoning, TEMPLATE};
+pub use prompt::{Behaviour, PromptSettings, Prompter, Reasoning, TEMPLATE, Template};
 pub use rollout::{Batching, Completion, Finish, Grammar, Request, Rollout, Sampling, Snapshot, Spent};
 pub use tokenizer::Tokenizer;

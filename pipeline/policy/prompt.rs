@@ -54,9 +54,10 @@ impl Default for PromptSettings {
     }
 }
 
+/// What a template file holds.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Template {
+pub struct Template {
     system: String,
     brief: String,
     example: Vec<Example>,
@@ -81,6 +82,23 @@ struct Headings {
     news: String,
 }
 
+impl Template {
+    /// Reads a template (see [`TEMPLATE`]).
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(toml: &str) -> Result<Self> {
+        toml::from_str(toml).map_err(|e| {
+            Error::setting("prompt", e.message(), "pipeline/policy/prompt.toml is the template to start from")
+        })
+    }
+
+    /// The example's queries.
+    pub fn example_queries(&self) -> &[String] {
+        &self.example_queries
+    }
+}
+
 /// Writes prompts for one tokenizer.
 #[derive(Debug, Clone)]
 pub struct Prompter<'a> {
@@ -92,14 +110,11 @@ pub struct Prompter<'a> {
 }
 
 impl<'a> Prompter<'a> {
-    /// A prompter for a template (see [`TEMPLATE`]).
+    /// A prompter for a template.
     ///
     /// # Errors
-    /// When the template is not one, or the tokenizer is not of a chat model.
-    pub fn new(tokenizer: &'a Tokenizer, template: &str, settings: PromptSettings) -> Result<Self> {
-        let template: Template = toml::from_str(template).map_err(|e| {
-            Error::setting("prompt", e.message(), "pipeline/policy/prompt.toml is the template to start from")
-        })?;
+    /// When the tokenizer is not of a chat model.
+    pub fn new(tokenizer: &'a Tokenizer, template: &Template, settings: PromptSettings) -> Result<Self> {
         let chat = Chat::of(tokenizer)?;
         let queries = settings.queries.to_string();
         let fill = |text: &str| text.replace("{n}", &queries);
@@ -196,7 +211,7 @@ mod tests {
     const INNOCENT: &str = "innocent line";
 
     fn prompter(tokenizer: &Tokenizer, settings: PromptSettings) -> Prompter<'_> {
-        Prompter::new(tokenizer, TEMPLATE, settings).expect("the template is one")
+        Prompter::new(tokenizer, &Template::parse(TEMPLATE).expect("it is one"), settings).expect("a chat tokenizer")
     }
 
     fn large() -> PromptSettings {

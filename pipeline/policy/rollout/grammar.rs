@@ -1,8 +1,8 @@
 //! Constrained decoding: only tokens that keep the output a JSON list of n queries, `["…", "…"]`.
 //!
 //! A byte automaton says which bytes may follow; a token is allowed when all its bytes are. What is allowed depends on few facts
-//! ([`State`]), so the sets are kept. A query has 2 to 12 words, no quote, backslash or bracket, and no other query's words; and each gets
-//! its share of the tokens that are left, so that a list ends before the tokens do.
+//! ([`State`]), so the sets are kept. A query has 2 to 12 words of letters and digits, with little punctuation inside them; it is none that
+//! the list has, nor one of the prompt's example; and it gets its share of the tokens that are left, so that a list ends before they do.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,6 +72,8 @@ pub struct Grammar {
     bytes: Vec<Vec<u8>>,
     queries: usize,
     rule: ListRule,
+    /// Queries that may not come: the example's.
+    taken: Vec<String>,
     /// What reasoning is opened and closed with.
     think: Option<(Vec<u32>, Vec<u32>)>,
     allowed: Mutex<HashMap<State, Arc<[bool]>>>,
@@ -105,12 +107,19 @@ pub(crate) enum Next {
 }
 
 impl Grammar {
-    /// Lists of `queries` queries that keep `rule`.
-    pub fn new(tokenizer: &Tokenizer, queries: usize, rule: ListRule, reasoning: Reasoning) -> Self {
+    /// Lists of `queries` queries that keep `rule` and are none of `taken`.
+    pub fn new(
+        tokenizer: &Tokenizer,
+        queries: usize,
+        rule: ListRule,
+        reasoning: Reasoning,
+        taken: &[String],
+    ) -> Self {
         let bytes = (0..tokenizer.vocabulary() as u32).map(|token| tokenizer.bytes(token).to_vec()).collect();
         let close = || tokenizer.encode(&format!("{}\n", THINK.1));
         let think = (reasoning == Reasoning::Brief).then(|| (tokenizer.encode(THINK.0), close()));
-        Grammar { bytes, queries, rule, think, allowed: Mutex::default() }
+        let taken = taken.iter().map(|query| normal(query)).collect();
+        Grammar { bytes, queries, rule, taken, think, allowed: Mutex::default() }
     }
 
     pub(crate) fn start(&self, max_new_tokens: usize) -> Walk {
@@ -159,10 +168,11 @@ impl Grammar {
         }
         if let Some(query) = ended {
             let query = String::from_utf8_lossy(&query).into_owned();
-            if walk.done.contains(&normal(&query)) || !self.rule.keeps_query(&query) {
+            let normal = normal(&query);
+            if [&walk.done, &self.taken].iter().any(|known| known.contains(&normal)) || !self.rule.keeps_query(&query) {
                 return false;
             }
-            walk.done.push(normal(&query));
+            walk.done.push(normal);
             (walk.used, walk.share) = (0, usize::MAX);
         }
         if state.at == At::Inside && walk.share == usize::MAX {
@@ -183,6 +193,12 @@ impl Grammar {
         true
     }
 
+    /// Lets a query that must end, but may not end as it is, go on for a token.
+    pub(crate) fn extend(&self, walk: &mut Walk) {
+        walk.share = walk.used + 1;
+        walk.state.length = Length::Free;
+    }
+
     /// Ends the reasoning: the model said that it is done with it.
     pub(crate) fn end_thought(&self, walk: &mut Walk) {
         walk.thinking = None;
@@ -198,11 +214,13 @@ impl Grammar {
         let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
         let set = allowed.entry(state).or_insert_with(|| {
             let fits = |bytes: &Vec<u8>| {
-                let mut state = Some(state);
+                let mut end = Some(state);
                 for byte in bytes {
-                    state = state.and_then(|state| self.step(state, *byte));
+                    end = end.and_then(|end| self.step(end, *byte));
                 }
-                state.is_some() && !bytes.is_empty()
+                // Near its end a query begins no character that other tokens must complete.
+                let whole = |end: State| state.length == Length::Free || end.rest.is_none() || state.rest.is_some();
+                end.is_some_and(whole) && !bytes.is_empty()
             };
             self.bytes.iter().map(fits).collect()
         });
@@ -251,8 +269,9 @@ impl Grammar {
             }),
             b' ' => (in_word && words < self.rule.max_words && (length == Length::Free || !enough))
                 .then_some(State { in_word: false, ..state }),
-            b'\\' | b'<' | b'>' | b'{' | b'}' | b'[' | b']' => None,
-            0x21..0x7f => word(0, 0, 0),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'$' => word(0, 0, 0),
+            // Inside a word, or at its end.
+            b'\'' | b'-' | b'.' | b'&' | b'%' | b'+' | b'/' if in_word => word(0, 0, 0),
             // The first bytes of UTF-8 characters, and what may follow each (RFC 3629).
             0xc2..=0xdf => word(1, 0x80, 0xbf),
             0xe0 => word(2, 0xa0, 0xbf),
@@ -301,7 +320,7 @@ mod tests {
         let tokenizer = crate::laws::bytes_tokenizer();
         for (queries, reasoning) in [(3, Reasoning::None), (5, Reasoning::None), (4, Reasoning::Brief)] {
             let rule = ListRule { min_queries: queries, max_queries: queries, ..ListRule::default() };
-            let grammar = Grammar::new(&tokenizer, queries, rule, reasoning);
+            let grammar = Grammar::new(&tokenizer, queries, rule, reasoning, &[]);
             for seed in 0..200 {
                 let output = drawn(&tokenizer, &grammar, 220, seed);
                 let text = tokenizer.decode(&output);
@@ -315,7 +334,7 @@ mod tests {
     #[test]
     fn a_query_that_is_there_already_does_not_end() {
         let tokenizer = crate::laws::bytes_tokenizer();
-        let grammar = Grammar::new(&tokenizer, 3, ListRule::default(), Reasoning::None);
+        let grammar = Grammar::new(&tokenizer, 3, ListRule::default(), Reasoning::None, &[]);
         let mut walk = grammar.start(100);
         let mut all = tokenizer.encode("[\"a b\", \"A b\"");
         let last = all.pop().expect("a quote");

@@ -373,19 +373,34 @@ fn constrained(
             }
         }
         Next::Allowed(allowed) => {
-            for (at, logit) in logits.iter_mut().enumerate() {
-                if !allowed.get(at).is_some_and(|allowed| *allowed) {
-                    *logit = f32::NEG_INFINITY;
-                }
-            }
+            let all = logits.to_vec();
+            forbid(logits, &allowed);
             for _ in 0..TRIES {
-                let token = draw(arch, &mut logits.to_vec(), sampling, uniform)?;
+                let Some(token) = draw(arch, &mut logits.to_vec(), sampling, uniform) else {
+                    // All that may come would end a query that the list has already.
+                    grammar.extend(walk);
+                    logits.copy_from_slice(&all);
+                    match grammar.next(walk) {
+                        Next::Allowed(allowed) => forbid(logits, &allowed),
+                        _ => return None,
+                    }
+                    continue;
+                };
                 if grammar.accept(walk, token, left) {
                     return Some(token);
                 }
                 logits[token as usize] = f32::NEG_INFINITY;
             }
             None
+        }
+    }
+}
+
+/// Takes away what is not allowed.
+fn forbid(logits: &mut [f32], allowed: &[bool]) {
+    for (at, logit) in logits.iter_mut().enumerate() {
+        if !allowed.get(at).is_some_and(|allowed| *allowed) {
+            *logit = f32::NEG_INFINITY;
         }
     }
 }
