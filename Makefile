@@ -4,8 +4,9 @@ QUERENT = cargo run --quiet --
 PYTHON = python3
 export PYTHONPATH = $(CURDIR)/.python
 BENCH_USERS ?= 500000
+GGUF = models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help setup python demo demo-mind test test-data test-peers check bench bench-cleaner bench-news clean
+.PHONY: help setup python demo demo-mind test test-data test-peers check bench bench-cleaner bench-news bench-policy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,8 +34,10 @@ test: setup python ## all tests that need nothing but this repository
 test-data: setup python ## the tests on real logs: ../shared/data, or QUERENT_TEST_DATA=folder
 	cargo test --features real-logs --test data
 
-test-peers: ## MODEL=folder: a cleaner in transformers (needs torch and transformers)
-	$(PYTHON) tests/peers.py $(MODEL)
+test-peers: ## MODEL=folder: a cleaner in transformers; TITLES=file: the policy on real titles (needs torch, transformers, gguf)
+	$(if $(MODEL),$(PYTHON) tests/peers.py $(MODEL))
+	cargo build --release
+	$(if $(TITLES),QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/policy_peers.py $(GGUF) $(TITLES))
 
 check: ## format, lints, documentation, dependencies, tests
 	cargo fmt --all --check
@@ -58,6 +61,10 @@ bench-news: ## vectors beside onnxruntime, index beside faiss, metrics beside py
 	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/embed.py out/bench-embed
 	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/index.py out/bench-index
 	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/evaluate.py out/bench-evaluate
+
+bench-policy: setup ## PROFILES=folder: rollouts beside transformers and llama.cpp (needs torch, transformers, llama-cpp-python)
+	cargo build --release
+	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/generate.py out/bench-policy $(PROFILES) $(GGUF)
 
 clean: ## delete what the demo, benches and tests made
 	rm -rf out .python

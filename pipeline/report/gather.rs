@@ -27,6 +27,8 @@ pub struct Content {
     pub metrics: Vec<Measure>,
     /// Methods against each other, all users.
     pub comparisons: Vec<Comparison>,
+    /// Only users who were asked for lists of queries count.
+    pub among_interests: bool,
     /// Which articles could be recommended, by method.
     pub candidates: BTreeMap<String, String>,
     /// Whose lists the sample shows.
@@ -98,6 +100,9 @@ pub fn gather(store: &Store, users: usize, method: Option<&str>) -> Result<Conte
         if let Some(method) = name.strip_prefix("recommendations.") {
             methods.push(method.to_owned());
             content.candidates.insert(method.to_owned(), manifest.lineage.remark.clone().unwrap_or_default());
+        }
+        if name == "user_metrics" {
+            content.among_interests = manifest.lineage.settings["among"] == "interests";
         }
         let account = &manifest.account;
         let mut said = format!("{} {} in, {} out", account.input, manifest.unit, account.output);

@@ -44,6 +44,9 @@ fn results(content: &Content) -> Markup {
             p.soft {
                 "Articles that users clicked in the week after the cut-off, against the lists that were made of what they did before it. "
                 "Averages over users with a click; 95% intervals."
+                @if content.among_interests {
+                    " Only users who were asked for lists of queries count, for every method alike."
+                }
             }
             @for (candidates, methods) in pools(content) {
                 p.soft { (methods) ": " (candidates) "." }

@@ -64,7 +64,8 @@ import ctypes, json, sys, time
 import llama_cpp as ll, numpy
 path, prompts, turns, new = sys.argv[1], json.load(open(sys.argv[2])), int(sys.argv[3]), int(sys.argv[4])
 sizes, threads, share_prefix = json.loads(sys.argv[5]), int(sys.argv[6]), sys.argv[7] == "share"
-ll.llama_log_set(ll.llama_log_callback(lambda level, text, data: None), ctypes.c_void_p(0))
+quiet = ll.llama_log_callback(lambda level, text, data: None)  # the library keeps a pointer to it
+ll.llama_log_set(quiet, ctypes.c_void_p(0))
 ll.llama_backend_init()
 model = ll.llama_model_load_from_file(path.encode(), ll.llama_model_default_params())
 vocabulary = ll.llama_vocab_n_tokens(ll.llama_model_get_vocab(model))
