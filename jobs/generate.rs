@@ -85,6 +85,7 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
 
 pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
     let settings: GenerateSettings = context.settings("generate", flags)?;
+    settings.check()?;
     let template = match &settings.prompt {
         Some(path) => std::fs::read_to_string(path).map_err(|e| {
             ConfigError::new(format!("{}: {e}", path.display()), "--prompt takes a template like pipeline/policy/prompt.toml")
@@ -93,10 +94,11 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
     };
     let (digest, template) = (digest(&template.as_str().into()), Template::parse(&template)?);
     let profiles = Input::<Profiles>::open(&context.runner.store, "profiles")?;
-    let model = Model::open(&settings.policy)?;
-    let snapshot = Snapshot::new(&model.policy, Adapters::On)?;
-    let grammar = Writer::grammar(&model, &template, &settings);
-    let writer = Writer::new(&model, &snapshot, grammar.as_ref(), &template, &settings, context.runner.threads)?;
+    let Model { policy, tokenizer, digests, trained } = Model::open(&settings.policy)?;
+    let snapshot = Snapshot::new(&policy, Adapters::On)?;
+    drop(policy); // the snapshot is all that rollouts need
+    let grammar = Writer::grammar(&tokenizer, trained, &template, &settings);
+    let writer = Writer::new(&tokenizer, &snapshot, grammar.as_ref(), &template, &settings, context.runner.threads)?;
     let live = Live::new(&profiles, &settings, context.runner.progress)?;
     let stage = Generate {
         constrained: grammar.is_some(),
@@ -107,7 +109,7 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
         watch: &live,
         settings,
     };
-    let origin = Origin { models: model.digests.clone(), seed: Some(stage.settings.seed), ..Origin::default() };
+    let origin = Origin { models: digests, seed: Some(stage.settings.seed), ..Origin::default() };
     // One partition at a time: the model has all threads for it, and its own progress.
     let runner = Runner { threads: 1, progress: Style::Silent, ..context.runner.clone() };
     let started = Instant::now();
@@ -128,6 +130,7 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
 
 /// What `interests.policy` calls a model: its file's or folder's name, a checkpoint's with the run's.
 fn name(path: &Path) -> String {
+    let path = &path.canonicalize().unwrap_or_else(|_| path.into());
     let last = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     match path.parent() {
         Some(parent) if last(path).starts_with("step=") => format!("{}/{}", last(parent), last(path)),

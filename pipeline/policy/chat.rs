@@ -6,7 +6,7 @@ use crate::{Error, Result, Tokenizer};
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Instructions.
     System,
     /// Who asks.
@@ -28,7 +28,7 @@ impl Role {
 /// A chat template, chosen by the control tokens that a tokenizer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Chat {
+pub(crate) enum Chat {
     /// `<|im_start|>role\n…<|im_end|>\n`: Qwen2 and Qwen2.5, SmolLM2.
     ChatMl,
     /// `<|start_header_id|>role<|end_header_id|>\n\n…<|eot_id|>`: Llama 3.
@@ -40,7 +40,7 @@ impl Chat {
     ///
     /// # Errors
     /// When it has the control tokens of none.
-    pub fn of(tokenizer: &Tokenizer) -> Result<Self> {
+    pub(crate) fn of(tokenizer: &Tokenizer) -> Result<Self> {
         let has = |token: &str| tokenizer.control(token).is_some();
         match (has("<|im_start|>") && has("<|im_end|>"), has("<|start_header_id|>") && has("<|eot_id|>")) {
             (true, _) => Ok(Chat::ChatMl),
@@ -54,7 +54,7 @@ impl Chat {
     }
 
     /// What a text begins with.
-    pub fn begin(self, tokenizer: &Tokenizer) -> Vec<u32> {
+    pub(crate) fn begin(self, tokenizer: &Tokenizer) -> Vec<u32> {
         match self {
             Chat::ChatMl => Vec::new(),
             Chat::Llama3 => tokenizer.control("<|begin_of_text|>").into_iter().collect(),
@@ -62,7 +62,7 @@ impl Chat {
     }
 
     /// What opens a turn.
-    pub fn open(self, tokenizer: &Tokenizer, role: Role) -> Vec<u32> {
+    pub(crate) fn open(self, tokenizer: &Tokenizer, role: Role) -> Vec<u32> {
         let control = |token: &str| tokenizer.control(token).expect("checked when the template was chosen");
         match self {
             Chat::ChatMl => {
@@ -79,7 +79,7 @@ impl Chat {
     }
 
     /// What closes a turn, and stands between it and the next.
-    pub fn close(self, tokenizer: &Tokenizer) -> Vec<u32> {
+    pub(crate) fn close(self, tokenizer: &Tokenizer) -> Vec<u32> {
         match self {
             Chat::ChatMl => self.end(tokenizer).into_iter().chain(tokenizer.encode("\n")).collect(),
             Chat::Llama3 => self.end(tokenizer).into_iter().collect(),
@@ -87,7 +87,7 @@ impl Chat {
     }
 
     /// The token that ends the assistant's turn.
-    pub fn end(self, tokenizer: &Tokenizer) -> Option<u32> {
+    pub(crate) fn end(self, tokenizer: &Tokenizer) -> Option<u32> {
         tokenizer.control(match self {
             Chat::ChatMl => "<|im_end|>",
             Chat::Llama3 => "<|eot_id|>",

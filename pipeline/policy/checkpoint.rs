@@ -75,6 +75,9 @@ pub fn folder(name: &str, step: u64) -> String {
 
 /// Writes a checkpoint of `model` under `name`. One that is there already is left as it is, and false returned.
 pub fn save(store: &Store, name: &str, model: &Model, state: &State, moments: &Moments) -> Result<bool> {
+    if let Some((metric, value)) = state.metrics.iter().find(|(_, value)| !value.is_finite()) {
+        return Err(Error::setting(metric, format!("expected a finite figure, got {value}"), "training has gone wrong"));
+    }
     let folder = folder(name, state.step);
     let at = |file: &str| format!("{folder}/{file}");
     if store.get(&at(STATE))?.is_some() {
@@ -134,9 +137,21 @@ pub fn retain(store: &Store, name: &str, keep: usize, metric: &str) -> Result<()
     Ok(())
 }
 
-/// A checkpoint's model, from its folder on a local disk.
-pub(crate) fn open(path: &Path) -> Result<Model> {
-    Ok(load(path)?.model)
+fn read(path: &Path, file: &str) -> Result<Bytes> {
+    let path = path.join(file);
+    std::fs::read(&path).map(Bytes::from).map_err(|e| Error::model(&path, e, HINT))
+}
+
+/// A file that must be the one that the state names.
+fn read_checked(path: &Path, file: &str, row: &Row, column: &str) -> Result<Bytes> {
+    let (bytes, expected) = (read(path, file)?, row.text(column)?);
+    match digest(&bytes) == expected {
+        true => Ok(bytes),
+        false => {
+            let what = format!("expected BLAKE3 {expected}, got {}", digest(&bytes));
+            Err(Error::model(&path.join(file), what, HINT))
+        }
+    }
 }
 
 /// Reads a checkpoint from its folder on a local disk.
@@ -144,42 +159,35 @@ pub(crate) fn open(path: &Path) -> Result<Model> {
 /// # Errors
 /// When a file is missing, or is not the one that the state names.
 pub fn load(path: &Path) -> Result<Checkpoint> {
-    let read = |file: &str| {
-        let path = path.join(file);
-        std::fs::read(&path).map(Bytes::from).map_err(|e| Error::model(&path, e, HINT))
-    };
-    let state_path = path.join(STATE);
-    let bytes = read(STATE)?;
-    let digests = Digests::from([(STATE.to_owned(), digest(&bytes))]);
-    let row = Row::read(&state_path, bytes)?;
-    let checked = |file: &str, column: &str| -> Result<Bytes> {
-        let (bytes, expected) = (read(file)?, row.text(column)?);
-        match digest(&bytes) == expected {
-            true => Ok(bytes),
-            false => {
-                let what = format!("expected BLAKE3 {expected}, got {}", digest(&bytes));
-                Err(Error::model(&path.join(file), what, HINT))
-            }
-        }
-    };
-    let wrong = |what: String| Error::model(&state_path, what, HINT);
-    let config = Config::from_json(row.text("config")?.as_bytes()).map_err(wrong)?;
-    let tokenizer = Tokenizer::from_json(&state_path, row.text("tokenizer")?.as_bytes())?;
-    let (state, lora) = row.state()?;
-    let url = |file: &str| path.join(file).display().to_string();
-    let weights = checked(WEIGHTS, "weights_blake3")?;
-    let batches = decode(&url(WEIGHTS), &PolicyWeights::contract(), weights, &[])?;
-    let weights = tensors::<PolicyWeights>(path, &batches)?.into_iter().map(|((name, _), tensor)| (name, tensor));
-    let policy = Policy::restore(config, weights.collect(), lora, path)?;
-    let optimizer = checked(OPTIMIZER, "optimizer_blake3")?;
-    let batches = decode(&url(OPTIMIZER), &PolicyOptimizer::contract(), optimizer, &[])?;
+    let row = Row::read(&path.join(STATE), read(path, STATE)?)?;
+    let (state, _) = row.state()?;
+    let optimizer = read_checked(path, OPTIMIZER, &row, "optimizer_blake3")?;
+    let url = path.join(OPTIMIZER).display().to_string();
+    let batches = decode(&url, &PolicyOptimizer::contract(), optimizer, &[])?;
     let mut parts = tensors::<PolicyOptimizer>(path, &batches)?;
     let names: Vec<String> = parts.keys().filter(|(_, moment)| *moment == 1).map(|(name, _)| name.clone()).collect();
     let moments = names.into_iter().filter_map(|name| {
         let pair = [parts.remove(&(name.clone(), 1))?, parts.remove(&(name.clone(), 2))?];
         Some((name, pair))
     });
-    Ok(Checkpoint { moments: moments.collect(), model: Model { policy, tokenizer, digests, trained: true }, state })
+    Ok(Checkpoint { moments: moments.collect(), model: open(path)?, state })
+}
+
+/// A checkpoint's model, from its folder on a local disk; the optimizer is not looked at.
+pub(crate) fn open(path: &Path) -> Result<Model> {
+    let state_path = path.join(STATE);
+    let bytes = read(path, STATE)?;
+    let digests = Digests::from([(STATE.to_owned(), digest(&bytes))]);
+    let row = Row::read(&state_path, bytes)?;
+    let wrong = |what: String| Error::model(&state_path, what, HINT);
+    let config = Config::from_json(row.text("config")?.as_bytes()).map_err(wrong)?;
+    let tokenizer = Tokenizer::from_json(&state_path, row.text("tokenizer")?.as_bytes())?;
+    let (_, lora) = row.state()?;
+    let weights = read_checked(path, WEIGHTS, &row, "weights_blake3")?;
+    let batches = decode(&path.join(WEIGHTS).display().to_string(), &PolicyWeights::contract(), weights, &[])?;
+    let weights = tensors::<PolicyWeights>(path, &batches)?.into_iter().map(|((name, _), tensor)| (name, tensor));
+    let policy = Policy::restore(config, weights.collect(), lora, path)?;
+    Ok(Model { policy, tokenizer, digests, trained: true })
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
-    /// Llama 2 and 3, SmolLM2 and others of their shape.
+    /// Llama 3 without scaled positions, SmolLM2 and others of their shape.
     Llama,
     /// Qwen2 and Qwen2.5.
     Qwen2,
@@ -123,6 +123,19 @@ impl Config {
 
     /// Checks that the sizes go together.
     pub(crate) fn check(&self) -> Result<(), String> {
+        for (name, size, most) in [
+            ("vocab_size", self.vocab_size, 1 << 24),
+            ("hidden_size", self.hidden_size, 1 << 20),
+            ("intermediate_size", self.intermediate_size, 1 << 22),
+            ("num_hidden_layers", self.num_hidden_layers, 1 << 12),
+            ("num_attention_heads", self.num_attention_heads, 1 << 12),
+            ("num_key_value_heads", self.num_key_value_heads, 1 << 12),
+            ("head_dim", self.head_dim, 1 << 14),
+        ] {
+            if !(1..=most).contains(&size) {
+                return Err(format!("{name}: expected 1 to {most}, got {size}"));
+            }
+        }
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
         if !heads.is_multiple_of(kv_heads) {
             return Err(format!("num_key_value_heads: expected a divisor of {heads} heads, got {kv_heads}"));

@@ -29,6 +29,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A file could not be written.
+    #[error("{path}: {source}\nhint: free space or mend the folder, then run again")]
+    Write {
+        /// The file or folder.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Candle refused.
     #[error("{0}\nhint: this is a bug, or memory ran out")]
     Candle(#[from] candle_core::Error),
@@ -53,7 +61,7 @@ impl Error {
         match self {
             Error::Model { .. } => 3,
             Error::Setting { .. } => 2,
-            Error::Candle(_) => 1,
+            Error::Candle(_) | Error::Write { .. } => 1,
             Error::Dataset(e) => e.exit_code(),
         }
     }

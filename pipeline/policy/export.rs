@@ -14,7 +14,7 @@ use crate::{Error, Model, Result};
 /// # Errors
 /// When the folder is there already.
 pub fn export(model: &Model, folder: &Path) -> Result<()> {
-    let failed = |e: std::io::Error| Error::model(folder, e, "is its parent a folder that can be written to?");
+    let failed = |source: std::io::Error| Error::Write { path: folder.display().to_string(), source };
     if folder.exists() {
         return Err(Error::setting(
             "the folder to write",
@@ -37,9 +37,10 @@ pub fn export(model: &Model, folder: &Path) -> Result<()> {
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
     safetensors::serialize_to_file(views, Some(metadata), &unfinished.path().join("model.safetensors"))
-        .map_err(|e| Error::model(folder, e, "is the disk full?"))?;
-    let unfinished = unfinished.keep();
-    std::fs::rename(&unfinished, folder).map_err(failed)
+        .map_err(|e| failed(std::io::Error::other(e)))?;
+    std::fs::rename(unfinished.path(), folder).map_err(failed)?;
+    let _moved = unfinished.keep();
+    Ok(())
 }
 
 fn tokenizer_config(model: &Model) -> serde_json::Value {

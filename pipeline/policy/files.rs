@@ -14,7 +14,9 @@ use crate::config::Family;
 use crate::{Config, Error, Policy, Result, Tokenizer, checkpoint};
 
 const FOLDER: &str = "a model's folder holds config.json, tokenizer.json and model.safetensors, in one file or with an index";
-const GGUF: &str = "download the file again; quantisations read are Q4_0, Q4_1, Q8_0, F16 and F32";
+const GGUF: &str = "download the file again; quantisations read are those that candle knows, Q4_0, Q4_1, Q8_0 and F16 among them";
+const OTHER: &str = "take a model of the Llama or Qwen2 family without scaled positions";
+const MISSING: &str = "a policy is a Hugging Face folder, a .gguf file or a checkpoint's folder; `make setup` fetches the default one";
 
 /// A policy with what is needed to talk to it.
 #[derive(Debug)]
@@ -32,6 +34,9 @@ pub struct Model {
 impl Model {
     /// Opens a Hugging Face folder, a `.gguf` file, or a checkpoint's folder (`…/step=000120`).
     pub fn open(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            return Err(Error::model(path, "no such folder or .gguf file", MISSING));
+        }
         let model = if path.extension().is_some_and(|extension| extension == "gguf") {
             gguf(path)?
         } else if path.join(checkpoint::STATE).exists() {
@@ -39,7 +44,7 @@ impl Model {
         } else if path.is_dir() {
             folder(path)?
         } else {
-            return Err(Error::model(path, "no such folder or .gguf file", FOLDER));
+            return Err(Error::model(path, "expected a folder or a .gguf file", MISSING));
         };
         let (rows, tokens) = (model.policy.config.vocab_size, model.tokenizer.vocabulary());
         if tokens > rows {
@@ -64,7 +69,7 @@ fn digests(files: &[PathBuf]) -> Result<Digests> {
 
 fn folder(path: &Path) -> Result<Model> {
     let (config_path, tokenizer_path) = (path.join("config.json"), path.join("tokenizer.json"));
-    let config = Config::from_json(&read(&config_path)?).map_err(|what| Error::model(&config_path, what, FOLDER))?;
+    let config = Config::from_json(&read(&config_path)?).map_err(|what| Error::model(&config_path, what, OTHER))?;
     let tokenizer = Tokenizer::from_json(&tokenizer_path, &read(&tokenizer_path)?)?;
     let index = path.join("model.safetensors.index.json");
     let files: Vec<PathBuf> = if index.exists() {
@@ -104,9 +109,9 @@ fn first_line(e: candle_core::Error) -> String {
 fn gguf(path: &Path) -> Result<Model> {
     let failed = |e| Error::model(path, format!("expected a whole GGUF file, got {}", first_line(e)), GGUF);
     let mut file = File::open(path).map_err(|e| Error::model(path, e, GGUF))?;
-    let content = Content::read(&mut file).map_err(failed)?;
-    let config = gguf_config(&content).map_err(|what| Error::model(path, what, GGUF))?;
-    let tokenizer = Tokenizer::from_gguf(path, &content)?;
+    let mut content = Content::read(&mut file).map_err(failed)?;
+    let config = gguf_config(&content).map_err(|what| Error::model(path, what, OTHER))?;
+    let tokenizer = Tokenizer::from_gguf(path, &mut content)?;
     let mut tensors = BTreeMap::new();
     for (name, _) in config.tensors() {
         let stored = gguf_name(&name);
@@ -185,7 +190,7 @@ fn gguf_config(content: &Content) -> Result<Config, String> {
     }
     let heads = need("attention.head_count")?;
     let hidden_size = need("embedding_length")?;
-    let embedding = content.tensor_infos.get("token_embd.weight").map(|info| info.shape.dims()[0]);
+    let embedding = content.tensor_infos.get("token_embd.weight").and_then(|info| info.shape.dims().first().copied());
     let token = |key: &str| content.metadata.get(key).and_then(|value| value.to_u32().ok());
     let config = Config {
         family,

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::Chat;
 use crate::{
-    Behaviour, Finish, Grammar, List, ListRule, Model, PromptSettings, Prompter, Reasoning, Request, Result, Rollout, Sampling,
-    Snapshot, Spent, Template,
+    Behaviour, Finish, Grammar, List, ListRule, PromptSettings, Prompter, Reasoning, Request, Result, Rollout, Sampling,
+    Snapshot, Spent, Template, Tokenizer,
 };
 
 /// Settings that decide what is generated.
@@ -48,7 +48,8 @@ pub struct GenerateSettings {
     pub rule: ListRule,
     /// Lists per user, of which the best is chosen.
     pub samples: usize,
-    /// Whether only lists can come out. Unset: for models that were not trained to write them.
+    /// Whether only lists can come out. Unset: for models that were not trained to write them. [`Generate::constrained`] decides.
+    #[serde(skip_serializing)]
     pub constrained: Option<bool>,
     /// Keep all lists, not only the chosen one.
     pub keep_all: bool,
@@ -103,11 +104,23 @@ impl GenerateSettings {
     pub fn check(&self) -> Result<()> {
         let ListRule { min_queries, max_queries, min_words, max_words } = self.rule;
         for (setting, ok, expected, got) in [
-            ("generate.samples", self.samples > 0, "at least 1", self.samples.to_string()),
+            ("generate.samples", (1..=1024).contains(&self.samples), "1 to 1024", self.samples.to_string()),
+            (
+                "generate.behaviour_tokens",
+                self.behaviour_tokens >= 2,
+                "at least 2",
+                self.behaviour_tokens.to_string(),
+            ),
+            (
+                "generate.budget_tokens",
+                self.budget_tokens > self.behaviour_tokens,
+                "more than behaviour_tokens",
+                format!("{} and {}", self.budget_tokens, self.behaviour_tokens),
+            ),
             ("generate.share", (0.0..=1.0).contains(&self.share), "a number from 0 to 1", self.share.to_string()),
             (
                 "generate.queries",
-                (min_queries..=max_queries).contains(&self.queries),
+                (min_queries.max(1)..=max_queries).contains(&self.queries),
                 "as many as the rule allows",
                 format!("{} with a rule of {min_queries} to {max_queries}", self.queries),
             ),
@@ -164,7 +177,7 @@ pub fn asked(user_id: &str, split: &str, share: f64) -> dataset::Result<bool> {
 /// All that writes lists: prompts, rollouts, grammar.
 #[derive(Debug)]
 pub struct Writer<'a> {
-    model: &'a Model,
+    tokenizer: &'a Tokenizer,
     prompter: Prompter<'a>,
     rollout: Rollout<'a>,
     settings: GenerateSettings,
@@ -172,17 +185,16 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Whether a model's output is constrained, where the settings do not say.
-    pub fn constrained(model: &Model, settings: &GenerateSettings) -> bool {
-        settings.constrained.unwrap_or(!model.trained)
-    }
-
-    /// The grammar of the settings, where output is constrained.
-    pub fn grammar(model: &Model, template: &Template, settings: &GenerateSettings) -> Option<Grammar> {
-        let GenerateSettings { queries, reasoning, .. } = *settings;
+    /// The grammar of the settings, where output is constrained: as they say, else if the model was not `trained` to write lists.
+    pub fn grammar(
+        tokenizer: &Tokenizer,
+        trained: bool,
+        template: &Template,
+        settings: &GenerateSettings,
+    ) -> Option<Grammar> {
+        let GenerateSettings { queries, reasoning, rule, constrained, .. } = *settings;
         let taken = template.example_queries();
-        Writer::constrained(model, settings)
-            .then(|| Grammar::new(&model.tokenizer, queries, settings.rule, reasoning, taken))
+        constrained.unwrap_or(!trained).then(|| Grammar::new(tokenizer, queries, rule, reasoning, taken))
     }
 
     /// Puts the parts together, and computes what all prompts begin with.
@@ -190,30 +202,32 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// When a setting makes no sense, or prompt and output do not fit the model's context.
     pub fn new(
-        model: &'a Model,
+        tokenizer: &'a Tokenizer,
         snapshot: &'a Snapshot,
         grammar: Option<&'a Grammar>,
         template: &Template,
         settings: &GenerateSettings,
         threads: usize,
     ) -> Result<Self> {
-        settings.check()?;
-        let prompter = Prompter::new(&model.tokenizer, template, settings.prompts())?;
-        let end = Chat::of(&model.tokenizer)?.end(&model.tokenizer);
-        let text_end = model.tokenizer.control("<|endoftext|>");
-        let stops: Vec<u32> =
-            model.policy.config.eos_token_ids.iter().copied().chain(end).chain(text_end).collect();
-        let rollout =
-            Rollout::new(snapshot, prompter.prefix(), prompter.longest(), &stops, settings.sampling(), grammar)?;
+        let prompter = Prompter::new(tokenizer, template, settings.prompts())?;
+        let end = Chat::of(tokenizer)?.end(tokenizer);
+        let text_end = tokenizer.control("<|endoftext|>");
+        let stops: Vec<u32> = snapshot.config.eos_token_ids.iter().copied().chain(end).chain(text_end).collect();
         let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
             crate::Error::setting("--threads", format!("expected threads that can be started: {e}"), "take fewer")
         })?;
-        Ok(Writer { model, prompter, rollout, settings: settings.clone(), threads })
+        let sampling = settings.sampling();
+        let rollout = threads
+            .install(|| Rollout::new(snapshot, prompter.prefix(), prompter.longest(), &stops, sampling, grammar))?;
+        Ok(Writer { tokenizer, prompter, rollout, settings: settings.clone(), threads })
     }
 
     /// An output as a list.
     fn list(&self, tokens: &[u32], finish: Finish) -> List {
-        List::parse(&self.model.tokenizer.decode(tokens), finish == Finish::Stop, self.settings.rule)
+        // A control token inside the output is none of the list's, even though decoding drops it.
+        let inside = tokens.split_last().map_or(tokens, |(_, inside)| inside);
+        let plain = inside.iter().all(|token| !self.tokenizer.bytes(*token).is_empty());
+        List::parse(&self.tokenizer.decode(tokens), finish == Finish::Stop && plain, self.settings.rule)
     }
 }
 
@@ -306,9 +320,11 @@ impl Stage for Generate<'_> {
         Ok(Done { outputs: Rows::new(vec![columns.finish(self)?]), accounts: vec![account] })
     }
 
-    /// The rows, their prompts as tokens, and a batch's keys and values.
+    /// The rows, their prompts as tokens, and a batch.
     fn memory_bytes(&self, input_bytes: u64) -> u64 {
-        4 * input_bytes + self.writer.rollout.batch_bytes(self.settings.budget_tokens)
+        let Writer { prompter, rollout, .. } = self.writer;
+        let prompt = prompter.longest() - prompter.prefix().len();
+        4 * input_bytes + rollout.batch_bytes(prompt, self.settings.samples)
     }
 }
 

@@ -383,15 +383,15 @@ fn a_checkpoint_gives_back_every_bit() -> Result<()> {
     assert_eq!(read.model.tokenizer.encode("a <|im_end|> b"), model.tokenizer.encode("a <|im_end|> b"));
     assert!(Model::open(&path)?.trained);
 
-    // Damage is seen, whichever file it is in.
-    for file in ["weights.parquet", "optimizer.parquet", "state.parquet"] {
+    // Damage to the large files is seen.
+    for file in ["weights.parquet", "optimizer.parquet"] {
         let file = path.join(file);
         let bytes = std::fs::read(&file).expect("readable");
         let mut damaged = bytes.clone();
         damaged[bytes.len() / 2] ^= 1;
         std::fs::write(&file, damaged).expect("writable");
-        let error = checkpoint::load(&path);
-        assert!(error.is_err() || file.ends_with("state.parquet"), "{}", file.display());
+        let error = checkpoint::load(&path).unwrap_err().to_string();
+        assert!(error.contains("expected BLAKE3"), "{error}");
         std::fs::write(&file, bytes).expect("writable");
     }
     // A step without its state is none.

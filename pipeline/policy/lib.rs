@@ -27,7 +27,6 @@ mod prompt;
 pub mod rollout;
 mod tokenizer;
 
-pub use chat::{Chat, Role};
 pub use config::{Config, Family};
 pub use decoder::{Packed, log_probs};
 pub use error::{Error, Result};

@@ -65,11 +65,24 @@ impl ListRule {
     }
 
     pub(crate) fn keeps_query(&self, query: &str) -> bool {
-        let lower = query.to_lowercase();
-        let foreign = ["http", "www.", "<", ">", "{", "}", "[", "]", "\u{fffd}"];
-        (self.min_words..=self.max_words).contains(&query.split_whitespace().count())
-            && !foreign.iter().any(|mark| lower.contains(mark))
+        (self.min_words..=self.max_words).contains(&query.split_whitespace().count()) && !foreign(query)
     }
+
+    /// Whether these bytes can be the beginning of a query: no address or template token in them, no white space but single spaces.
+    pub(crate) fn may_begin(&self, bytes: &[u8]) -> bool {
+        // A character that is not complete yet says nothing.
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(e) => std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default(),
+        };
+        !foreign(text) && !text.chars().any(|c| c != ' ' && (c.is_whitespace() || c.is_control()))
+    }
+}
+
+/// Whether a text has something of an address or of a template.
+fn foreign(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    ["http", "www.", "<", ">", "{", "}", "[", "]", "\u{fffd}"].iter().any(|mark| lower.contains(mark))
 }
 
 /// A query without case and spacing: two that differ in these only are one.

@@ -37,7 +37,7 @@ struct Adapter {
 }
 
 /// A decoder's weights in float32, by the names of Hugging Face's folders.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Policy {
     /// Its sizes.
     pub config: Config,

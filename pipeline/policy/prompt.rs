@@ -124,8 +124,10 @@ impl<'a> Prompter<'a> {
         let headings = [("search", heading(search)), ("browse", heading(browse)), ("news", heading(news))];
         let mut prompter = Prompter { tokenizer, settings, headings, prefix: Vec::new(), suffix: Vec::new() };
 
-        let system = fill(template.system.trim()) + if brief { template.brief.trim_end() } else { "" };
-        let list = serde_json::Value::from(template.example_queries.clone()).to_string().replace("\",\"", "\", \"");
+        let system = fill(template.system.trim()) + &if brief { fill(template.brief.trim_end()) } else { String::new() };
+        let shown: Vec<&str> =
+            template.example_queries.iter().take(prompter.settings.queries).map(String::as_str).collect();
+        let list = serde_json::Value::from(shown).to_string().replace("\",\"", "\", \"");
         let answer = match brief {
             true => format!("{}{}{}\n{list}", THINK.0, template.example_reasoning, THINK.1),
             false => list,
@@ -144,7 +146,7 @@ impl<'a> Prompter<'a> {
             tokenizer.encode(&system),
             chat.close(tokenizer),
             chat.open(tokenizer, Role::User),
-            prompter.history(&example),
+            prompter.history(&example, usize::MAX),
             prompter.suffix.clone(),
             tokenizer.encode(&answer),
             chat.close(tokenizer),
@@ -161,20 +163,19 @@ impl<'a> Prompter<'a> {
 
     /// What follows the prefix for a user; `None` for one without behaviours. They come most recent first.
     pub fn prompt(&self, behaviours: &[Behaviour<'_>]) -> Option<Vec<u32>> {
-        let history = self.history(behaviours);
+        let history = self.history(behaviours, self.settings.budget_tokens);
         (!history.is_empty()).then(|| [history, self.suffix.clone()].concat())
     }
 
     /// Tokens of the longest prompt that can come, prefix included.
     pub fn longest(&self) -> usize {
         let headings: usize = self.headings.iter().map(|(_, heading)| heading.len()).sum();
-        self.prefix.len() + headings + self.settings.budget_tokens + self.suffix.len()
+        (self.prefix.len() + headings + self.suffix.len()).saturating_add(self.settings.budget_tokens)
     }
 
-    /// Behaviours by domain, under their headings: distinct, the most recent ones that the budget holds.
-    fn history(&self, behaviours: &[Behaviour<'_>]) -> Vec<u32> {
+    /// Behaviours by domain, under their headings: distinct, the most recent ones that so many tokens hold.
+    fn history(&self, behaviours: &[Behaviour<'_>], mut left: usize) -> Vec<u32> {
         let mut seen = HashSet::new();
-        let mut left = self.settings.budget_tokens;
         let mut lines: [Vec<u32>; 3] = Default::default();
         for Behaviour { domain, text } in behaviours {
             let Some(group) = self.headings.iter().position(|(name, _)| name == domain) else { continue };
@@ -183,8 +184,9 @@ impl<'a> Prompter<'a> {
                 continue;
             }
             let mut tokens = self.tokenizer.encode(&format!("- {text}"));
-            tokens.truncate(self.settings.behaviour_tokens);
-            tokens.extend(self.tokenizer.encode("\n"));
+            let end = self.tokenizer.encode("\n");
+            tokens.truncate(self.settings.behaviour_tokens - end.len());
+            tokens.extend(end);
             match left.checked_sub(tokens.len()) {
                 Some(rest) => left = rest,
                 None => break,
@@ -243,7 +245,7 @@ mod tests {
     #[test]
     fn the_budget_keeps_the_most_recent() {
         let tokenizer = crate::laws::bytes_tokenizer();
-        let settings = PromptSettings { budget_tokens: 17, behaviour_tokens: 6, ..PromptSettings::default() };
+        let settings = PromptSettings { budget_tokens: 17, behaviour_tokens: 7, ..PromptSettings::default() };
         let prompter = prompter(&tokenizer, settings);
         let all = [behaviour("news", "recent"), behaviour("search", "older"), behaviour("news", "oldest")];
         let prompt = prompter.prompt(&all).expect("behaviours");

@@ -7,7 +7,7 @@ use candle_core::quantized::tokenizer::TokenizerFromGguf;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::{AddedToken, Tokenizer as Inner};
+use tokenizers::{AddedToken, ModelWrapper, Tokenizer as Inner};
 
 use crate::{Error, Result};
 
@@ -33,13 +33,19 @@ impl Tokenizer {
     }
 
     /// Reads a tokenizer from a GGUF file's metadata.
-    pub fn from_gguf(path: &Path, content: &gguf_file::Content) -> Result<Self> {
+    pub(crate) fn from_gguf(path: &Path, content: &mut gguf_file::Content) -> Result<Self> {
+        let kind = "tokenizer.ggml.pre";
+        if content.metadata.get(kind).and_then(|kind| kind.to_string().ok()).is_some_and(|kind| kind == "llama-bpe") {
+            // llama.cpp's name for Llama 3's; it takes whole words of the vocabulary as they are.
+            content.metadata.insert(kind.into(), gguf_file::Value::String("llama3".into()));
+            content.metadata.insert("tokenizer.ggml.ignore_merges".into(), gguf_file::Value::Bool(true));
+        }
         let mut inner = Inner::from_gguf(content)
             .map_err(|e| Error::model(path, format!("expected a tokenizer in its metadata, got {e}"), HINT))?;
         let kind = content.metadata.get("tokenizer.ggml.pre").and_then(|kind| kind.to_string().ok());
         match kind.map(String::as_str) {
-            // Candle knows these.
-            Some("qwen2" | "llama-bpe" | "llama3") => {}
+            // Candle knows these two.
+            Some("qwen2" | "llama3") => {}
             // Digits one by one, then words as GPT-2 cuts them, without a space put before the text.
             Some("smollm") => {
                 let digits = Digits::new(true).into();
@@ -67,6 +73,12 @@ impl Tokenizer {
         plain.set_encode_special_tokens(true);
         let vocabulary = inner.get_vocab(true);
         let size = vocabulary.values().max().map_or(0, |id| *id as usize + 1);
+        if size > 2 * vocabulary.len() {
+            return Err(format!("expected ids without large gaps, got {size} for {} tokens", vocabulary.len()));
+        }
+        if !matches!(inner.get_model(), ModelWrapper::BPE(_)) {
+            return Err("expected a byte-level BPE tokenizer, got another kind".into());
+        }
         let mut bytes = vec![Vec::new(); size];
         for (token, id) in &vocabulary {
             if !added.contains_key(id) {
@@ -74,6 +86,10 @@ impl Tokenizer {
                 bytes[*id as usize] =
                     spelled.ok_or_else(|| format!("expected byte-level tokens, got number {id}, which is none"))?;
             }
+        }
+        let single = bytes.iter().filter(|bytes| bytes.len() == 1).count();
+        if single < 256 {
+            return Err(format!("expected a token for each of the 256 bytes, got {single}"));
         }
         Ok(Tokenizer { inner, plain, bytes })
     }
@@ -100,7 +116,7 @@ impl Tokenizer {
     }
 
     /// The bytes of tokens, without control tokens.
-    pub fn decode_bytes(&self, tokens: &[u32]) -> Vec<u8> {
+    fn decode_bytes(&self, tokens: &[u32]) -> Vec<u8> {
         tokens.iter().flat_map(|token| self.bytes(*token)).copied().collect()
     }
 

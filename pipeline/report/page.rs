@@ -243,6 +243,7 @@ mod tests {
     fn every_text_is_escaped() {
         let evil = "<script>alert(\"1\")</script><img src=x onerror=alert(1)>&'".to_owned();
         let content = Content {
+            among_interests: true,
             root: evil.clone(),
             method: evil.clone(),
             statistics: vec![(evil.clone(), 1.0)],

@@ -36,11 +36,12 @@ fn main() {
     let users: Vec<Vec<(String, String)>> =
         serde_json::from_slice(&std::fs::read(behaviours).expect("readable")).expect("lists of [domain, text]");
     let turns: usize = turns.parse().expect("a number");
-    let model = Model::open(Path::new(model)).expect("a model");
+    let Model { policy, tokenizer, .. } = Model::open(Path::new(model)).expect("a model");
     let started = Instant::now();
-    let snapshot = Snapshot::new(&model.policy, Adapters::On).expect("weights");
+    let snapshot = Snapshot::new(&policy, Adapters::On).expect("weights");
+    drop(policy);
     let packing = started.elapsed().as_secs_f64();
-    let prompter = Prompter::new(&model.tokenizer, &Template::parse(TEMPLATE).expect("it is one"), PromptSettings::default())
+    let prompter = Prompter::new(&tokenizer, &Template::parse(TEMPLATE).expect("it is one"), PromptSettings::default())
         .expect("a chat model");
     let asked: Vec<Vec<u32>> = users
         .iter()

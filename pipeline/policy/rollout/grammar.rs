@@ -130,6 +130,11 @@ impl Grammar {
         Walk { state, forced, thinking, used: 0, share: usize::MAX, text: Vec::new(), done: Vec::new() }
     }
 
+    /// Whether the list is complete.
+    pub(crate) fn complete(&self, walk: &Walk) -> bool {
+        walk.state.at == At::End
+    }
+
     /// What may come next.
     pub(crate) fn next(&self, walk: &Walk) -> Next {
         match (walk.forced.first(), walk.thinking, walk.state.at) {
@@ -160,7 +165,12 @@ impl Grammar {
             let Some(next) = self.step(state, *byte) else { return false };
             state = next;
             match (inside, state.at) {
-                (true, At::Inside) => text.push(*byte),
+                (true, At::Inside) => {
+                    text.push(*byte);
+                    if !self.rule.may_begin(&text) {
+                        return false;
+                    }
+                }
                 (true, _) if ended.is_some() => return false,
                 (true, _) => ended = Some(std::mem::take(&mut text)),
                 _ => {}
@@ -252,12 +262,13 @@ impl Grammar {
         let enough = words >= self.rule.min_words;
         let word = |bytes: u8, low: u8, high: u8| {
             let words = if in_word { words } else { words + 1 };
-            let fits = match length {
-                Length::Close => !in_word && !enough,
-                _ => words <= self.rule.max_words,
+            let (fits, length) = match length {
+                // The token that begins the missing word may bring more than its first letter.
+                Length::Close => (!in_word && !enough, Length::LastWord),
+                length => (words <= self.rule.max_words, length),
             };
             let rest = (bytes > 0).then_some(Rest { bytes, low, high });
-            fits.then_some(State { words, in_word: true, rest, ..state })
+            fits.then_some(State { words, in_word: true, rest, length, ..state })
         };
         match byte {
             b'"' => (in_word && enough).then_some(State {

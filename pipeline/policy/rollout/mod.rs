@@ -48,7 +48,7 @@ pub struct Request {
 pub enum Finish {
     /// By itself.
     Stop,
-    /// It was as long as it may be.
+    /// It was as long as it may be, or the grammar knew no way on.
     Length,
 }
 
@@ -122,6 +122,7 @@ pub struct Rollout<'a> {
     stops: Vec<u32>,
     rotary: Rotary,
     prefix: Piece,
+    longest: usize,
 }
 
 /// A user in work.
@@ -154,7 +155,7 @@ impl<'a> Rollout<'a> {
         sampling: Sampling,
         grammar: Option<&'a Grammar>,
     ) -> Result<Self> {
-        let positions = longest + sampling.max_new_tokens;
+        let positions = longest.saturating_add(sampling.max_new_tokens);
         let most = snapshot.config.max_position_embeddings;
         if positions > most {
             return Err(Error::setting(
@@ -180,7 +181,7 @@ impl<'a> Rollout<'a> {
             snapshot.forward(&rotary, prefix, &mut [Block { shared: Vec::new(), rows }]);
         }
         let (batching, stops) = (Batching::default(), stops.to_vec());
-        Ok(Rollout { snapshot, sampling, batching, grammar, stops, rotary, prefix: piece })
+        Ok(Rollout { snapshot, sampling, batching, grammar, stops, rotary, prefix: piece, longest })
     }
 
     /// The same with other batches. What is sampled stays the same.
@@ -189,14 +190,24 @@ impl<'a> Rollout<'a> {
         self
     }
 
-    /// Bytes of keys and values that a batch takes at most, if prompts have so many tokens besides the prefix.
-    pub fn batch_bytes(&self, prompt_tokens: usize) -> u64 {
+    /// Bytes that a batch takes at most, for users with so many samples and prompts of so many tokens besides the prefix: keys and values,
+    /// and what is made of prompts on the way.
+    pub fn batch_bytes(&self, prompt_tokens: usize, samples: usize) -> u64 {
+        let Batching { outputs, prompt_tokens: together } = self.batching;
         let tokens = prompt_tokens + self.sampling.max_new_tokens + 2 * kernel::WIDTH;
-        (self.batching.outputs * tokens * self.snapshot.shape().bytes_per_token()) as u64
+        let kept = outputs.max(samples) * tokens * self.snapshot.shape().bytes_per_token();
+        let crate::Config { hidden_size, intermediate_size, vocab_size, .. } = self.snapshot.config;
+        let rows = together.max(prompt_tokens);
+        (kept + 4 * rows * (8 * hidden_size + 3 * intermediate_size) + 8 * outputs.max(samples) * vocab_size) as u64
     }
 
     /// Samples every request's outputs, in order. `watch` is told what was spent since it was told last.
+    ///
+    /// # Panics
+    /// When a prompt is empty, or longer than `longest` said.
     pub fn run(&self, requests: &[Request], watch: &(dyn Fn(Spent) + Sync)) -> Vec<Vec<Completion>> {
+        let most = self.longest - self.prefix.len;
+        assert!(requests.iter().all(|r| (1..=most).contains(&r.prompt.len())), "prompts have 1 to {most} tokens");
         let mut done: Vec<Vec<Option<Completion>>> = requests.iter().map(|r| vec![None; r.seeds.len()]).collect();
         let mut groups: Vec<Group> = Vec::new();
         let mut next = 0;
@@ -320,20 +331,19 @@ impl<'a> Rollout<'a> {
     /// Draws an output's next token.
     fn draw(&self, row: &mut Row, logits: &mut [f32]) {
         let arch = Arch::new();
-        let uniform: f64 = row.random.random();
         let token = match (self.grammar, &mut row.walk) {
             (Some(grammar), Some(walk)) => {
                 let left = self.sampling.max_new_tokens - row.tokens.len() - 1;
-                constrained(arch, grammar, walk, logits, &self.sampling, uniform, left)
+                constrained(arch, grammar, walk, logits, &self.sampling, &mut row.random, left)
             }
-            _ => draw(arch, logits, &self.sampling, uniform),
+            _ => draw(arch, logits, &self.sampling, row.random.random()),
         };
         let Some(token) = token else {
             row.finish = Some(Finish::Length);
             return;
         };
         row.tokens.push(token);
-        let complete = matches!((self.grammar, &row.walk), (Some(g), Some(walk)) if matches!(g.next(walk), Next::Nothing));
+        let complete = matches!((self.grammar, &row.walk), (Some(grammar), Some(walk)) if grammar.complete(walk));
         row.finish = if complete || self.stops.contains(&token) {
             Some(Finish::Stop)
         } else if row.tokens.len() == self.sampling.max_new_tokens {
@@ -351,7 +361,7 @@ fn constrained(
     walk: &mut Walk,
     logits: &mut [f32],
     sampling: &Sampling,
-    uniform: f64,
+    random: &mut Xoshiro256PlusPlus,
     left: usize,
 ) -> Option<u32> {
     match grammar.next(walk) {
@@ -361,7 +371,7 @@ fn constrained(
             Some(token)
         }
         Next::Thought => {
-            let token = draw(arch, logits, sampling, uniform)?;
+            let token = draw(arch, logits, sampling, random.random())?;
             if !grammar.ends_thought(token) {
                 grammar.accept(walk, token, left);
                 return Some(token);
@@ -376,7 +386,7 @@ fn constrained(
             let all = logits.to_vec();
             forbid(logits, &allowed);
             for _ in 0..TRIES {
-                let Some(token) = draw(arch, &mut logits.to_vec(), sampling, uniform) else {
+                let Some(token) = draw(arch, &mut logits.to_vec(), sampling, random.random()) else {
                     // All that may come would end a query that the list has already.
                     grammar.extend(walk);
                     logits.copy_from_slice(&all);
