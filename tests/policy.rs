@@ -24,8 +24,10 @@ fn generate(root: &Path) -> Command {
     assert!(Path::new(MODEL).exists(), "this test needs the model: run `make setup`");
     let mut command = querent();
     // Few tokens: what is tested does not depend on how many.
-    let few = ["--budget-tokens", "64", "--queries", "3", "--max-new-tokens", "40", "--share", "0.2"];
-    command.args(["generate", "--quiet"]).args(few).arg("--data").arg(root);
+    command.args(["generate", "--quiet"]).arg("--data").arg(root);
+    for few in ["budget_tokens=64", "queries=3", "max_new_tokens=40", "share=0.2"] {
+        command.arg("--set").arg(format!("generate.{few}"));
+    }
     command
 }
 

@@ -87,9 +87,9 @@ impl Tokenizer {
                     spelled.ok_or_else(|| format!("expected byte-level tokens, got number {id}, which is none"))?;
             }
         }
-        let single = bytes.iter().filter(|bytes| bytes.len() == 1).count();
-        if single < 256 {
-            return Err(format!("expected a token for each of the 256 bytes, got {single}"));
+        let spelled = |byte: &u8| bytes.iter().any(|token| token.as_slice() == [*byte]);
+        if let Some(missing) = (b' '..=b'~').find(|byte| !spelled(byte)) {
+            return Err(format!("expected a token for every printable character, got none for {:?}", missing as char));
         }
         Ok(Tokenizer { inner, plain, bytes })
     }
