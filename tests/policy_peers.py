@@ -23,7 +23,7 @@ texts = [" ".join(text.splitlines()) for text in texts]
 
 def probe(what: str, said: list[str]) -> list:
     """Our answers to lines."""
-    command = ["cargo", "run", "-q", "--release", "-p", "querent-policy", "--example", "probe", "--", str(model), what]
+    command = ["cargo", "run", "-q", "-p", "querent-policy", "--example", "probe", "--", str(model), what]
     done = subprocess.run(command, input="\n".join(said) + "\n", capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 

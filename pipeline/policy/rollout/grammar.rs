@@ -13,8 +13,8 @@ use crate::Tokenizer;
 
 /// Tokens besides a query's own that it costs: the quotes and what stands between queries.
 const AROUND: usize = 3;
-/// Tokens before a query's end at which no new word is begun.
-const LAST_WORD: usize = 3;
+/// Tokens before a query's end at which no new word is begun: three may complete a character, one a space before a missing word.
+const LAST_WORD: usize = 4;
 /// The share of the tokens that reasoning may take.
 const THINKING_SHARE: usize = 3;
 
@@ -265,7 +265,9 @@ impl Grammar {
             let (fits, length) = match length {
                 // The token that begins the missing word may bring more than its first letter.
                 Length::Close => (!in_word && !enough, Length::LastWord),
-                length => (words <= self.rule.max_words, length),
+                // Near its end a query that has too few words begins another.
+                Length::LastWord => (words <= self.rule.max_words && (enough || !in_word), length),
+                Length::Free => (words <= self.rule.max_words, length),
             };
             let rest = (bytes > 0).then_some(Rest { bytes, low, high });
             fits.then_some(State { words, in_word: true, rest, length, ..state })
