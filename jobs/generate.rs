@@ -10,7 +10,8 @@ use clap::Args;
 use dataset::plan::digest;
 use dataset::{Input, Origin, Outcome, Progress, Rows, Runner, Source, Style, Summary};
 use policy::{
-    Adapters, Generate, GenerateSettings, Model, Snapshot, Spent, StructureAlone, TEMPLATE, Template, Watch, Writer, asked,
+    Adapters, Generate, GenerateSettings, Model, Snapshot, Spent, StructureAlone, TEMPLATE, Template, Watch, Writer,
+    asked,
 };
 use schemas::Profiles;
 use serde::Serialize;
@@ -88,7 +89,10 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
     settings.check()?;
     let template = match &settings.prompt {
         Some(path) => std::fs::read_to_string(path).map_err(|e| {
-            ConfigError::new(format!("{}: {e}", path.display()), "--prompt takes a template like pipeline/policy/prompt.toml")
+            ConfigError::new(
+                format!("{}: {e}", path.display()),
+                "--prompt takes a template like pipeline/policy/prompt.toml",
+            )
         })?,
         None => TEMPLATE.to_owned(),
     };

@@ -12,7 +12,8 @@ use crate::context::{ConfigError, Context, JOBS, KeyFlags, Shared};
 use crate::embed::EncoderFlags;
 use crate::output::{self, grouped};
 use crate::{
-    annotate, cap, clean, embed, evaluate, generate, index, ingest, report, retrieve, simulate, statistics, train_cleaner,
+    annotate, cap, clean, embed, evaluate, generate, index, ingest, report, retrieve, simulate, statistics,
+    train_cleaner,
 };
 
 /// Run a pipeline: the jobs that the file's section run names, in order, skipping what is up to date.

@@ -18,7 +18,11 @@ impl Table for PolicyWeights {
 
     fn columns() -> Vec<Column> {
         vec![
-            column("name", text(), "the tensor's name, as in Hugging Face's folders; adapters end in .lora_a and .lora_b"),
+            column(
+                "name",
+                text(),
+                "the tensor's name, as in Hugging Face's folders; adapters end in .lora_a and .lora_b",
+            ),
             column("dtype", text(), "type of its numbers: F32"),
             column("shape", list(uint32()), "the tensor's shape, row-major"),
             column("part", uint32(), "number of the part, from 0"),

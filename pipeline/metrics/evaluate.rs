@@ -197,7 +197,8 @@ impl Stage for Evaluate {
                 Among::All => "no click in the window",
                 Among::Interests => "no click in the window, or not in interests",
             },
-             clicks.keys().filter(|user| !readers.contains(*user)).count() as u64);
+            clicks.keys().filter(|user| !readers.contains(*user)).count() as u64,
+        );
         account.input = account.accounted();
         account.note("readers without a profile", readers.iter().filter(|u| !clicks.contains_key(*u)).count() as u64);
         for (method, lists) in &judged.recommendations {

@@ -65,9 +65,7 @@ impl Chat {
     pub(crate) fn open(self, tokenizer: &Tokenizer, role: Role) -> Vec<u32> {
         let control = |token: &str| tokenizer.control(token).expect("checked when the template was chosen");
         match self {
-            Chat::ChatMl => {
-                [vec![control("<|im_start|>")], tokenizer.encode(&format!("{}\n", role.name()))].concat()
-            }
+            Chat::ChatMl => [vec![control("<|im_start|>")], tokenizer.encode(&format!("{}\n", role.name()))].concat(),
             Chat::Llama3 => [
                 vec![control("<|start_header_id|>")],
                 tokenizer.encode(role.name()),

@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, ListArray, ListBuilder, RecordBatch, StringArray, UInt32Array, UInt32Builder, UInt64Array,
-    UInt64Builder,
+    Array, ArrayRef, BinaryArray, ListArray, ListBuilder, RecordBatch, StringArray, UInt32Array, UInt32Builder,
+    UInt64Array, UInt64Builder,
 };
 use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;
@@ -76,7 +76,11 @@ pub fn folder(name: &str, step: u64) -> String {
 /// Writes a checkpoint of `model` under `name`. One that is there already is left as it is, and false returned.
 pub fn save(store: &Store, name: &str, model: &Model, state: &State, moments: &Moments) -> Result<bool> {
     if let Some((metric, value)) = state.metrics.iter().find(|(_, value)| !value.is_finite()) {
-        return Err(Error::setting(metric, format!("expected a finite figure, got {value}"), "training has gone wrong"));
+        return Err(Error::setting(
+            metric,
+            format!("expected a finite figure, got {value}"),
+            "training has gone wrong",
+        ));
     }
     let folder = folder(name, state.step);
     let at = |file: &str| format!("{folder}/{file}");

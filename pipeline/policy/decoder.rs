@@ -47,9 +47,8 @@ impl Packed {
     /// `[tokens, tokens]`: 0 where a row may look, −∞ where not.
     fn mask(&self) -> Result<Tensor> {
         let places = self.places();
-        let allowed = |(row, list): (usize, usize), (column, of): (usize, usize)| {
-            (of == 0 || of == list) && column <= row
-        };
+        let allowed =
+            |(row, list): (usize, usize), (column, of): (usize, usize)| (of == 0 || of == list) && column <= row;
         let mask: Vec<f32> = places
             .iter()
             .flat_map(|row| places.iter().map(|column| if allowed(*row, *column) { 0.0 } else { f32::NEG_INFINITY }))

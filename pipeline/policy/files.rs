@@ -13,10 +13,13 @@ use text::{Digests, sha256};
 use crate::config::Family;
 use crate::{Config, Error, Policy, Result, Tokenizer, checkpoint};
 
-const FOLDER: &str = "a model's folder holds config.json, tokenizer.json and model.safetensors, in one file or with an index";
-const GGUF: &str = "download the file again; quantisations read are those that candle knows, Q4_0, Q4_1, Q8_0 and F16 among them";
+const FOLDER: &str =
+    "a model's folder holds config.json, tokenizer.json and model.safetensors, in one file or with an index";
+const GGUF: &str =
+    "download the file again; quantisations read are those that candle knows, Q4_0, Q4_1, Q8_0 and F16 among them";
 const OTHER: &str = "take a model of the Llama or Qwen2 family without scaled positions";
-const MISSING: &str = "a policy is a Hugging Face folder, a .gguf file or a checkpoint's folder; `make setup` fetches the default one";
+const MISSING: &str =
+    "a policy is a Hugging Face folder, a .gguf file or a checkpoint's folder; `make setup` fetches the default one";
 
 /// A policy with what is needed to talk to it.
 #[derive(Debug)]
@@ -183,7 +186,9 @@ fn gguf_config(content: &Content) -> Result<Config, String> {
     };
     let real = |key: &str| get(key).and_then(|value| value.to_f32().ok());
     if let Some(kind) = text(&format!("{prefix}.rope.scaling.type")).filter(|kind| *kind != "none") {
-        return Err(format!("{prefix}.rope.scaling.type: expected none, got {kind}; scaled positions are not supported"));
+        return Err(format!(
+            "{prefix}.rope.scaling.type: expected none, got {kind}; scaled positions are not supported"
+        ));
     }
     if content.tensor_infos.contains_key("rope_freqs.weight") {
         return Err("rope_freqs.weight: expected none; scaled positions are not supported".into());

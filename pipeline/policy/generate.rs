@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, Float32Array, ListArray, ListBuilder, StringArray, StringBuilder, StructArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, Float32Array, ListArray, ListBuilder, StringArray, StringBuilder, StructArray, UInt32Array,
+    UInt64Array,
 };
 use arrow::datatypes::{DataType, Field};
 use dataset::bucket::{digest_128, unhex, user_hash};
@@ -14,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::Chat;
 use crate::{
-    Behaviour, Finish, Grammar, List, ListRule, PromptSettings, Prompter, Reasoning, Request, Result, Rollout, Sampling,
-    Snapshot, Spent, Template, Tokenizer,
+    Behaviour, Finish, Grammar, List, ListRule, PromptSettings, Prompter, Reasoning, Request, Result, Rollout,
+    Sampling, Snapshot, Spent, Template, Tokenizer,
 };
 
 /// Settings that decide what is generated.
@@ -105,12 +106,7 @@ impl GenerateSettings {
         let ListRule { min_queries, max_queries, min_words, max_words } = self.rule;
         for (setting, ok, expected, got) in [
             ("generate.samples", (1..=1024).contains(&self.samples), "1 to 1024", self.samples.to_string()),
-            (
-                "generate.behaviour_tokens",
-                self.behaviour_tokens >= 2,
-                "at least 2",
-                self.behaviour_tokens.to_string(),
-            ),
+            ("generate.behaviour_tokens", self.behaviour_tokens >= 2, "at least 2", self.behaviour_tokens.to_string()),
             (
                 "generate.budget_tokens",
                 self.budget_tokens > self.behaviour_tokens,
@@ -294,7 +290,8 @@ impl Stage for Generate<'_> {
                 account.drop("no behaviours", 1);
             }
         }
-        let outputs = self.writer.threads.install(|| self.writer.rollout.run(&requests, &|spent| self.watch.spent(spent)));
+        let outputs =
+            self.writer.threads.install(|| self.writer.rollout.run(&requests, &|spent| self.watch.spent(spent)));
         let mut columns = Columns::default();
         for ((user, behaviours), outputs) in chosen.into_iter().zip(outputs) {
             let mut lists: Vec<Written> = (0..)
@@ -365,9 +362,11 @@ fn users(profiles: &Rows<Profiles>) -> dataset::Result<Vec<User>> {
         let behaviours: &ListArray = Rows::<Profiles>::column(batch, "behaviours")?;
         for row in 0..batch.num_rows() {
             let list = behaviours.value(row);
-            let list = list.as_any().downcast_ref::<StructArray>().cloned().ok_or_else(|| {
-                Error::unreadable("profiles", "behaviours that are no records", "run cap again")
-            })?;
+            let list = list
+                .as_any()
+                .downcast_ref::<StructArray>()
+                .cloned()
+                .ok_or_else(|| Error::unreadable("profiles", "behaviours that are no records", "run cap again"))?;
             users.push(User { user_id: ids.value(row).into(), split: splits.value(row).into(), behaviours: list });
         }
     }

@@ -92,7 +92,8 @@ fn greedy_continuations_are_those_of_transformers() -> Result<()> {
         let sampling = Sampling { temperature: 0.0, max_new_tokens: 12, ..Sampling::default() };
         let requests: Vec<Request> =
             sequences.iter().map(|(ids, ..)| Request { prompt: ids.clone(), seeds: vec![0, 1] }).collect();
-        for (outputs, (.., greedy)) in rollout(&snapshot, &[], sampling).run(&requests, &|_| ()).iter().zip(&sequences) {
+        for (outputs, (.., greedy)) in rollout(&snapshot, &[], sampling).run(&requests, &|_| ()).iter().zip(&sequences)
+        {
             for Completion { tokens, .. } in outputs {
                 assert_eq!(tokens, greedy, "{family}");
             }
@@ -248,9 +249,8 @@ fn gradients_are_what_finite_differences_say() -> Result<()> {
     full.train_all()?;
     for policy in [full, with_random_lora(tiny("decoder-llama"))?] {
         let gradients = gradients(&policy, &packed, &lists)?;
-        let value = || -> Result<f64> {
-            Ok(f64::from(objective(&policy, &packed, &lists, Adapters::On)?.to_scalar::<f32>()?))
-        };
+        let value =
+            || -> Result<f64> { Ok(f64::from(objective(&policy, &packed, &lists, Adapters::On)?.to_scalar::<f32>()?)) };
         for (name, var) in policy.trainable() {
             let gradient = &gradients[&name];
             let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
@@ -437,7 +437,8 @@ fn an_exported_folder_is_the_same_model() -> Result<()> {
     crate::export(&model, &out)?;
     let again = Model::open(&out)?;
     assert_eq!(again.policy.config, model.policy.config);
-    let logits = |model: &Model| Ok::<_, crate::Error>(Snapshot::new(&model.policy, Adapters::On)?.logits_of(&[], &[5, 6, 7]));
+    let logits =
+        |model: &Model| Ok::<_, crate::Error>(Snapshot::new(&model.policy, Adapters::On)?.logits_of(&[], &[5, 6, 7]));
     assert_eq!(logits(&again)?, logits(&model)?);
     let error = crate::export(&model, &out).unwrap_err().to_string();
     assert!(error.contains("there already"), "{error}");
@@ -452,19 +453,47 @@ fn wrong_files_are_one_clear_error() -> Result<()> {
         std::fs::write(path, change(bytes)).expect("writable");
     }
     let cases: [(&str, Damage, &str); 7] = [
-        ("truncated safetensors", |f| edit(&f.join("model.safetensors"), |b| b[..b.len() / 2].to_vec()), "model.safetensors: expected safetensors"),
-        ("another configuration", |f| edit(&f.join("config.json"), |b| String::from_utf8_lossy(&b).replace("\"intermediate_size\": 128", "\"intermediate_size\": 256").into_bytes()), "expected the shape [256, 64], got [128, 64]"),
-        ("more layers", |f| edit(&f.join("config.json"), |b| String::from_utf8_lossy(&b).replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3").into_bytes()), "model.layers.2."),
+        (
+            "truncated safetensors",
+            |f| edit(&f.join("model.safetensors"), |b| b[..b.len() / 2].to_vec()),
+            "model.safetensors: expected safetensors",
+        ),
+        (
+            "another configuration",
+            |f| {
+                edit(&f.join("config.json"), |b| {
+                    String::from_utf8_lossy(&b)
+                        .replace("\"intermediate_size\": 128", "\"intermediate_size\": 256")
+                        .into_bytes()
+                })
+            },
+            "expected the shape [256, 64], got [128, 64]",
+        ),
+        (
+            "more layers",
+            |f| {
+                edit(&f.join("config.json"), |b| {
+                    String::from_utf8_lossy(&b)
+                        .replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3")
+                        .into_bytes()
+                })
+            },
+            "model.layers.2.",
+        ),
         ("no tokenizer", |f| std::fs::remove_file(f.join("tokenizer.json")).expect("there"), "tokenizer.json"),
         ("no tokenizer's JSON", |f| edit(&f.join("tokenizer.json"), |_| b"{}".to_vec()), "expected a tokenizer"),
-        ("NaN", |f| {
-            let path = f.join("model.safetensors");
-            edit(&path, |mut b| {
-                let at = b.len() - 4;
-                b[at..].copy_from_slice(&f32::NAN.to_le_bytes());
-                b
-            });
-        }, "expected finite numbers"),
+        (
+            "NaN",
+            |f| {
+                let path = f.join("model.safetensors");
+                edit(&path, |mut b| {
+                    let at = b.len() - 4;
+                    b[at..].copy_from_slice(&f32::NAN.to_le_bytes());
+                    b
+                });
+            },
+            "expected finite numbers",
+        ),
         ("no weights", |f| std::fs::remove_file(f.join("model.safetensors")).expect("there"), "model.safetensors"),
     ];
     for (name, damage, expected) in cases {

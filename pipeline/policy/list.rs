@@ -147,14 +147,14 @@ mod tests {
     #[test]
     fn what_breaks_the_rule() {
         for bad in [
-            "[\"a b\", \"c d\"]",                              // too few
-            "[\"a b\", \"c d\", \"A  b\"]",                    // a duplicate
-            "[\"a b\", \"c d\", \"e\"]",                       // one word
-            "[\"a b\", \"c d\", \"see http://e.f g\"]",        // an address
-            "[\"a b\", \"c d\", \"<|im_end|> f\"]",            // a template token
-            "Sure: [\"a b\", \"c d\", \"e f\"]",               // not alone
-            "[\"a b\", \"c d\", 3]",                           // not only strings
-            "[\"a b\", \"c d\", \"e f\"",                      // not closed
+            "[\"a b\", \"c d\"]",                       // too few
+            "[\"a b\", \"c d\", \"A  b\"]",             // a duplicate
+            "[\"a b\", \"c d\", \"e\"]",                // one word
+            "[\"a b\", \"c d\", \"see http://e.f g\"]", // an address
+            "[\"a b\", \"c d\", \"<|im_end|> f\"]",     // a template token
+            "Sure: [\"a b\", \"c d\", \"e f\"]",        // not alone
+            "[\"a b\", \"c d\", 3]",                    // not only strings
+            "[\"a b\", \"c d\", \"e f\"",               // not closed
             "",
         ] {
             assert!(!parse(bad).valid, "{bad}");

@@ -124,9 +124,7 @@ impl Policy {
     pub(crate) fn linear(&self, name: &str, x: &Tensor, adapters: Adapters) -> Result<Tensor> {
         let y = x.matmul(&self.tensor(name).t()?)?;
         match (self.adapters.get(name), adapters) {
-            (Some(Adapter { a, b, scale }), Adapters::On) => {
-                Ok((y + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * *scale)?)?)
-            }
+            (Some(Adapter { a, b, scale }), Adapters::On) => Ok((y + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * *scale)?)?),
             _ => Ok(y),
         }
     }
@@ -163,7 +161,8 @@ impl Policy {
         if let Some(lora) = lora {
             policy.add_lora(lora, 0)?;
             for (name, var) in policy.trainable() {
-                let missing = || Error::model(path, format!("{name}: expected an adapter, got none"), "take another step");
+                let missing =
+                    || Error::model(path, format!("{name}: expected an adapter, got none"), "take another step");
                 var.set(&stored.remove(&name).ok_or_else(missing)?)?;
             }
         }

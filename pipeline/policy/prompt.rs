@@ -124,7 +124,8 @@ impl<'a> Prompter<'a> {
         let headings = [("search", heading(search)), ("browse", heading(browse)), ("news", heading(news))];
         let mut prompter = Prompter { tokenizer, settings, headings, prefix: Vec::new(), suffix: Vec::new() };
 
-        let system = fill(template.system.trim()) + &if brief { fill(template.brief.trim_end()) } else { String::new() };
+        let system =
+            fill(template.system.trim()) + &if brief { fill(template.brief.trim_end()) } else { String::new() };
         let shown: Vec<&str> =
             template.example_queries.iter().take(prompter.settings.queries).map(String::as_str).collect();
         let list = serde_json::Value::from(shown).to_string().replace("\",\"", "\", \"");

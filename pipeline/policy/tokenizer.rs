@@ -27,8 +27,9 @@ const HINT: &str = "models of the Llama 3, SmolLM2 and Qwen2 families have byte-
 impl Tokenizer {
     /// Reads a `tokenizer.json`.
     pub fn from_json(path: &Path, json: &[u8]) -> Result<Self> {
-        let inner = Inner::from_bytes(json)
-            .map_err(|e| Error::model(path, format!("expected a tokenizer in the `tokenizers` format, got {e}"), HINT))?;
+        let inner = Inner::from_bytes(json).map_err(|e| {
+            Error::model(path, format!("expected a tokenizer in the `tokenizers` format, got {e}"), HINT)
+        })?;
         Self::new(inner).map_err(|what| Error::model(path, what, HINT))
     }
 

@@ -11,7 +11,8 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use policy::{
-    Adapters, Behaviour, Model, PromptSettings, Prompter, Request, Rollout, Sampling, Snapshot, Spent, TEMPLATE, Template,
+    Adapters, Behaviour, Model, PromptSettings, Prompter, Request, Rollout, Sampling, Snapshot, Spent, TEMPLATE,
+    Template,
 };
 use serde_json::json;
 
@@ -46,8 +47,7 @@ fn main() {
     let asked: Vec<Vec<u32>> = users
         .iter()
         .map(|user| {
-            let behaviours: Vec<Behaviour<'_>> =
-                user.iter().map(|(domain, text)| Behaviour { domain, text }).collect();
+            let behaviours: Vec<Behaviour<'_>> = user.iter().map(|(domain, text)| Behaviour { domain, text }).collect();
             prompter.prompt(&behaviours).expect("behaviours")
         })
         .collect();

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::Tokenizer;
 use crate::list::{ListRule, THINK, normal};
 use crate::prompt::Reasoning;
-use crate::Tokenizer;
 
 /// Tokens besides a query's own that it costs: the quotes and what stands between queries.
 const AROUND: usize = 3;
@@ -108,13 +108,7 @@ pub(crate) enum Next {
 
 impl Grammar {
     /// Lists of `queries` queries that keep `rule` and are none of `taken`.
-    pub fn new(
-        tokenizer: &Tokenizer,
-        queries: usize,
-        rule: ListRule,
-        reasoning: Reasoning,
-        taken: &[String],
-    ) -> Self {
+    pub fn new(tokenizer: &Tokenizer, queries: usize, rule: ListRule, reasoning: Reasoning, taken: &[String]) -> Self {
         let bytes = (0..tokenizer.vocabulary() as u32).map(|token| tokenizer.bytes(token).to_vec()).collect();
         let close = || tokenizer.encode(&format!("{}\n", THINK.1));
         let think = (reasoning == Reasoning::Brief).then(|| (tokenizer.encode(THINK.0), close()));
@@ -123,8 +117,7 @@ impl Grammar {
     }
 
     pub(crate) fn start(&self, max_new_tokens: usize) -> Walk {
-        let state =
-            State { at: At::Start, more: true, words: 0, in_word: false, rest: None, length: Length::Free };
+        let state = State { at: At::Start, more: true, words: 0, in_word: false, rest: None, length: Length::Free };
         let forced = self.think.as_ref().map_or_else(Vec::new, |(open, _)| open.clone());
         let thinking = self.think.as_ref().map(|_| max_new_tokens / THINKING_SHARE);
         Walk { state, forced, thinking, used: 0, share: usize::MAX, text: Vec::new(), done: Vec::new() }

@@ -162,14 +162,7 @@ impl WithSimd for Product<'_> {
 
 /// `out[r][..32] (+)= Σ_k x[k][r] · panel[k][..32]` for R rows, two vectors of columns at a time.
 #[inline(always)]
-fn one_tile<S: Simd, const R: usize>(
-    simd: S,
-    x: &[f32],
-    panel: &[f32],
-    out: &mut [f32],
-    stride: usize,
-    fresh: bool,
-) {
+fn one_tile<S: Simd, const R: usize>(simd: S, x: &[f32], panel: &[f32], out: &mut [f32], stride: usize, fresh: bool) {
     let step = 2 * S::F32_LANES;
     let (x, _) = x.as_chunks::<R>();
     let (panel, _) = panel.as_chunks::<WIDTH>();

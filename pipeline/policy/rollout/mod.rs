@@ -21,8 +21,8 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 
 use cache::Piece;
-use forward::{Block, Rows};
 pub use forward::Snapshot;
+use forward::{Block, Rows};
 pub use grammar::Grammar;
 use grammar::{Next, Walk};
 pub(crate) use ops::Rotary;
@@ -227,8 +227,7 @@ impl<'a> Rollout<'a> {
             }
             let mut spent = Spent::default();
             for group in &mut groups {
-                let (ended, going): (Vec<Row>, Vec<Row>) =
-                    group.rows.drain(..).partition(|row| row.finish.is_some());
+                let (ended, going): (Vec<Row>, Vec<Row>) = group.rows.drain(..).partition(|row| row.finish.is_some());
                 group.rows = going;
                 for row in ended {
                     let finish = row.finish.expect("it has ended");

@@ -41,8 +41,10 @@ pub(crate) fn draw(arch: Arch, logits: &mut [f32], sampling: &Sampling, uniform:
         }
     }
     // The first of several that are equally likely.
-    let (best, highest) =
-        logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (at, x)| if *x > best.1 { (at, *x) } else { best });
+    let (best, highest) = logits
+        .iter()
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |best, (at, x)| if *x > best.1 { (at, *x) } else { best });
     if highest == f32::NEG_INFINITY {
         return None;
     }
