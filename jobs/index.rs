@@ -1,26 +1,33 @@
-//! `querent index`: the graph over the candidates' vectors.
+//! `querent index`: the inverted file over the candidates' vectors.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
-use dataset::{Dataset, Origin, Progress, Summary};
+use dataset::plan::Digest;
+use dataset::{Dataset, Origin, Progress, Runner, Summary};
 use metrics::popularity_query;
 use news::{
-    Candidates, CountClicks, Hnsw, HnswSettings, IndexManifest, Pool, Vectors, build_index, measure, open_index,
+    Candidates, CountClicks, IndexManifest, Ivf, Measured, Pool, Vectors, measure, open_index, save_index, titles,
 };
 use schemas::NewsVectors;
 use serde::{Deserialize, Serialize};
+use text::Encoder;
 
 use crate::context::{ConfigError, Context, Shared};
 use crate::embed::{self, EncoderFlags};
 use crate::output;
 
-/// Build the index that retrieve searches: an HNSW graph over the candidates' vectors.
+/// Titles that `--verify` asks with.
+const QUERIES: usize = 2_000;
+
+/// Build the index that retrieve searches: an inverted file of the candidates' vectors.
 ///
-/// Reads news and news_vectors. Writes a folder: the graph, and index.json, which says what it is of. Up to 20,000 candidates are
-/// searched exactly, which is faster, and need no index (--exact-up-to 0 builds one all the same).
+/// Reads news and news_vectors. Writes a folder: the inverted file (safetensors), and index.json, which says what it is of. The
+/// articles are spread over cells by k-means; a query is compared with those of the cells nearest to it (--probes). Up to 20,000
+/// candidates are searched exactly, which is fast enough, and need no index (--exact-up-to 0 builds one all the same).
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
     #[command(flatten)]
@@ -29,7 +36,8 @@ pub(crate) struct Flags {
     pub(crate) encoder: EncoderFlags,
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Measure recall@10 and queries per second against exact search, and write them down
+    /// Measure recall@10 and queries per second against exact search for 1, 2, 4 … cells looked into, with 2,000 of the candidates'
+    /// titles as queries, and write them down. Queries that are less like an article find less
     #[arg(long)]
     verify: bool,
 }
@@ -39,15 +47,9 @@ pub(crate) struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) pool: PoolFlags,
-    /// Links of a node (M) [default: 16]
+    /// Cells that the articles are spread over (nlist) [default: eight times the root of their number]
     #[arg(long, value_name = "N")]
-    links: Option<usize>,
-    /// Nodes looked at when one is added (efConstruction) [default: 128]
-    #[arg(long, value_name = "N")]
-    expansion_add: Option<usize>,
-    /// Nodes looked at in a search, at least (ef) [default: 64]
-    #[arg(long, value_name = "N")]
-    expansion_search: Option<usize>,
+    cells: Option<NonZeroUsize>,
 }
 
 /// Which articles, and where their index lies.
@@ -66,6 +68,10 @@ pub(crate) struct PoolFlags {
     /// So many candidates and fewer are searched exactly [default: 20000]
     #[arg(long, value_name = "N")]
     exact_up_to: Option<usize>,
+    /// Cells that a search looks into (nprobe), unless every candidate is searched: `index --verify` shows what more or fewer would
+    /// do [default: a quarter of the cells]
+    #[arg(long, value_name = "N")]
+    probes: Option<NonZeroUsize>,
 }
 
 /// `[index]`, resolved. `retrieve` reads it too.
@@ -76,22 +82,19 @@ pub(crate) struct Resolved {
     pub(crate) candidate_days: u32,
     index: Option<PathBuf>,
     pub(crate) exact_up_to: usize,
-    links: usize,
-    expansion_add: usize,
-    pub(crate) expansion_search: usize,
+    cells: Option<NonZeroUsize>,
+    probes: Option<NonZeroUsize>,
 }
 
 impl Default for Resolved {
     fn default() -> Self {
-        let HnswSettings { links, expansion_add, expansion_search } = HnswSettings::default();
         Resolved {
             candidates: Candidates::default(),
             candidate_days: 3,
             index: None,
             exact_up_to: 20_000,
-            links,
-            expansion_add,
-            expansion_search,
+            cells: None,
+            probes: None,
         }
     }
 }
@@ -110,6 +113,11 @@ impl Resolved {
             let what = "[index]: index: expected a folder on this machine, for the index is mapped into memory";
             ConfigError::new(what, "give --index FOLDER").into()
         })
+    }
+
+    /// Cells of an index that a search looks into.
+    pub(crate) fn probes(&self, index: &Ivf) -> usize {
+        self.probes.map_or(index.cells().div_ceil(4), |probes| probes.get().min(index.cells()))
     }
 
     /// The candidates, for which the articles' clicks are counted when they decide.
@@ -149,30 +157,22 @@ pub(crate) fn job(
     }
     let encoder = embed::encoder(context, encoder)?;
     let folder = settings.folder(context)?;
-    let before = IndexManifest::read(&folder)?;
     let vectors = Dataset::new(&runner.store, "news_vectors").snapshot::<NewsVectors>()?.reference();
-    let graph = HnswSettings {
-        links: settings.links,
-        expansion_add: settings.expansion_add,
-        expansion_search: settings.expansion_search,
-    };
     let fresh = IndexManifest {
+        format: IndexManifest::FORMAT,
         file: String::new(),
         blake3: String::new(),
         encoder: encoder.name().into(),
-        news_vectors: vectors.content,
+        news_vectors: vectors.content.clone(),
         models: encoder.digests().clone(),
         candidates: settings.candidates,
         pool: pool.content(),
         articles: pool.len(),
         dimensions: encoder.dimensions(),
-        settings: graph.clone(),
+        cells: settings.cells.map_or(Ivf::usual_cells(pool.len()), NonZeroUsize::get),
         measured: None,
     };
-    let same = |m: &IndexManifest| {
-        IndexManifest { file: String::new(), blake3: String::new(), measured: None, ..m.clone() } == fresh
-    };
-    let current = before.filter(same);
+    let current = IndexManifest::current(&folder, &fresh)?;
     if runner.dry_run {
         let what = if current.is_some() { "up to date" } else { "would run: there is no such index" };
         output::note(&format!("index: {what}"))?;
@@ -183,7 +183,7 @@ pub(crate) fn job(
         None => build(context, &pool, &folder, fresh)?,
     }
     if verify {
-        measured(context, &pool, &folder, encoder.name())?;
+        verify_index(&settings, context, &pool, &folder, &encoder, &vectors.content)?;
     }
     Ok(counted)
 }
@@ -192,32 +192,50 @@ fn build(context: &Context, pool: &Pool, folder: &Path, manifest: IndexManifest)
     let runner = &context.runner;
     let vectors = Vectors::read(&runner.store, pool, &manifest.encoder)?;
     let started = Instant::now();
-    let progress = Progress::new("index", "articles", vectors.len().div_ceil(Hnsw::STEP) as u64, runner.progress);
-    let graph = Hnsw::build(&vectors, &manifest.settings, runner.threads, &|done| progress.step(done))?;
+    let assignments = Ivf::assignments(vectors.len(), manifest.cells);
+    let progress = Progress::new("index", "assignments", assignments, runner.progress);
+    let index = Ivf::build(&vectors, manifest.cells, runner.threads, &|done| progress.advance(done, done))?;
     let seconds = started.elapsed().as_secs_f64();
-    let (file, blake3) = build_index(folder, &graph)?;
-    let manifest = IndexManifest { file, blake3, ..manifest };
-    manifest.write(folder)?;
+    save_index(folder, &index, manifest)?;
+    let (held, mapped) = index.memory_bytes();
     output::note(&format!(
-        "index: {}, built in {seconds:.1} s ({:.0} articles/s), {:.1} MB in memory, in {}",
+        "index: {} in {} cells, built in {seconds:.1} s ({:.0} articles/s), a search holds {:.1} MB and maps {:.1} MB, in {}",
         pool.about,
+        index.cells(),
         pool.len() as f64 / seconds,
-        graph.memory_bytes() as f64 / 1e6,
+        held as f64 / 1e6,
+        mapped as f64 / 1e6,
         folder.display()
     ))
 }
 
-fn measured(context: &Context, pool: &Pool, folder: &Path, encoder: &str) -> Result<()> {
-    let (manifest, graph) = open_index(folder, pool, encoder, None)?;
-    let vectors = Vectors::read(&context.runner.store, pool, encoder)?;
-    let measured = measure(&graph, vectors, 10_000, context.runner.threads)?;
-    output::note(&format!(
-        "index: recall@10 {:.4} against exact search, {:.0} queries/s ({:.0} exact), {} queries, {} threads",
-        measured.recall_at_10,
-        measured.queries_per_second,
-        measured.exact_queries_per_second,
-        output::grouped(measured.queries as u64),
-        measured.threads
-    ))?;
+fn verify_index(
+    settings: &Resolved,
+    context: &Context,
+    pool: &Pool,
+    folder: &Path,
+    encoder: &Encoder,
+    vectors: &Digest,
+) -> Result<()> {
+    let Runner { store, threads, .. } = &context.runner;
+    let (manifest, index) = open_index(folder, pool, encoder.name(), vectors, *threads)?;
+    let titles = titles(store, pool, QUERIES)?;
+    let texts: Vec<&str> = titles.iter().map(String::as_str).collect();
+    let queries = encoder.queries(&texts)?.concat();
+    let about = format!("{} titles", output::grouped(texts.len() as u64));
+    let vectors = Vectors::read(store, pool, encoder.name())?;
+    let measured = measure(&index, vectors, &queries, about, settings.probes(&index), *threads)?;
+    output::note(&table(&measured))?;
     Ok(IndexManifest { measured: Some(measured), ..manifest }.write(folder)?)
+}
+
+fn table(measured: &Measured) -> String {
+    let Measured { queries, threads, exact_queries_per_second, probes, by_probes } = measured;
+    let mut table = format!("index: against exact search, {queries} as queries, {threads} threads\n");
+    table += "  cells looked into  recall@10  queries/s\n";
+    for row in by_probes {
+        let chosen = if row.probes == *probes { "  <- retrieve" } else { "" };
+        table += &format!("  {:17}  {:9.4}  {:9.0}{chosen}\n", row.probes, row.recall_at_10, row.queries_per_second);
+    }
+    table + &format!("  {:>17}  {:9.4}  {exact_queries_per_second:9.0}", "all, exactly", 1.0)
 }

@@ -153,17 +153,18 @@ impl Job<'_> {
             }
             (_, Some(encoder)) => {
                 let vectors = reference("news_vectors").snapshot::<NewsVectors>()?.reference();
-                others.insert("news_vectors".into(), vectors);
+                others.insert("news_vectors".into(), vectors.clone());
                 origin.models = encoder.digests().clone();
                 let retriever = if settings.exact || pool.len() <= index.exact_up_to {
                     decides["search"] = json!("exact");
                     Retriever::Exact(Exact::new(Vectors::read(&runner.store, pool, encoder.name())?)?)
                 } else {
-                    let (manifest, graph) =
-                        open_index(&index.folder(context)?, pool, encoder.name(), Some(index.expansion_search))?;
-                    decides["search"] = json!({ "expansion": index.expansion_search });
+                    let folder = index.folder(context)?;
+                    let (manifest, ivf) = open_index(&folder, pool, encoder.name(), &vectors.content, runner.threads)?;
+                    let probes = index.probes(&ivf);
+                    decides["search"] = json!({ "probes": probes });
                     others.insert("index".into(), InputRef { version: 1, content: manifest.blake3 });
-                    Retriever::Hnsw(graph)
+                    Retriever::Ivf { index: ivf, probes }
                 };
                 decides["encoder"] = json!(encoder.name());
                 let queries = match method {

@@ -167,12 +167,25 @@ fn an_index_finds_what_exact_search_finds_and_is_refused_when_it_is_of_something
     // What a killed build leaves is no obstacle.
     let index = root.join("index.all");
     std::fs::create_dir_all(&index).expect("writable");
-    std::fs::write(index.join("unfinished.usearch"), "half a graph").expect("writable");
+    let unfinished = index.join("unfinished");
+    std::fs::create_dir(&unfinished).expect("writable");
+    std::fs::write(unfinished.join(".tmp0"), "half a file").expect("writable");
     let said = succeed(job("index", &root).args(pool).arg("--verify"));
-    let recall: f64 =
-        said.split("recall@10 ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok()).expect(&said);
-    assert!(recall > 0.98, "{said}");
+    let manifest = || -> serde_json::Value {
+        let json = std::fs::read(index.join("index.json")).expect("readable");
+        serde_json::from_slice(&json).expect("JSON")
+    };
+    let measured = manifest()["measured"].clone();
+    let chosen =
+        measured["by_probes"].as_array().and_then(|rows| rows.iter().find(|r| r["probes"] == measured["probes"]));
+    assert!(chosen.and_then(|row| row["recall_at_10"].as_f64()).is_some_and(|recall| recall > 0.95), "{said}");
+    assert!(said.contains("<- retrieve"), "{said}");
     assert!(succeed(job("index", &root).args(pool)).contains("up to date"));
+    let names = |folder: &Path| {
+        crate::support::files(folder).iter().map(|f| f.file_name().expect("a name").to_owned()).collect::<BTreeSet<_>>()
+    };
+    let files = names(&index);
+    assert_eq!(files.len(), 2, "{files:?}");
     assert!(succeed(job("index", &root).args(["--candidates", "all"])).contains("none needed"));
     succeed(&mut retrieve(&[]));
     let found = lists(&root, "own-titles");
@@ -183,7 +196,7 @@ fn an_index_finds_what_exact_search_finds_and_is_refused_when_it_is_of_something
     }
     assert!(same as f64 > 0.95 * all as f64, "{same} of {all}");
 
-    // Another encoder, other candidates, a damaged graph, a folder of somebody else's.
+    // Another encoder, other candidates, a damaged file, a folder of somebody else's.
     let other = fail(&mut retrieve(&["--max-tokens", "128"]), 2);
     assert!(other.contains("the query encoder") && other.contains("hint:"), "{other}");
     let other = fail(job("retrieve", &root).args(["--methods", "own-titles", "--max-tokens", "128"]), 2);
@@ -191,13 +204,24 @@ fn an_index_finds_what_exact_search_finds_and_is_refused_when_it_is_of_something
     let live = ["--methods", "own-titles", "--exact-up-to", "0", "--index"];
     let other = fail(job("retrieve", &root).args(live).arg(&index), 1);
     assert!(other.contains("run index again"), "{other}");
-    for file in crate::support::files(&index).iter().filter(|file| file.extension().is_some_and(|e| e == "usearch")) {
-        std::fs::write(file, "no graph").expect("writable");
+    for file in crate::support::files(&index).iter().filter(|file| file.extension().is_some_and(|e| e == "safetensors"))
+    {
+        std::fs::write(file, "no tensors").expect("writable");
     }
     assert!(fail(&mut retrieve(&["--keep-seen"]), 3).contains("run index again"));
+    // Which index does, and it makes the same file again; an earlier querent's manifest is replaced too.
+    succeed(job("index", &root).args(pool));
+    assert_eq!(names(&index), files);
+    std::fs::write(index.join("index.json"), "{\"file\": \"0.usearch\"}").expect("writable");
+    assert!(fail(&mut retrieve(&["--keep-seen"]), 3).contains("run index again"));
+    succeed(job("index", &root).args(pool));
+    succeed(&mut retrieve(&["--keep-seen"]));
+    for nothing in ["--cells", "--probes"] {
+        assert!(fail(job("index", &root).args(pool).args([nothing, "0"]), 2).contains("zero"));
+    }
     let foreign = folder.path().join("foreign");
     std::fs::create_dir(&foreign).expect("writable");
-    std::fs::write(foreign.join("notes.txt"), "keep me").expect("writable");
+    std::fs::write(foreign.join("model.safetensors"), "keep me").expect("writable");
     assert!(fail(job("index", &root).args(pool).arg("--index").arg(&foreign), 2).contains("did not make this folder"));
 }
 

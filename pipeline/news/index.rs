@@ -1,8 +1,9 @@
-//! The index's folder: a graph and, in `index.json`, what it is of. It changes by one rename.
+//! The index's folder: an inverted file and, in `index.json`, what it is of. It changes by one rename.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use dataset::plan::{Digest, file_digest};
@@ -10,17 +11,21 @@ use dataset::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::vectors::check_encoder;
-use crate::{Candidates, Exact, Hit, Hnsw, HnswSettings, Pool, Vectors};
+use crate::{Candidates, Exact, Hit, Ivf, Pool, Vectors};
 
 const MANIFEST: &str = "index.json";
+/// The folder, within the index's, of what is being written.
+const UNFINISHED: &str = "unfinished";
 const HINT: &str = "run index again";
 
 /// What an index is of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IndexManifest {
-    /// The graph's file, in the same folder.
+    /// How manifests and inverted files are made.
+    pub format: u32,
+    /// The inverted file, in the same folder.
     pub file: String,
-    /// BLAKE3 of the graph's file.
+    /// BLAKE3 of the inverted file.
     pub blake3: Digest,
     /// Name of the encoder that made the vectors.
     pub encoder: String,
@@ -36,25 +41,36 @@ pub struct IndexManifest {
     pub articles: usize,
     /// Values per vector.
     pub dimensions: usize,
-    /// How it was built.
-    pub settings: HnswSettings,
+    /// Cells that the articles were to be spread over.
+    pub cells: usize,
     /// How well it does, once `index --verify` has measured it.
     pub measured: Option<Measured>,
 }
 
-/// An index against exact search, on vectors of the index as queries.
+/// An index against exact search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// Queries asked.
-    pub queries: usize,
+    /// What was asked.
+    pub queries: String,
+    /// Threads that asked.
+    pub threads: usize,
+    /// Queries per second of exact search, of all threads together.
+    pub exact_queries_per_second: f64,
+    /// Cells that `retrieve` looks into with the same settings.
+    pub probes: usize,
+    /// The index, by cells looked into.
+    pub by_probes: Vec<ByProbes>,
+}
+
+/// How an index does when so many cells are looked into.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ByProbes {
+    /// Cells looked into (nprobe).
+    pub probes: usize,
     /// Share of the exact ten best that the index finds.
     pub recall_at_10: f64,
     /// Queries per second, of all threads together.
     pub queries_per_second: f64,
-    /// The same for exact search.
-    pub exact_queries_per_second: f64,
-    /// Threads that asked.
-    pub threads: usize,
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
@@ -63,6 +79,9 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 }
 
 impl IndexManifest {
+    /// Of manifests and of how inverted files are built: of another format, an index is built anew.
+    pub const FORMAT: u32 = 1;
+
     /// The manifest in a folder; `None`: there is no index.
     ///
     /// # Errors
@@ -72,30 +91,52 @@ impl IndexManifest {
         match fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|e| Error::unreadable(path.display(), e, HINT)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                // A killed build leaves its graph only.
                 let mut files = fs::read_dir(folder).into_iter().flatten().flatten();
-                match files.any(|file| file.path().extension().is_none_or(|extension| extension != "usearch")) {
-                    true => {
+                match files.all(|file| ours(&file.file_name())) {
+                    true => Ok(None), // A killed build leaves such.
+                    false => {
                         let hint = "index did not make this folder: name another";
-                        Err(Error::setting("index.output", "a new folder or an index", folder.display(), hint))
+                        Err(Error::setting("[index]: index", "a new folder or an index", folder.display(), hint))
                     }
-                    false => Ok(None),
                 }
             }
             Err(e) => Err(io(&path)(e)),
         }
     }
 
+    /// The folder's manifest if it is `fresh` but for what was built and measured, and if the inverted file is whole. An older or a
+    /// damaged manifest is as none, for a new one takes its place.
+    ///
+    /// # Errors
+    /// When the folder is there and holds something else.
+    pub fn current(folder: &Path, fresh: &IndexManifest) -> Result<Option<Self>> {
+        let found = match Self::read(folder) {
+            Err(Error::Unreadable { .. }) => None,
+            found => found?,
+        };
+        let (file, blake3, measured) = (String::new(), String::new(), None);
+        let same = |found: &Self| Self { file, blake3, measured, ..found.clone() } == *fresh;
+        Ok(found.filter(same).filter(|found| found.whole(folder).is_ok()))
+    }
+
+    fn whole(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(&self.file);
+        match file_digest(&path) {
+            Ok((blake3, _)) if blake3 == self.blake3 => Ok(()),
+            Ok(_) => Err(Error::unreadable(path.display(), "the file has changed since it was written", HINT)),
+            Err(e) => Err(Error::unreadable(path.display(), e, HINT)),
+        }
+    }
+
     /// Writes the manifest; from then on the folder is this index.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(MANIFEST);
-        let unfinished = folder.join("index.json.unfinished.usearch");
+        let unfinished = unfinished(folder)?;
         let json = serde_json::to_vec_pretty(self).expect("our own types can be written as JSON");
-        fs::write(&unfinished, json).map_err(io(&unfinished))?;
-        fs::rename(&unfinished, &path).map_err(io(&path))?;
+        fs::write(unfinished.join(MANIFEST), json).map_err(io(&unfinished))?;
+        fs::rename(unfinished.join(MANIFEST), folder.join(MANIFEST)).map_err(io(folder))?;
+        fs::remove_dir(&unfinished).map_err(io(&unfinished))?;
         for file in fs::read_dir(folder).map_err(io(folder))?.flatten() {
-            let superseded = file.path().extension().is_some_and(|e| e == "usearch") && file.file_name() != *self.file;
-            if superseded {
+            if ours(&file.file_name()) && file.file_name() != *self.file {
                 fs::remove_file(file.path()).map_err(io(&file.path()))?;
             }
         }
@@ -103,64 +144,91 @@ impl IndexManifest {
     }
 }
 
-/// Saves a graph in a folder beside whatever is there; [`IndexManifest::write`] makes it current. Gives its file's name and digest.
-pub fn build_index(folder: &Path, graph: &Hnsw) -> Result<(String, Digest)> {
-    fs::create_dir_all(folder).map_err(io(folder))?;
-    let unfinished = folder.join("unfinished.usearch");
-    graph.save(&unfinished)?;
-    let (blake3, _) = file_digest(&unfinished)?;
-    fs::File::open(&unfinished).and_then(|file| file.sync_all()).map_err(io(&unfinished))?;
-    let name = format!("{}.usearch", &blake3[..16]);
-    fs::rename(&unfinished, folder.join(&name)).map_err(io(folder))?;
-    Ok((name, blake3))
+/// Whether a build made this, other than the manifest.
+fn ours(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name == UNFINISHED || (name.starts_with("ivf-") && name.ends_with(".safetensors")))
 }
 
-/// Opens the index of a folder for a pool and an encoder's queries.
+/// An empty folder for what is being written.
+fn unfinished(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join(UNFINISHED);
+    if path.exists() {
+        fs::remove_dir_all(&path).map_err(io(&path))?;
+    }
+    fs::create_dir_all(&path).map_err(io(&path))?;
+    Ok(path)
+}
+
+/// Saves an inverted file in a folder beside whatever is there, and writes its manifest. `fresh` names neither yet.
+pub fn save_index(folder: &Path, index: &Ivf, fresh: IndexManifest) -> Result<()> {
+    let unfinished = unfinished(folder)?.join("ivf.safetensors");
+    index.save(&unfinished)?;
+    let (blake3, _) = file_digest(&unfinished)?;
+    fs::File::open(&unfinished).and_then(|file| file.sync_all()).map_err(io(&unfinished))?;
+    let file = format!("ivf-{}.safetensors", &blake3[..16]);
+    fs::rename(&unfinished, folder.join(&file)).map_err(io(folder))?;
+    IndexManifest { file, blake3, ..fresh }.write(folder)
+}
+
+/// Opens the index of a folder for a pool, an encoder's queries and the current `news_vectors`.
 ///
 /// # Errors
-/// When there is none, when it is of other articles, or when another encoder made its vectors.
+/// When there is none, or one of other articles, of another encoder or of other vectors.
 pub fn open_index(
     folder: &Path,
     pool: &Pool,
     encoder: &str,
-    expansion: Option<usize>,
-) -> Result<(IndexManifest, Hnsw)> {
+    vectors: &Digest,
+    threads: usize,
+) -> Result<(IndexManifest, Ivf)> {
     let manifest = IndexManifest::read(folder)?.ok_or_else(|| {
         let hint = "run `querent index` first, or give --exact";
         Error::unreadable(folder.display(), "there is no index of the news here", hint)
     })?;
     let what = format!("the index in {}", folder.display());
     check_encoder(&what, &manifest.encoder, encoder)?;
+    let other = |expected: &str, got: String, hint: &str| Error::Mismatch {
+        what: what.clone(),
+        expected: expected.into(),
+        got,
+        hint: hint.into(),
+    };
     if manifest.pool != pool.content() {
-        return Err(Error::Mismatch {
-            what,
-            expected: pool.about.clone(),
-            got: format!("{} others (candidates = \"{}\")", manifest.articles, manifest.candidates),
-            hint: "news or the candidates changed since: run index again, with the same candidates".into(),
-        });
+        let got = format!("{} others (candidates = \"{}\")", manifest.articles, manifest.candidates);
+        let hint = "news or the candidates changed since: run index again, with the same candidates";
+        return Err(other(&pool.about, got, hint));
     }
-    let mut settings = manifest.settings.clone();
-    settings.expansion_search = expansion.unwrap_or(settings.expansion_search);
-    let graph = Hnsw::open(&folder.join(&manifest.file), manifest.dimensions, manifest.articles, &settings)?;
-    Ok((manifest, graph))
+    if manifest.news_vectors != *vectors || manifest.format != IndexManifest::FORMAT {
+        return Err(other("the current news_vectors", "earlier ones".into(), HINT));
+    }
+    manifest.whole(folder)?;
+    let index = Ivf::open(&folder.join(&manifest.file), manifest.dimensions, manifest.articles, threads)?;
+    Ok((manifest, index))
 }
 
-/// Measures a graph against exact search: recall@10 and queries per second, with queries spread evenly over the vectors.
-pub fn measure(graph: &Hnsw, vectors: Vectors, queries: usize, threads: usize) -> Result<Measured> {
+/// Measures an index against exact search: recall@10 and queries per second with 1, 2, 4 … and `probes` cells looked into. `about`:
+/// what the queries `[queries · dimensions]` are.
+pub fn measure(
+    index: &Ivf,
+    vectors: Vectors,
+    queries: &[f32],
+    about: String,
+    probes: usize,
+    threads: usize,
+) -> Result<Measured> {
     let dimensions = vectors.dimensions();
-    let queries = queries.min(vectors.len());
-    let asked: Vec<f32> =
-        (0..queries).flat_map(|query| vectors.get(query * vectors.len() / queries).to_vec()).collect();
     let exact = Exact::new(vectors)?;
-    let (truth, exact_seconds) = ask(&asked, dimensions, threads, |queries, ks| exact.search(queries, ks))?;
-    let (found, seconds) = ask(&asked, dimensions, threads, |queries, ks| graph.search(queries, ks))?;
-    Ok(Measured {
-        queries,
-        recall_at_10: recall(&truth, &found),
-        queries_per_second: queries as f64 / seconds,
-        exact_queries_per_second: queries as f64 / exact_seconds,
-        threads,
-    })
+    let (truth, exact_seconds) = ask(queries, dimensions, threads, |queries, ks| exact.search(queries, ks))?;
+    let per_second = |seconds: f64| truth.len() as f64 / seconds;
+    let by_probes = |probes: usize| {
+        let (found, seconds) = ask(queries, dimensions, threads, |queries, ks| index.search(queries, ks, probes))?;
+        Ok(ByProbes { probes, recall_at_10: recall(&truth, &found), queries_per_second: per_second(seconds) })
+    };
+    let mut steps: BTreeSet<usize> =
+        (0..).map(|power| 1 << power).take_while(|&probes| probes < index.cells()).collect();
+    steps.insert(probes);
+    let by_probes = steps.into_iter().map(by_probes).collect::<Result<_>>()?;
+    Ok(Measured { queries: about, threads, exact_queries_per_second: per_second(exact_seconds), probes, by_probes })
 }
 
 /// Hits by query, and seconds.

@@ -1,9 +1,12 @@
 //! Laws of search.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use proptest::prelude::*;
+use safetensors::tensor::{Dtype, TensorView};
 
 use crate::exact::dot;
-use crate::{Exact, Hit, Hnsw, HnswSettings, Pool, Vectors};
+use crate::{Exact, Hit, Ivf, Pool, Vectors, recall};
 
 /// Unit vectors around a few centres, some of them twice.
 fn vectors(count: usize, dimensions: usize, seed: u64) -> Vectors {
@@ -49,27 +52,80 @@ proptest! {
     }
 }
 
-#[test]
-fn a_graph_finds_most_and_survives_the_disk() -> dataset::Result<()> {
-    let (articles, queries) = (vectors(3_000, 48, 1), vectors(200, 48, 2));
-    let settings = HnswSettings::default();
-    let built = Hnsw::build(&articles, &settings, 2, &|_| ())?;
-    let folder = tempfile::tempdir().map_err(|e| dataset::Error::io("a temporary folder", e))?;
-    let path = folder.path().join("graph.usearch");
-    built.save(&path)?;
-    let mapped = Hnsw::open(&path, 48, 3_000, &settings)?;
-    let ks = vec![10; 200];
-    let found = mapped.search(queries.values(), &ks)?;
-    assert_eq!(found, built.search(queries.values(), &ks)?);
-    // Copies of one article are equally good: scores are compared, not numbers.
-    let mut missed = 0;
-    for (query, found) in found.iter().enumerate() {
-        let worst = brute_force(&articles, queries.get(query), 10)[9].score;
-        missed += found.iter().filter(|hit| hit.score < worst - 0.01).count();
-        assert_eq!(found.len(), 10);
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn an_inverted_file_is_exact_once_every_cell_is_looked_into(count in 1_usize..900, cells in 1_usize..60, k in 0_usize..40, seed in 0_u64..1000) {
+        let (articles, queries) = (vectors(count, 33, seed), vectors(70, 33, seed + 1));
+        let ks: Vec<usize> = (0..70).map(|query| k + query % 3).collect();
+        let index = Ivf::build(&articles, cells, 2, &|_| ())?;
+        prop_assert!((1..=cells).contains(&index.cells()));
+        let found = index.search(queries.values(), &ks, index.cells())?;
+        for (query, (found, k)) in found.iter().zip(ks).enumerate() {
+            prop_assert_eq!(found, &brute_force(&articles, queries.get(query), k));
+        }
+        // Where one cell holds too few, others are looked into.
+        let found = index.search(queries.values(), &[k; 70], 1)?;
+        prop_assert!(found.iter().all(|hits| hits.len() == k.min(count)));
     }
-    assert!(missed < 20, "{missed} of 2,000");
-    assert_eq!(Hnsw::open(&path, 48, 2_999, &settings).map(|_| ()).map_err(|e| e.exit_code()), Err(3));
+}
+
+#[test]
+fn an_inverted_file_finds_most_in_few_cells_and_survives_the_disk() -> dataset::Result<()> {
+    let (articles, queries) = (vectors(3_000, 48, 1), vectors(200, 48, 2));
+    let folder = tempfile::tempdir().map_err(|e| dataset::Error::io("a temporary folder", e))?;
+    let [path, again] = ["one", "two"].map(|name| folder.path().join(name));
+    let steps = AtomicU64::new(0);
+    let step = |done| {
+        steps.fetch_add(done, Ordering::Relaxed);
+    };
+    let built = Ivf::build(&articles, 40, 1, &step)?;
+    assert_eq!(steps.into_inner(), Ivf::assignments(3_000, 40));
+    built.save(&path)?;
+    Ivf::build(&articles, 40, 3, &|_| ())?.save(&again)?;
+    let bytes = |path| std::fs::read(path).map_err(|e| dataset::Error::io("a file", e));
+    assert_eq!(bytes(&path)?, bytes(&again)?, "the same with any number of threads");
+
+    let mapped = Ivf::open(&path, 48, 3_000, 2)?;
+    let ks = vec![10; 200];
+    let truth: Vec<Vec<Hit>> = (0..200).map(|query| brute_force(&articles, queries.get(query), 10)).collect();
+    let mut last = 0.0;
+    for probes in [1, 4, 16, 40] {
+        let found = mapped.search(queries.values(), &ks, probes)?;
+        assert_eq!(found, built.search(queries.values(), &ks, probes)?);
+        let recall = recall(&truth, &found);
+        assert!(recall >= last, "{recall} with {probes} cells");
+        last = recall;
+    }
+    assert!(last == 1.0 && recall(&truth, &mapped.search(queries.values(), &ks, 16)?) > 0.9);
+
+    // Of other vectors, cut short, and with numbers that are none.
+    assert_eq!(Ivf::open(&path, 48, 2_999, 1).map(|_| ()).map_err(|e| e.exit_code()), Err(3));
+    let whole = bytes(&path)?;
+    std::fs::write(&again, &whole[..whole.len() - 1]).map_err(|e| dataset::Error::io("a file", e))?;
+    assert_eq!(Ivf::open(&again, 48, 3_000, 1).map(|_| ()).map_err(|e| e.exit_code()), Err(3));
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().expect("eight bytes")) as usize;
+    let mut foreign = whole.clone();
+    let tensors = safetensors::SafeTensors::deserialize(&whole).expect("a file of ours");
+    for name in ["articles", "starts"] {
+        let at = tensors.tensor(name).expect("is there").data().as_ptr() as usize - whole.as_ptr() as usize;
+        assert!(at >= header);
+        foreign[at..at + 4].copy_from_slice(&9_999_u32.to_le_bytes());
+        std::fs::write(&again, &foreign).map_err(|e| dataset::Error::io("a file", e))?;
+        let error = Ivf::open(&again, 48, 3_000, 1).expect_err("numbers that are none").to_string();
+        assert!(error.contains(name), "{error}");
+        foreign[at..at + 4].copy_from_slice(&whole[at..at + 4]);
+    }
+    // No cells; and numbers where none can lie.
+    let view = |kind, shape: &[usize], bytes| TensorView::new(kind, shape.to_vec(), bytes).expect("of this size");
+    let empty = [("starts", view(Dtype::U32, &[0], &[])), ("vectors", view(Dtype::F32, &[1, 1], &whole[..4]))];
+    let header = br#"{"starts":{"dtype":"U32","shape":[1],"data_offsets":[1,5]},"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
+    let crooked = [&(header.len() as u64).to_le_bytes(), header.as_slice(), &[0; 5]].concat();
+    for bytes in [safetensors::serialize(empty, None).expect("tensors"), crooked] {
+        std::fs::write(&again, bytes).map_err(|e| dataset::Error::io("a file", e))?;
+        let error = Ivf::open(&again, 1, 1, 1).expect_err("no inverted file").to_string();
+        assert!(error.contains("run index again"), "{error}");
+    }
     Ok(())
 }
 

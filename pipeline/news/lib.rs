@@ -12,9 +12,9 @@
 mod embed;
 mod exact;
 mod fusion;
-mod hnsw;
 mod import;
 mod index;
+mod ivf;
 #[cfg(test)]
 mod laws;
 mod people;
@@ -27,11 +27,11 @@ mod vectors;
 pub use embed::{Articles, Embed, Fields};
 pub use exact::Exact;
 pub use fusion::{Fetched, Fusion, fuse};
-pub use hnsw::{Hnsw, HnswSettings};
 pub use import::{Import, ImportColumns, Listed, Lists, in_order};
-pub use index::{IndexManifest, Measured, Searched, ask, build_index, measure, open_index, recall};
+pub use index::{ByProbes, IndexManifest, Measured, Searched, ask, measure, open_index, recall, save_index};
+pub use ivf::Ivf;
 pub use people::{People, Queries};
-pub use pool::{Candidates, Pool};
+pub use pool::{Candidates, Pool, titles};
 pub use popularity::{CountClicks, popularity};
 pub use queries::QueryVectors;
 pub use retrieve::{Fetch, Retrieve, Retriever};

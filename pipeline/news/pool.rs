@@ -1,5 +1,7 @@
 //! The candidates: which articles may be recommended.
 
+use std::collections::HashSet;
+
 use arrow::array::{Array, StringArray, TimestampMicrosecondArray};
 use chrono::{DateTime, SecondsFormat};
 use dataset::plan::{Digest, digest};
@@ -129,6 +131,32 @@ impl Pool {
     /// Digest of the ids.
     pub fn content(&self) -> Digest {
         digest(&json!(self.ids))
+    }
+}
+
+/// Titles of at most so many articles of a pool, evenly spread, where they have one.
+///
+/// # Errors
+/// When none has.
+pub fn titles(store: &Store, pool: &Pool, count: usize) -> Result<Vec<String>> {
+    let wanted: HashSet<u32> =
+        (0..count.min(pool.len())).map(|at| (at * pool.len() / count.min(pool.len())) as u32).collect();
+    let news = Input::<News>::open(store, "news")?.columns(&["news_id", "title"]);
+    let mut titles = Vec::new();
+    for part in 0..news.partitions() {
+        for batch in news.read(part)?.batches() {
+            let id: &StringArray = Rows::<News>::column(batch, "news_id")?;
+            let title: &StringArray = Rows::<News>::column(batch, "title")?;
+            let taken =
+                |&row: &usize| title.is_valid(row) && pool.number(id.value(row)).is_some_and(|n| wanted.contains(&n));
+            titles.extend((0..batch.num_rows()).filter(taken).map(|row| title.value(row).to_owned()));
+        }
+    }
+    match titles.is_empty() {
+        true => {
+            Err(Error::unreadable("news", "no article of the pool has a title", "ingest titles, or leave --verify out"))
+        }
+        false => Ok(titles),
     }
 }
 

@@ -12,7 +12,7 @@ use schemas::Recommendations;
 use serde::Serialize;
 
 use crate::people::Person;
-use crate::{Exact, Fetched, Fusion, Hit, Hnsw, Pool, QueryVectors, fuse};
+use crate::{Exact, Fetched, Fusion, Hit, Ivf, Pool, QueryVectors, fuse};
 
 /// Users whose queries are searched together.
 const TOGETHER: usize = 256;
@@ -22,8 +22,13 @@ const TOGETHER: usize = 256;
 pub enum Retriever {
     /// Every article is looked at.
     Exact(Exact),
-    /// A graph is followed.
-    Hnsw(Hnsw),
+    /// Articles of some cells are looked at.
+    Ivf {
+        /// The inverted file.
+        index: Ivf,
+        /// So many cells.
+        probes: usize,
+    },
 }
 
 impl Retriever {
@@ -31,7 +36,7 @@ impl Retriever {
     pub fn search(&self, queries: &[f32], ks: &[usize]) -> Result<Vec<Vec<Hit>>> {
         match self {
             Retriever::Exact(exact) => exact.search(queries, ks),
-            Retriever::Hnsw(hnsw) => hnsw.search(queries, ks),
+            Retriever::Ivf { index, probes } => index.search(queries, ks, *probes),
         }
     }
 }

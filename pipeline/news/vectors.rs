@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use arrow::array::{Array, FixedSizeListArray, Float32Array, StringArray};
+use arrow::buffer::{Buffer, ScalarBuffer};
 use dataset::{Error, Input, Result, Rows, Source, Store};
 use schemas::NewsVectors;
 
@@ -12,14 +13,19 @@ use crate::Pool;
 #[derive(Debug, Clone)]
 pub struct Vectors {
     dimensions: usize,
-    values: Vec<f32>,
+    values: ScalarBuffer<f32>,
 }
 
 impl Vectors {
     /// Vectors from their values, `dimensions` to each.
     pub fn new(dimensions: usize, values: Vec<f32>) -> Self {
         assert!(dimensions > 0 && values.len().is_multiple_of(dimensions), "vectors are of one length");
-        Vectors { dimensions, values }
+        Vectors { dimensions, values: values.into() }
+    }
+
+    /// Vectors of little-endian 32-bit floats, wherever they lie.
+    pub(crate) fn of(dimensions: usize, bytes: Buffer) -> Self {
+        Vectors { dimensions, values: bytes.into() }
     }
 
     /// Reads the vectors of a pool's articles from the current `news_vectors`.
@@ -54,6 +60,10 @@ impl Vectors {
                 }
             }
         }
+        if values.iter().any(|x: &f32| !x.is_finite()) {
+            let what = "expected finite numbers, got NaN or infinity";
+            return Err(Error::unreadable("news_vectors", what, "delete the dataset's folder and run embed again"));
+        }
         check_encoder("news_vectors", &encoders.into_iter().collect::<Vec<_>>().join(" and "), encoder)?;
         if found < pool.len() {
             return Err(Error::Mismatch {
@@ -63,7 +73,7 @@ impl Vectors {
                 hint: "news has changed since: run embed again".into(),
             });
         }
-        Ok(Vectors { dimensions, values })
+        Ok(Vectors::new(dimensions, values))
     }
 
     /// Values per vector.
@@ -84,6 +94,18 @@ impl Vectors {
     /// One vector.
     pub fn get(&self, number: usize) -> &[f32] {
         &self.values[number * self.dimensions..(number + 1) * self.dimensions]
+    }
+
+    /// Some of the vectors, in this order.
+    pub(crate) fn gather(&self, rows: &[u32]) -> Self {
+        let mut values = Vec::with_capacity(rows.len() * self.dimensions);
+        rows.iter().for_each(|&row| values.extend_from_slice(self.get(row as usize)));
+        Vectors::new(self.dimensions, values)
+    }
+
+    /// All values as bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.values.inner().as_slice()
     }
 
     /// All values.

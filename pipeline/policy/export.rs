@@ -22,10 +22,14 @@ pub fn export(model: &Model, folder: &Path) -> Result<()> {
             "name another folder, or delete this one",
         ));
     }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(failed)?;
-    let unfinished = tempfile::Builder::new().prefix(".export-").tempdir_in(parent).map_err(failed)?;
-    let write = |name: &str, content: String| std::fs::write(unfinished.path().join(name), content).map_err(failed);
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(".unfinished");
+    let unfinished = folder.with_file_name(name);
+    if unfinished.exists() {
+        std::fs::remove_dir_all(&unfinished).map_err(failed)?; // an export was killed
+    }
+    std::fs::create_dir_all(&unfinished).map_err(failed)?;
+    let write = |name: &str, content: String| std::fs::write(unfinished.join(name), content).map_err(failed);
     let config = &model.policy.config;
     let pretty = |value: serde_json::Value| format!("{value:#}\n");
     write("config.json", pretty(config.to_json()))?;
@@ -36,11 +40,12 @@ pub fn export(model: &Model, folder: &Path) -> Result<()> {
     let tensors = model.policy.merged_tensors()?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    safetensors::serialize_to_file(views, Some(metadata), &unfinished.path().join("model.safetensors"))
-        .map_err(|e| failed(std::io::Error::other(e)))?;
-    std::fs::rename(unfinished.path(), folder).map_err(failed)?;
-    let _moved = unfinished.keep();
-    Ok(())
+    let weights = unfinished.join("model.safetensors");
+    safetensors::serialize_to_file(views, Some(metadata), &weights).map_err(|e| failed(std::io::Error::other(e)))?;
+    // The crate's file is its owner's alone.
+    let others = std::fs::metadata(unfinished.join("config.json")).map_err(failed)?.permissions();
+    std::fs::set_permissions(&weights, others).map_err(failed)?;
+    std::fs::rename(unfinished, folder).map_err(failed)
 }
 
 fn tokenizer_config(model: &Model) -> serde_json::Value {

@@ -109,8 +109,8 @@ impl Policy {
 
     /// What is trained: names and variables. Adapters are `<weight>.lora_a` and `<weight>.lora_b`.
     pub fn trainable(&self) -> Vec<(String, Var)> {
-        let adapters = self.adapters.iter().flat_map(|(name, adapter)| {
-            [(lora_name(name, "a"), adapter.a.clone()), (lora_name(name, "b"), adapter.b.clone())]
+        let adapters = self.adapters.iter().flat_map(|(name, Adapter { a, b, .. })| {
+            [(format!("{name}.lora_a"), a.clone()), (format!("{name}.lora_b"), b.clone())]
         });
         self.vars.iter().map(|(name, var)| (name.clone(), var.clone())).chain(adapters).collect()
     }
@@ -144,10 +144,8 @@ impl Policy {
 
     /// Everything that a checkpoint keeps: weights, and adapters beside them.
     pub(crate) fn stored(&self) -> BTreeMap<String, Tensor> {
-        let adapters = self.adapters.iter().flat_map(|(name, Adapter { a, b, .. })| {
-            [(lora_name(name, "a"), a.as_tensor().clone()), (lora_name(name, "b"), b.as_tensor().clone())]
-        });
-        self.tensors.clone().into_iter().chain(adapters).collect()
+        let trained = self.trainable().into_iter().map(|(name, var)| (name, var.as_tensor().clone()));
+        self.tensors.clone().into_iter().chain(trained).collect()
     }
 
     /// A policy from what [`Policy::stored`] gave.
@@ -178,11 +176,6 @@ impl Policy {
     pub fn merged_tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         self.tensors.keys().map(|name| Ok((name.clone(), self.merged_tensor(name, Adapters::On)?))).collect()
     }
-}
-
-/// The name of one half of a weight's adapter.
-fn lora_name(weight: &str, half: &str) -> String {
-    format!("{weight}.lora_{half}")
 }
 
 fn finite(tensor: &Tensor) -> Result<bool> {

@@ -1,11 +1,11 @@
-//! The index beside exact search, on raw vectors: `cargo bench -p querent-news --bench index -- VECTORS.f32 QUERIES.f32 DIMENSIONS THREADS
-//! [LINKS [ADD]]`. Prints a JSON line per measurement; `tests/bench/index.py` runs it beside faiss.
+//! The index beside exact search, on raw vectors: `cargo bench --workspace --bench index -- VECTORS.f32 QUERIES.f32 DIMENSIONS THREADS
+//! [CELLS]`. Prints a JSON line per measurement; `tests/bench/index.py` runs it beside faiss.
 
 #![expect(clippy::print_stdout, reason = "a benchmark says what it measured")]
 
 use std::time::Instant;
 
-use news::{Exact, Hnsw, HnswSettings, Vectors, ask, recall};
+use news::{Exact, Ivf, Vectors, ask, recall};
 use serde_json::json;
 
 fn floats(path: &str) -> Vec<f32> {
@@ -16,33 +16,41 @@ fn floats(path: &str) -> Vec<f32> {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let [vectors, queries, dimensions, threads, rest @ ..] = arguments.as_slice() else {
-        println!("usage: VECTORS.f32 QUERIES.f32 DIMENSIONS THREADS [LINKS [ADD]]");
+        println!("usage: VECTORS.f32 QUERIES.f32 DIMENSIONS THREADS [CELLS]");
         return;
     };
     let (dimensions, threads): (usize, usize) =
         (dimensions.parse().expect("a number"), threads.parse().expect("a number"));
-    let number = |at: usize, default: usize| rest.get(at).map_or(default, |n| n.parse().expect("a number"));
-    let settings = HnswSettings { links: number(0, 16), expansion_add: number(1, 128), ..HnswSettings::default() };
     let vectors = Vectors::new(dimensions, floats(vectors));
     let queries = floats(queries);
+    let cells = rest.first().map_or(Ivf::usual_cells(vectors.len()), |cells| cells.parse().expect("a number"));
 
     let exact = Exact::new(vectors.clone()).expect("vectors fit");
     let asked = &queries[..queries.len().min(2_000 * dimensions)];
     let (truth, seconds) =
         ask(asked, dimensions, threads, |queries, ks| exact.search(queries, ks)).expect("queries fit");
+    drop(exact);
     println!("{}", json!({ "what": "exact", "qps": truth.len() as f64 / seconds, "seconds": seconds }));
 
     let started = Instant::now();
-    let graph = Hnsw::build(&vectors, &settings, threads, &|_| ()).expect("vectors fit");
+    let index = Ivf::build(&vectors, cells, threads, &|_| ()).expect("vectors fit");
     let seconds = started.elapsed().as_secs_f64();
-    let about = format!("M={} add={}", settings.links, settings.expansion_add);
-    let mb = graph.memory_bytes() as f64 / 1e6;
-    println!("{}", json!({ "what": "build", "settings": about, "seconds": seconds, "mb": mb }));
-    for ef in [16, 32, 48, 64, 96, 128, 192] {
-        let graph = graph.with_expansion(ef);
+    let about = format!("cells={}", index.cells());
+    let (held, mapped) = index.memory_bytes();
+    let (held, mapped) = (held as f64 / 1e6, mapped as f64 / 1e6);
+    println!(
+        "{}",
+        json!({ "what": "build", "settings": about, "seconds": seconds, "mb": held + mapped, "held": held })
+    );
+    // 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20 …
+    let steps = (1..4).chain((0..).flat_map(|power| (4..8).map(move |quarters| quarters << power)));
+    for probes in steps.take_while(|&probes| probes <= index.cells()) {
         let (found, seconds) =
-            ask(&queries, dimensions, threads, |queries, ks| graph.search(queries, ks)).expect("queries fit");
+            ask(&queries, dimensions, threads, |queries, ks| index.search(queries, ks, probes)).expect("queries fit");
         let (qps, recall) = (found.len() as f64 / seconds, recall(&truth, &found));
-        println!("{}", json!({ "what": "search", "settings": format!("ef={ef}"), "qps": qps, "recall": recall }));
+        println!(
+            "{}",
+            json!({ "what": "search", "settings": format!("probes={probes}"), "qps": qps, "recall": recall })
+        );
     }
 }

@@ -1,0 +1,177 @@
+//! Checkpoints, exported folders, damaged files.
+
+use super::*;
+
+fn trained() -> Result<(Model, State, Moments)> {
+    let policy = with_random_lora(tiny("decoder-qwen2"))?;
+    let moments = policy
+        .trainable()
+        .into_iter()
+        .map(|(name, var)| Ok((name, [var.as_tensor().affine(0.5, 0.1)?, var.as_tensor().sqr()?])))
+        .collect::<Result<_>>()?;
+    let metrics = BTreeMap::from([("validation_reward".to_owned(), 0.25)]);
+    let base = BTreeMap::from([("model.safetensors".to_owned(), "00ff".to_owned())]);
+    let (random, settings_digest) = (vec![1, u64::MAX, 3], "digest".to_owned());
+    let state = State { step: 120, prompt_cursor: 7, random, settings_digest, base, metrics };
+    let model = Model { policy, tokenizer: bytes_tokenizer(), digests: BTreeMap::new(), trained: true };
+    Ok((model, state, moments))
+}
+
+#[test]
+fn a_checkpoint_gives_back_every_bit() -> Result<()> {
+    let root = tempfile::tempdir().expect("a folder");
+    let store = dataset::Store::open(&root.path().display().to_string())?;
+    let (model, state, moments) = trained()?;
+    assert!(checkpoint::save(&store, "teacher", &model, &state, &moments)?);
+    assert!(!checkpoint::save(&store, "teacher", &model, &state, &moments)?, "it is there already");
+    let path = root.path().join("teacher/step=000120");
+    let read = checkpoint::load(&path)?;
+    assert_eq!(read.state, state);
+    assert_eq!(read.model.policy.lora(), model.policy.lora());
+    let bits = |tensor: &Tensor| -> Vec<u32> {
+        let values: Vec<f32> = tensor.flatten_all().and_then(|t| t.to_vec1()).expect("a tensor");
+        values.iter().map(|x| x.to_bits()).collect()
+    };
+    for ((name, before), (other, after)) in model.policy.stored().iter().zip(read.model.policy.stored()) {
+        assert_eq!((name, bits(before)), (&other, bits(&after)));
+    }
+    for (name, pair) in &moments {
+        assert_eq!(pair.each_ref().map(bits), read.moments[name].each_ref().map(bits), "{name}");
+    }
+    assert_eq!(read.model.tokenizer.encode("a <|im_end|> b"), model.tokenizer.encode("a <|im_end|> b"));
+    assert!(Model::open(&path)?.trained);
+
+    // Damage to the large files is seen.
+    for file in ["weights.parquet", "optimizer.parquet"] {
+        let file = path.join(file);
+        let bytes = std::fs::read(&file).expect("readable");
+        let mut damaged = bytes.clone();
+        damaged[bytes.len() / 2] ^= 1;
+        std::fs::write(&file, damaged).expect("writable");
+        let error = checkpoint::load(&path).unwrap_err().to_string();
+        assert!(error.contains("expected BLAKE3"), "{error}");
+        std::fs::write(&file, bytes).expect("writable");
+    }
+    // A step without its state is none.
+    std::fs::remove_file(path.join("state.parquet")).expect("there");
+    assert!(checkpoint::steps(&store, "teacher")?.is_empty());
+    assert!(checkpoint::save(&store, "teacher", &model, &state, &moments)?);
+    Ok(())
+}
+
+#[test]
+fn the_last_and_the_best_checkpoints_are_kept() -> Result<()> {
+    let root = tempfile::tempdir().expect("a folder");
+    let store = dataset::Store::open(&root.path().display().to_string())?;
+    let (model, state, _) = trained()?;
+    for (step, reward) in [(10, 0.1), (20, 0.9), (30, 0.3), (40, 0.2), (50, 0.4)] {
+        let metrics = BTreeMap::from([("validation_reward".to_owned(), reward)]);
+        checkpoint::save(&store, "student", &model, &State { step, metrics, ..state.clone() }, &Moments::new())?;
+    }
+    checkpoint::retain(&store, "student", 2, "validation_reward")?;
+    assert_eq!(checkpoint::steps(&store, "student")?, [20, 40, 50]);
+    assert!(!root.path().join("student/step=000010").exists());
+    Ok(())
+}
+
+/// A whole Hugging Face folder.
+fn folder(root: &Path) -> PathBuf {
+    let from = repository().join("fixtures/decoder-llama");
+    let folder = root.join("model");
+    std::fs::create_dir(&folder).expect("a folder");
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(from.join(file), folder.join(file)).expect("readable");
+    }
+    let tokenizer = bytes_tokenizer().to_json().expect("JSON");
+    std::fs::write(folder.join("tokenizer.json"), tokenizer).expect("writable");
+    folder
+}
+
+#[test]
+fn an_exported_folder_is_the_same_model() -> Result<()> {
+    let root = tempfile::tempdir().expect("a folder");
+    let model = Model::open(&folder(root.path()))?;
+    let out = root.path().join("deep/exported");
+    crate::export(&model, &out)?;
+    let again = Model::open(&out)?;
+    assert_eq!(again.policy.config, model.policy.config);
+    let logits =
+        |model: &Model| Ok::<_, crate::Error>(Snapshot::new(&model.policy, Adapters::On)?.logits_of(&[], &[5, 6, 7]));
+    assert_eq!(logits(&again)?, logits(&model)?);
+    let error = crate::export(&model, &out).unwrap_err().to_string();
+    assert!(error.contains("there already"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn wrong_files_are_one_clear_error() -> Result<()> {
+    type Damage = fn(&Path);
+    fn edit(path: &Path, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+        let bytes = std::fs::read(path).expect("readable");
+        std::fs::write(path, change(bytes)).expect("writable");
+    }
+    let cases: [(&str, Damage, &str); 7] = [
+        (
+            "truncated safetensors",
+            |f| edit(&f.join("model.safetensors"), |b| b[..b.len() / 2].to_vec()),
+            "model.safetensors: expected safetensors",
+        ),
+        (
+            "another configuration",
+            |f| {
+                edit(&f.join("config.json"), |b| {
+                    String::from_utf8_lossy(&b)
+                        .replace("\"intermediate_size\": 128", "\"intermediate_size\": 256")
+                        .into_bytes()
+                })
+            },
+            "expected the shape [256, 64], got [128, 64]",
+        ),
+        (
+            "more layers",
+            |f| {
+                edit(&f.join("config.json"), |b| {
+                    String::from_utf8_lossy(&b)
+                        .replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3")
+                        .into_bytes()
+                })
+            },
+            "model.layers.2.",
+        ),
+        ("no tokenizer", |f| std::fs::remove_file(f.join("tokenizer.json")).expect("there"), "tokenizer.json"),
+        ("no tokenizer's JSON", |f| edit(&f.join("tokenizer.json"), |_| b"{}".to_vec()), "expected a tokenizer"),
+        (
+            "NaN",
+            |f| {
+                let path = f.join("model.safetensors");
+                edit(&path, |mut b| {
+                    let at = b.len() - 4;
+                    b[at..].copy_from_slice(&f32::NAN.to_le_bytes());
+                    b
+                });
+            },
+            "expected finite numbers",
+        ),
+        ("no weights", |f| std::fs::remove_file(f.join("model.safetensors")).expect("there"), "model.safetensors"),
+    ];
+    for (name, damage, expected) in cases {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = folder(root.path());
+        assert!(Model::open(&folder).is_ok(), "{name}");
+        damage(&folder);
+        let error = Model::open(&folder).unwrap_err();
+        assert!(error.to_string().contains(expected) && error.to_string().contains("hint: "), "{name}: {error}");
+        assert_eq!(error.exit_code(), 3, "{name}");
+    }
+    let root = tempfile::tempdir().expect("a folder");
+    let from = repository().join("models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let bytes = std::fs::read(&from).expect("`make setup` fetches it");
+    for (name, length) in [("head", 1000), ("tensors", bytes.len() / 2)] {
+        let path = root.path().join(format!("{name}.gguf"));
+        std::fs::write(&path, &bytes[..length]).expect("writable");
+        let error = Model::open(&path).unwrap_err().to_string();
+        assert!(error.contains("expected a whole GGUF file") && error.contains("hint: "), "{error}");
+    }
+    assert!(Model::open(&root.path().join("nothing")).is_err());
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! What is sampled.
+
+use super::*;
+
+#[test]
+fn greedy_continuations_are_those_of_transformers() -> Result<()> {
+    for family in FAMILIES {
+        let snapshot = Snapshot::new(&tiny(family), Adapters::On)?;
+        let sequences = sequences(family);
+        let sampling = Sampling { temperature: 0.0, max_new_tokens: 12, ..Sampling::default() };
+        let requests: Vec<Request> =
+            sequences.iter().map(|(ids, ..)| Request { prompt: ids.clone(), seeds: vec![0, 1] }).collect();
+        for (outputs, (.., greedy)) in rollout(&snapshot, &[], sampling).run(&requests, &|_| ()).iter().zip(&sequences)
+        {
+            for Completion { tokens, .. } in outputs {
+                assert_eq!(tokens, greedy, "{family}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_sampled_depends_on_neither_batch_nor_threads_nor_prefix() -> Result<()> {
+    let snapshot = Snapshot::new(&tiny("decoder-qwen2"), Adapters::On)?;
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(7);
+    let common: Vec<u32> = (0..9).map(|_| random.random_range(0..320)).collect();
+    let requests: Vec<Request> = (0..7)
+        .map(|user| Request {
+            prompt: (0..3 + 4 * user).map(|_| random.random_range(0..320)).collect(),
+            seeds: (0..1 + user % 3).map(|sample| user * 10 + sample).collect(),
+        })
+        .collect();
+    let sampling = Sampling { max_new_tokens: 11, ..Sampling::default() };
+    let expected = rollout(&snapshot, &common, sampling).run(&requests, &|_| ());
+    let distinct: std::collections::HashSet<_> = expected.iter().flatten().map(|o| o.tokens.clone()).collect();
+    assert_eq!(distinct.len(), requests.iter().map(|r| r.seeds.len()).sum::<usize>(), "samples differ");
+    for (outputs, prompt_tokens, threads) in [(1, 1, 1), (4, 20, 2), (100, 1000, 3)] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        let batching = Batching { outputs, prompt_tokens };
+        let got = pool.install(|| rollout(&snapshot, &common, sampling).batching(batching).run(&requests, &|_| ()));
+        assert_eq!(got, expected, "{batching:?}, {threads} threads");
+    }
+    let whole: Vec<Request> = requests
+        .iter()
+        .map(|r| Request { prompt: [common.clone(), r.prompt.clone()].concat(), seeds: r.seeds.clone() })
+        .collect();
+    assert_eq!(rollout(&snapshot, &[], sampling).run(&whole, &|_| ()), expected);
+    let turned: Vec<Request> = requests.iter().rev().cloned().collect();
+    let got: Vec<_> = rollout(&snapshot, &common, sampling).run(&turned, &|_| ()).into_iter().rev().collect();
+    assert_eq!(got, expected);
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    input_ids: Vec<u32>,
+    last_top8: Vec<(u32, f32)>,
+    token_log_probs: Vec<f32>,
+    greedy: Vec<u32>,
+    greedy_text: String,
+}
+
+#[test]
+fn a_gguf_model_is_what_transformers_makes_of_it() -> Result<()> {
+    #[derive(Deserialize)]
+    struct Expected {
+        cases: Vec<Case>,
+    }
+    let json = std::fs::read(repository().join("fixtures/smollm2/expected.json")).expect("part of the repository");
+    let Expected { cases } = serde_json::from_slice(&json).expect("JSON");
+    let model = smollm2();
+    let vocabulary = model.policy.config.vocab_size;
+    let snapshot = Snapshot::new(&model.policy, Adapters::On)?;
+    let sampling = Sampling { temperature: 0.0, max_new_tokens: 48, ..Sampling::default() };
+    let engine = Rollout::new(&snapshot, &[], 64, &[2], sampling, None)?;
+    for case in &cases {
+        assert_eq!(model.tokenizer.encode_with_control(&case.text), case.input_ids);
+        let logits = snapshot.logits_of(&[], &case.input_ids);
+        let last = &logits[logits.len() - vocabulary..];
+        for (token, expected) in &case.last_top8 {
+            assert!((last[*token as usize] - expected).abs() < 1e-3, "{expected}, got {}", last[*token as usize]);
+        }
+        let rows = Tensor::from_vec(logits, (case.input_ids.len(), vocabulary), &Device::Cpu)?;
+        let predicting = rows.narrow(0, 0, case.input_ids.len() - 1)?;
+        let got: Vec<f32> = log_probs(&predicting, &case.input_ids[1..])?.to_vec1()?;
+        assert!(furthest(&got, &case.token_log_probs) < 1e-3);
+    }
+    let requests: Vec<Request> =
+        cases.iter().map(|c| Request { prompt: c.input_ids.clone(), seeds: vec![0] }).collect();
+    for (outputs, case) in engine.run(&requests, &|_| ()).iter().zip(&cases) {
+        assert_eq!(outputs[0].tokens, case.greedy);
+        let text = case.greedy_text.replace("<|im_end|>", "");
+        assert_eq!(model.tokenizer.decode(&outputs[0].tokens), text);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_the_context_is_refused() -> Result<()> {
+    let snapshot = Snapshot::new(&tiny("decoder-llama"), Adapters::On)?;
+    let sampling = Sampling { max_new_tokens: 64, ..Sampling::default() };
+    let error = Rollout::new(&snapshot, &[1], 500, &[], sampling, None).unwrap_err().to_string();
+    assert!(error.contains("at most 512 tokens") && error.contains("got 564"), "{error}");
+    Ok(())
+}
