@@ -174,7 +174,7 @@ impl Job<'_> {
                     }
                     _ => Queries::Interests,
                 };
-                (queries, Fetch::Queries { vectors: QueryVectors::new(encoder)?, retriever })
+                (queries, Fetch::Queries { vectors: QueryVectors::new(encoder)?, retriever: Box::new(retriever) })
             }
             (_, None) => unreachable!("methods with queries have an encoder"),
         };

@@ -135,7 +135,7 @@ pub(crate) struct Rounded {
 impl Rounded {
     pub(crate) fn new(values: &[f32], dimensions: usize) -> Self {
         // To the nearest, of two equally near the even one: all in integers, which compilers vectorise.
-        let rounded = |x: &f32| (x.to_bits() + 0x7fff + (x.to_bits() >> 16 & 1)) & 0xffff_0000;
+        let rounded = |x: &f32| x.to_bits().wrapping_add(0x7fff + (x.to_bits() >> 16 & 1)) & 0xffff_0000;
         let error = |vector: &[f32]| {
             let errors: Vec<f32> = vector.iter().map(|x| x - f32::from_bits(rounded(x))).collect();
             dot(&errors, &errors).sqrt()

@@ -49,7 +49,7 @@ pub enum Fetch<'a> {
         /// Vectors of query texts.
         vectors: QueryVectors<'a>,
         /// The index.
-        retriever: Retriever,
+        retriever: Box<Retriever>,
     },
     /// The most clicked articles, the same for everybody: numbers in the pool, and clicks.
     Popularity(Vec<(u32, u64)>),

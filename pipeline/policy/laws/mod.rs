@@ -34,8 +34,11 @@ fn tiny(name: &str) -> Policy {
     Policy::new(config, tensors.into_iter().collect(), &folder).expect("a policy")
 }
 
-/// The sequences of a fixture without their padding, the logits of each, and the greedy tokens that follow.
-fn sequences(name: &str) -> Vec<(Vec<u32>, Vec<Vec<f32>>, Vec<u32>)> {
+/// A sequence without its padding, its logits, and the greedy tokens that follow.
+type Sequence = (Vec<u32>, Vec<Vec<f32>>, Vec<u32>);
+
+/// The sequences of a fixture.
+fn sequences(name: &str) -> Vec<Sequence> {
     let path = repository().join("fixtures").join(name).join("io.safetensors");
     let io = candle_core::safetensors::load(path, &Device::Cpu).expect("safetensors");
     let ids: Vec<Vec<i64>> = io["input_ids"].to_vec2().expect("ids");

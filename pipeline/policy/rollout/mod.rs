@@ -2,7 +2,7 @@
 //!
 //! What all prompts begin with is computed once per snapshot of the weights; each prompt once per user, and its samples share it. Outputs
 //! that end leave the batch, and users that wait come in as soon as there is room. None of this changes what is sampled: products are
-//! chains in one order ([`kernel`]), attention runs over positions in one order ([`attention`]), and a sample's randomness comes from
+//! chains in one order (`kernel.rs`), attention runs over positions in one order (`attention.rs`), and a sample's randomness comes from
 //! its own seed. The same request gives the same tokens in any batch, on any number of threads.
 
 mod attention;
