@@ -15,7 +15,7 @@ use crate::output;
 /// Label sampled behaviours as worth keeping or noise: what the cleaner learns from.
 ///
 /// Reads events (as many behaviours of each domain, and in each of rare, repeated and frequent ones) or a labels file.
-/// Writes labels. With a language model, answers are kept under _cache/annotate, so that nothing is asked twice; its key is
+/// Writes labels, in place of those that there are. With a language model, answers are kept under _cache/annotate, so that nothing is asked twice; its key is
 /// taken from the environment variable QUERENT_API_KEY.
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
@@ -36,7 +36,7 @@ pub(crate) struct Settings {
     /// Another seed, another sample [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// TSV, CSV or JSONL with text, label (1 keep, 0 noise) and perhaps domain (or source) and reason
+    /// TSV or CSV with a header line, or JSONL: text, label (1 keep, 0 noise) and perhaps domain (or source) and reason
     #[arg(long, value_name = "FILE")]
     labels_file: Option<String>,
     /// An OpenAI-compatible server, such as http://localhost:8000/v1

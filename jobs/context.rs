@@ -182,6 +182,12 @@ impl Context {
     }
 }
 
+/// Sections whose keys other jobs have flags for.
+const SHARED: [(&str, &[&str]); 2] = [
+    ("embed", &["model", "onnx", "max_tokens", "batch_tokens", "query_prefix", "document_prefix"]),
+    ("index", &["candidates", "candidate_days", "index", "exact_up_to", "probes"]),
+];
+
 fn read_config(shared: &Shared) -> Result<Table> {
     let mut config = match &shared.config {
         None => Table::new(),
@@ -232,7 +238,10 @@ fn section<S: DeserializeOwned>(config: &Table, name: &str, flags: Option<&impl 
         let message = e.message().to_owned();
         let mut quoted = message.split('`').skip(1).step_by(2);
         let hint = match (message.starts_with("unknown"), quoted.next()) {
-            (true, Some(unknown)) => nearest(unknown, quoted),
+            (true, Some(unknown)) => match SHARED.iter().find(|(_, keys)| keys.contains(&unknown)) {
+                Some((section, _)) if *section != name => format!("{unknown} belongs to [{section}]"),
+                _ => nearest(unknown, quoted),
+            },
             _ => format!("see `querent {} --help`", if name == "run" { "run" } else { name }),
         };
         ConfigError::new(format!("[{name}]: {message}"), hint).into()
@@ -264,6 +273,12 @@ mod tests {
         let config: Table = "[cap]\nevents_per_doman = 7\n".parse()?;
         let error = section::<events::Cap>(&config, "cap", None::<&()>).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains("did you mean \"events_per_domain\"?"), "{error}");
+
+        let config: Table = "[cap]\nprobes = 3\n[ingest]\ncut_off = \"2025-12-01\"\n".parse()?;
+        let error = section::<events::Cap>(&config, "cap", None::<&()>).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("probes belongs to [index]"), "{error}");
+        let error = section::<events::ingest::Ingest>(&config, "ingest", None::<&()>).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("cut_off: expected a time such as") && error.contains("2025-12-01"), "{error}");
         Ok(())
     }
 }

@@ -113,11 +113,20 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
     if matches!(judged.outcome, Outcome::ShardDone | Outcome::WouldRun(_)) {
         return Ok(vec![judged]);
     }
-    // A method that has a list for no reader is a mistake, not a bad method.
+    let users = judged.account.output;
     for method in &methods {
-        if judged.account.output > 0 && !judged.account.notes.contains_key(&format!("with a list of {method}")) {
+        let listed = judged.account.notes.get(&format!("with a list of {method}")).copied().unwrap_or(0);
+        if 2 * listed < users && listed > 0 {
+            let (listed, users) = (output::grouped(listed), output::grouped(users));
+            output::note(&format!(
+                "evaluate: {method} has lists for {listed} of {users} users, and counts 0 for the others; --among interests \
+                 compares on those who were asked for lists"
+            ))?;
+        }
+        // A method that has a list for no reader is a mistake, not a bad method.
+        if users > 0 && listed == 0 {
             let what = format!("expected lists for some of the {} users with truth, got none", judged.account.output);
-            let hint = "are its users those of this ingest? `querent inspect` shows both";
+            let hint = "are its users those of this ingest? `querent inspect` shows both; --methods leaves it out";
             return Err(dataset::Error::unreadable(format!("recommendations.{method}"), what, hint).into());
         }
     }

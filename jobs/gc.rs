@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use dataset::collect_garbage;
 
-use crate::context::Place;
+use crate::context::{ConfigError, Place};
 
 /// Free space: delete what killed and abandoned runs left behind, and old manifests.
 ///
@@ -31,7 +31,12 @@ pub(crate) struct Flags {
 pub(crate) fn main(flags: &Flags) -> Result<()> {
     let Flags { datasets, older_than_hours, keep_manifests, dry_run, place } = flags;
     let store = place.open()?;
-    let names = if datasets.is_empty() { store.folders()? } else { datasets.clone() };
+    let folders = store.folders()?;
+    if let Some(unknown) = datasets.iter().find(|name| !folders.contains(name)) {
+        let what = format!("{unknown}: no such dataset under {}", store.root());
+        return Err(ConfigError::new(what, "`querent inspect` lists those there are").into());
+    }
+    let names = if datasets.is_empty() { folders } else { datasets.clone() };
     let mut out = std::io::stdout().lock();
     for name in names {
         let age_s = (older_than_hours * 3600.0) as u64;

@@ -10,6 +10,7 @@ use schemas::Profiles;
 
 use crate::context::{ConfigError, Context, KeyFlags, Shared};
 use crate::output;
+use crate::retrieve::METHODS;
 
 /// Bring in the lists of another recommender, to evaluate them beside ours.
 ///
@@ -49,6 +50,10 @@ pub(crate) fn main(flags: Flags) -> Result<()> {
     if method.is_empty() || !method.chars().all(fine) {
         let what = format!("METHOD: expected letters, digits, - and _, got {method:?}");
         return Err(ConfigError::new(what, "such as production").into());
+    }
+    if METHODS.contains(&method.as_str()) {
+        let what = format!("METHOD: expected another name than {}, got {method}", METHODS.join(", "));
+        return Err(ConfigError::new(what, "`querent retrieve` writes the lists of these").into());
     }
     let context = Context::new(&shared)?;
     let default = ImportColumns::default();

@@ -48,7 +48,7 @@ pub(crate) struct Settings {
     #[serde(flatten)]
     pub(crate) pool: PoolFlags,
     /// Cells that the articles are spread over (nlist) [default: eight times the root of their number]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     cells: Option<NonZeroUsize>,
 }
 
@@ -70,8 +70,12 @@ pub(crate) struct PoolFlags {
     exact_up_to: Option<usize>,
     /// Cells that a search looks into (nprobe), unless every candidate is searched: `index --verify` shows what more or fewer would
     /// do [default: a quarter of the cells]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     probes: Option<NonZeroUsize>,
+}
+
+fn at_least_one(number: &str) -> Result<NonZeroUsize, &'static str> {
+    number.parse().map_err(|_| "expected a number, at least 1")
 }
 
 /// `[index]`, resolved. `retrieve` reads it too.

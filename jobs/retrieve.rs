@@ -90,7 +90,8 @@ impl Default for Resolved {
     }
 }
 
-const METHODS: [&str; 4] = ["interests", "own-titles", "popularity", "random"];
+/// Methods of our own.
+pub(crate) const METHODS: [&str; 4] = ["interests", "own-titles", "popularity", "random"];
 
 pub(crate) fn main(flags: Flags) -> Result<()> {
     let Flags { shared, encoder, pool, settings } = flags;
@@ -157,12 +158,14 @@ impl Job<'_> {
                 origin.models = encoder.digests().clone();
                 let retriever = if settings.exact || pool.len() <= index.exact_up_to {
                     decides["search"] = json!("exact");
+                    output::note("retrieve: every one of them is looked at")?;
                     Retriever::Exact(Exact::new(Vectors::read(&runner.store, pool, encoder.name())?)?)
                 } else {
                     let folder = index.folder(context)?;
                     let (manifest, ivf) = open_index(&folder, pool, encoder.name(), &vectors.content, runner.threads)?;
                     let probes = index.probes(&ivf);
                     decides["search"] = json!({ "probes": probes });
+                    output::note(&format!("retrieve: {probes} of {} cells are looked into", ivf.cells()))?;
                     others.insert("index".into(), InputRef { version: 1, content: manifest.blake3 });
                     Retriever::Ivf { index: ivf, probes }
                 };

@@ -22,7 +22,7 @@ pub(crate) fn main(flags: &Flags) -> Result<()> {
     let contracts = schemas::all();
     match table {
         None => {
-            let rows: Vec<Vec<String>> = contracts.iter().map(|c| vec![format!("{:<18}{}", c.name, c.about)]).collect();
+            let rows: Vec<Vec<String>> = contracts.iter().map(|c| vec![format!("{:<21}{}", c.name, c.about)]).collect();
             output::table(&mut out, &rows)
         }
         Some(name) => {

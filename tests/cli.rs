@@ -145,6 +145,7 @@ fn inspect_and_schema_show_what_is_there() {
     assert!(succeed(querent().args(["schema", "profiles"])).contains("most recent first"));
     let freed = succeed(querent().args(["gc", "--older-than-hours", "0", "--data"]).arg(&root));
     assert!(freed.contains("profiles: freed 0 files"), "{freed}");
+    assert!(fail(querent().args(["gc", "profile", "--data"]).arg(&root), 2).contains("profile: no such dataset"));
     at_rest(&root);
 }
 

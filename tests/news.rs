@@ -217,7 +217,7 @@ fn an_index_finds_what_exact_search_finds_and_is_refused_when_it_is_of_something
     succeed(job("index", &root).args(pool));
     succeed(&mut retrieve(&["--keep-seen"]));
     for nothing in ["--cells", "--probes"] {
-        assert!(fail(job("index", &root).args(pool).args([nothing, "0"]), 2).contains("zero"));
+        assert!(fail(job("index", &root).args(pool).args([nothing, "0"]), 2).contains("at least 1"));
     }
     let foreign = folder.path().join("foreign");
     std::fs::create_dir(&foreign).expect("writable");
@@ -305,4 +305,6 @@ fn bad_lists_are_one_clear_error() {
     assert!(said.contains("of users without a profile 1, unknown articles 1"), "{said}");
     let message = fail(querent().args(["evaluate", "--quiet", "--data"]).arg(&root), 3);
     assert!(message.contains("recommendations.others") && message.contains("got none"), "{message}");
+    let message = fail(querent().args(["import", "random", "--quiet"]).arg(&strangers).arg("--data").arg(&root), 2);
+    assert!(message.contains("another name than interests, own-titles, popularity, random"), "{message}");
 }

@@ -83,7 +83,7 @@ pub struct Retrieve<'a> {
 
 impl Stage for Retrieve<'_> {
     const NAME: &'static str = "retrieve";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "users";
     type Inputs = Vec<Person>;
     type Outputs = Rows<Recommendations>;

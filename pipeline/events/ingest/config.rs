@@ -3,13 +3,15 @@
 use chrono::{DateTime, Utc};
 use dataset::{Error, Result};
 use schemas::DOMAINS;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Reads raw logs into `events`, `news` and `truth`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ingest {
     /// Where history ends and the evaluation window begins (RFC 3339). MIND: by default the day of the first impression.
+    #[serde(deserialize_with = "cut_off")]
     pub cut_off: Option<DateTime<Utc>>,
     /// Length of the evaluation window.
     pub window_days: u32,
@@ -23,6 +25,12 @@ pub struct Ingest {
     pub events: Vec<EventLog>,
     /// Raw logs of articles.
     pub news: Vec<NewsLog>,
+}
+
+fn cut_off<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<DateTime<Utc>>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(value)? else { return Ok(None) };
+    let expected = || D::Error::custom(format!("cut_off: expected a time such as 2025-12-01T00:00:00Z, got {text:?}"));
+    text.parse().map(Some).map_err(|_| expected())
 }
 
 impl Default for Ingest {
