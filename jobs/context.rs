@@ -277,7 +277,8 @@ mod tests {
         let config: Table = "[cap]\nprobes = 3\n[ingest]\ncut_off = \"2025-12-01\"\n".parse()?;
         let error = section::<events::Cap>(&config, "cap", None::<&()>).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains("probes belongs to [index]"), "{error}");
-        let error = section::<events::ingest::Ingest>(&config, "ingest", None::<&()>).map(|_| ()).unwrap_err().to_string();
+        let error =
+            section::<events::ingest::Ingest>(&config, "ingest", None::<&()>).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains("cut_off: expected a time such as") && error.contains("2025-12-01"), "{error}");
         Ok(())
     }
