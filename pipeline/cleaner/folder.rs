@@ -1,10 +1,11 @@
-//! The cleaner's folder: what is in it, and how it appears, whole or not at all.
+//! The cleaner's folder: what is in it.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use dataset::Draft;
 use dataset::plan::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -48,82 +49,20 @@ pub(crate) fn lineage(folder: &Path) -> Result<Option<Lineage>> {
     })
 }
 
-/// A folder in the making, beside the one that it will be.
-#[derive(Debug)]
-pub(crate) struct Draft {
-    /// Where files are written.
-    pub(crate) path: PathBuf,
-    target: PathBuf,
-}
-
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> dataset::Error {
-    let path = path.display().to_string();
-    move |e| dataset::Error::io(path, e)
-}
-
-impl Draft {
-    /// Starts anew: what an earlier attempt left is deleted.
-    pub(crate) fn new(target: &Path) -> Result<Self> {
-        let mut name = target.file_name().unwrap_or_default().to_owned();
-        name.push(".unfinished");
-        let path = target.with_file_name(name);
-        if path.exists() {
-            fs::remove_dir_all(&path).map_err(io(&path))?;
-        }
-        fs::create_dir_all(&path).map_err(io(&path))?;
-        Ok(Draft { path, target: target.into() })
-    }
-
-    /// Writes a file, and to the disk.
-    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<()> {
-        let path = self.path.join(name);
-        let written = fs::File::create(&path).and_then(|mut file| {
-            std::io::Write::write_all(&mut file, content)?;
-            file.sync_all()
-        });
-        Ok(written.map_err(io(&path))?)
-    }
-
-    /// Writes JSON for people.
-    pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
-        let json = serde_json::to_vec_pretty(value).expect("our own types can be written as JSON");
-        self.write(name, &json)
-    }
-
-    /// The model and its tokenizer in Hugging Face's form.
-    pub(crate) fn write_model(&self, model: &Roberta, tokenizer: &Tokenizer, max_tokens: usize) -> Result<()> {
-        self.write_json("config.json", &config_json(model))?;
-        let json = tokenizer.to_string(true).map_err(crate::Error::tokenizer)?;
-        self.write("tokenizer.json", json.as_bytes())?;
-        self.write_json("tokenizer_config.json", &json!({
-            "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": max_tokens, "model_input_names": ["input_ids", "attention_mask"],
-            "bos_token": "<s>", "cls_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>",
-            "mask_token": "<mask>", "clean_up_tokenization_spaces": false,
-        }))?;
-        let tensors: BTreeMap<&String, &Tensor> =
-            model.parameters().iter().map(|(name, var)| (name, var.as_tensor())).collect();
-        let bytes = safetensors(&tensors)?;
-        self.write("model.safetensors", &bytes)
-    }
-
-    /// Puts the folder in its place.
-    pub(crate) fn publish(self) -> Result<()> {
-        let Draft { path, target } = self;
-        let mut name = target.file_name().unwrap_or_default().to_owned();
-        name.push(".superseded");
-        let superseded = target.with_file_name(name);
-        if superseded.exists() {
-            fs::remove_dir_all(&superseded).map_err(io(&superseded))?;
-        }
-        if target.exists() {
-            fs::rename(&target, &superseded).map_err(io(&target))?;
-        }
-        fs::rename(&path, &target).map_err(io(&target))?;
-        if superseded.exists() {
-            fs::remove_dir_all(&superseded).map_err(io(&superseded))?;
-        }
-        Ok(())
-    }
+/// Writes the model and its tokenizer in Hugging Face's form.
+pub(crate) fn write_model(draft: &Draft, model: &Roberta, tokenizer: &Tokenizer, max_tokens: usize) -> Result<()> {
+    draft.write_json("config.json", &config_json(model))?;
+    let json = tokenizer.to_string(true).map_err(crate::Error::tokenizer)?;
+    draft.write("tokenizer.json", json.as_bytes())?;
+    draft.write_json("tokenizer_config.json", &json!({
+        "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": max_tokens, "model_input_names": ["input_ids", "attention_mask"],
+        "bos_token": "<s>", "cls_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>",
+        "mask_token": "<mask>", "clean_up_tokenization_spaces": false,
+    }))?;
+    let tensors: BTreeMap<&String, &Tensor> =
+        model.parameters().iter().map(|(name, var)| (name, var.as_tensor())).collect();
+    let bytes = safetensors(&tensors)?;
+    Ok(draft.write("model.safetensors", &bytes)?)
 }
 
 fn config_json(model: &Roberta) -> Value {

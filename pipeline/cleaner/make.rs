@@ -7,14 +7,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float32Array, StringArray, UInt32Array};
 use candle_core::Var;
 use dataset::plan::{Digest, digest};
-use dataset::{encode, from_columns};
+use dataset::{Draft, encode, from_columns};
 use schemas::{CleanerPredictions, Table};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use text::{Classifier, ClassifierOptions, ModelFolder, THRESHOLDS, Tokens};
 
 use crate::export::to_onnx;
-use crate::folder::{Draft, Lineage, TRAINING, lineage};
+use crate::folder::{Lineage, TRAINING, lineage, write_model};
 use crate::initial::{Initial, from_folder, from_scratch};
 use crate::quality::{Quality, Scored};
 use crate::roberta::{Pass, Roberta};
@@ -263,7 +263,7 @@ fn write(
 ) -> Result<Metrics> {
     let model = &trained.initial.model;
     let max_tokens = clip(settings, model);
-    draft.write_model(model, &trained.initial.tokenizer, max_tokens)?;
+    write_model(draft, model, &trained.initial.tokenizer, max_tokens)?;
     let mut pass = Pass { ranges: Some(BTreeMap::new()), ..Pass::default() };
     logits(model, &trained.train, &mut pass)?;
     draft.write(FLOAT32, &to_onnx(model, None)?)?;

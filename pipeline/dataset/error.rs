@@ -1,6 +1,7 @@
 //! The one error type of the data spine: what happened, where, and what to do.
 
 use std::fmt::Display;
+use std::path::Path;
 
 /// Result of the data spine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -277,6 +278,11 @@ impl Error {
     /// A local file failed.
     pub fn io(path: impl Display, source: std::io::Error) -> Self {
         Error::Io { path: path.to_string(), source }
+    }
+
+    /// A local file or folder failed: what [`Error::io`] makes of the system's error.
+    pub fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        |source| Error::io(path.display(), source)
     }
 
     /// A file is not readable as what it should be.

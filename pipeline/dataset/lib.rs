@@ -24,6 +24,7 @@
 pub mod account;
 pub mod bucket;
 mod commit;
+mod draft;
 mod error;
 pub mod fault;
 mod gc;
@@ -43,6 +44,7 @@ mod store;
 pub use account::Account;
 pub use bucket::UserKey;
 pub use commit::seal;
+pub use draft::{Draft, empty_folder, write_through};
 pub use error::{Error, Result};
 pub use gc::{Swept, collect_garbage};
 pub use input::{Input, Joint, Nothing, Source, same_users};

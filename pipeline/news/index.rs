@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use dataset::plan::{Digest, file_digest};
-use dataset::{Error, Result};
+use dataset::{Error, Result, empty_folder};
 use serde::{Deserialize, Serialize};
 
 use crate::vectors::check_encoder;
@@ -73,11 +73,6 @@ pub struct ByProbes {
     pub queries_per_second: f64,
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    let path = path.display().to_string();
-    move |e| Error::io(path, e)
-}
-
 impl IndexManifest {
     /// Of manifests and of how inverted files are built: of another format, an index is built anew.
     pub const FORMAT: u32 = 1;
@@ -100,7 +95,7 @@ impl IndexManifest {
                     }
                 }
             }
-            Err(e) => Err(io(&path)(e)),
+            Err(e) => Err(Error::io(path.display(), e)),
         }
     }
 
@@ -132,12 +127,12 @@ impl IndexManifest {
     pub fn write(&self, folder: &Path) -> Result<()> {
         let unfinished = unfinished(folder)?;
         let json = serde_json::to_vec_pretty(self).expect("our own types can be written as JSON");
-        fs::write(unfinished.join(MANIFEST), json).map_err(io(&unfinished))?;
-        fs::rename(unfinished.join(MANIFEST), folder.join(MANIFEST)).map_err(io(folder))?;
-        fs::remove_dir(&unfinished).map_err(io(&unfinished))?;
-        for file in fs::read_dir(folder).map_err(io(folder))?.flatten() {
+        fs::write(unfinished.join(MANIFEST), json).map_err(Error::at(&unfinished))?;
+        fs::rename(unfinished.join(MANIFEST), folder.join(MANIFEST)).map_err(Error::at(folder))?;
+        fs::remove_dir(&unfinished).map_err(Error::at(&unfinished))?;
+        for file in fs::read_dir(folder).map_err(Error::at(folder))?.flatten() {
             if ours(&file.file_name()) && file.file_name() != *self.file {
-                fs::remove_file(file.path()).map_err(io(&file.path()))?;
+                fs::remove_file(file.path()).map_err(Error::at(&file.path()))?;
             }
         }
         Ok(())
@@ -152,10 +147,7 @@ fn ours(name: &OsStr) -> bool {
 /// An empty folder for what is being written.
 fn unfinished(folder: &Path) -> Result<PathBuf> {
     let path = folder.join(UNFINISHED);
-    if path.exists() {
-        fs::remove_dir_all(&path).map_err(io(&path))?;
-    }
-    fs::create_dir_all(&path).map_err(io(&path))?;
+    empty_folder(&path)?;
     Ok(path)
 }
 
@@ -164,9 +156,9 @@ pub fn save_index(folder: &Path, index: &Ivf, fresh: IndexManifest) -> Result<()
     let unfinished = unfinished(folder)?.join("ivf.safetensors");
     index.save(&unfinished)?;
     let (blake3, _) = file_digest(&unfinished)?;
-    fs::File::open(&unfinished).and_then(|file| file.sync_all()).map_err(io(&unfinished))?;
+    fs::File::open(&unfinished).and_then(|file| file.sync_all()).map_err(Error::at(&unfinished))?;
     let file = format!("ivf-{}.safetensors", &blake3[..16]);
-    fs::rename(&unfinished, folder.join(&file)).map_err(io(folder))?;
+    fs::rename(&unfinished, folder.join(&file)).map_err(Error::at(folder))?;
     IndexManifest { file, blake3, ..fresh }.write(folder)
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use arrow::buffer::{Buffer, ScalarBuffer};
 use bytes::Bytes;
-use dataset::{Error, Result};
+use dataset::{Error, Result, write_through};
 use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -109,11 +109,8 @@ impl Ivf {
             ("starts", view(Dtype::U32, &[cells + 1], self.starts.inner().as_slice())?),
             ("vectors", view(Dtype::F32, &[n, d], self.vectors.bytes())?),
         ];
-        let io = |e: std::io::Error| Error::io(path.display(), e);
-        // The crate's file would be its owner's alone.
-        let permissions = File::create(path).and_then(|file| file.metadata()).map_err(io)?.permissions();
-        safetensors::serialize_to_file(tensors, None, path).map_err(|e| io(std::io::Error::other(e)))?;
-        std::fs::set_permissions(path, permissions).map_err(io)
+        let write = |path: &Path| safetensors::serialize_to_file(tensors, None, path).map_err(std::io::Error::other);
+        write_through(path, write)
     }
 
     /// Maps an inverted file into memory, and lays it out for the products.

@@ -29,18 +29,10 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
-    /// A file could not be written.
-    #[error("{path}: {source}\nhint: free space or mend the folder, then run again")]
-    Write {
-        /// The file or folder.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// Candle refused.
     #[error("{0}\nhint: this is a bug, or memory ran out")]
     Candle(#[from] candle_core::Error),
-    /// A checkpoint could not be read or written.
+    /// A checkpoint could not be read or written, or a folder not.
     #[error(transparent)]
     Dataset(#[from] dataset::Error),
 }
@@ -61,7 +53,7 @@ impl Error {
         match self {
             Error::Model { .. } => 3,
             Error::Setting { .. } => 2,
-            Error::Candle(_) | Error::Write { .. } => 1,
+            Error::Candle(_) => 1,
             Error::Dataset(e) => e.exit_code(),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use dataset::{Draft, write_through};
 use serde_json::json;
 
 use crate::chat::Chat;
@@ -14,7 +15,6 @@ use crate::{Error, Model, Result};
 /// # Errors
 /// When the folder is there already.
 pub fn export(model: &Model, folder: &Path) -> Result<()> {
-    let failed = |source: std::io::Error| Error::Write { path: folder.display().to_string(), source };
     if folder.exists() {
         return Err(Error::setting(
             "the folder to write",
@@ -22,30 +22,22 @@ pub fn export(model: &Model, folder: &Path) -> Result<()> {
             "name another folder, or delete this one",
         ));
     }
-    let mut name = folder.file_name().unwrap_or_default().to_owned();
-    name.push(".unfinished");
-    let unfinished = folder.with_file_name(name);
-    if unfinished.exists() {
-        std::fs::remove_dir_all(&unfinished).map_err(failed)?; // an export was killed
-    }
-    std::fs::create_dir_all(&unfinished).map_err(failed)?;
-    let write = |name: &str, content: String| std::fs::write(unfinished.join(name), content).map_err(failed);
+    let draft = Draft::new(folder)?;
     let config = &model.policy.config;
-    let pretty = |value: serde_json::Value| format!("{value:#}\n");
-    write("config.json", pretty(config.to_json()))?;
+    let write = |name: &str, value: serde_json::Value| draft.write(name, format!("{value:#}\n").as_bytes());
+    write("config.json", config.to_json())?;
     let ends = json!({ "eos_token_id": config.eos_token_ids, "bos_token_id": config.bos_token_id });
-    write("generation_config.json", pretty(ends))?;
-    write("tokenizer.json", model.tokenizer.to_json()?)?;
-    write("tokenizer_config.json", pretty(tokenizer_config(model)))?;
+    write("generation_config.json", ends)?;
+    draft.write("tokenizer.json", model.tokenizer.to_json()?.as_bytes())?;
+    write("tokenizer_config.json", tokenizer_config(model))?;
     let tensors = model.policy.merged_tensors()?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    let weights = unfinished.join("model.safetensors");
-    safetensors::serialize_to_file(views, Some(metadata), &weights).map_err(|e| failed(std::io::Error::other(e)))?;
-    // The crate's file is its owner's alone.
-    let others = std::fs::metadata(unfinished.join("config.json")).map_err(failed)?.permissions();
-    std::fs::set_permissions(&weights, others).map_err(failed)?;
-    std::fs::rename(unfinished, folder).map_err(failed)
+    write_through(&draft.path.join("model.safetensors"), |path| {
+        safetensors::serialize_to_file(views, Some(metadata), path).map_err(std::io::Error::other)
+    })?;
+    // Not published: that would replace a folder that has come up meanwhile.
+    Ok(std::fs::rename(&draft.path, folder).map_err(dataset::Error::at(folder))?)
 }
 
 fn tokenizer_config(model: &Model) -> serde_json::Value {

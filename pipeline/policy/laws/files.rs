@@ -98,6 +98,8 @@ fn an_exported_folder_is_the_same_model() -> Result<()> {
     let logits =
         |model: &Model| Ok::<_, crate::Error>(Snapshot::new(&model.policy, Adapters::On)?.logits_of(&[], &[5, 6, 7]));
     assert_eq!(logits(&again)?, logits(&model)?);
+    let permissions = |name: &str| std::fs::metadata(out.join(name)).expect("written").permissions();
+    assert_eq!(permissions("model.safetensors"), permissions("config.json"), "others may read the weights too");
     let error = crate::export(&model, &out).unwrap_err().to_string();
     assert!(error.contains("there already"), "{error}");
     Ok(())
