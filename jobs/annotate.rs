@@ -15,8 +15,8 @@ use crate::output;
 /// Label sampled behaviours as worth keeping or noise: what the cleaner learns from.
 ///
 /// Reads events (as many behaviours of each domain, and in each of rare, repeated and frequent ones) or a labels file.
-/// Writes labels, in place of those that there are. With a language model, answers are kept under _cache/annotate, so that nothing is asked twice; its key is
-/// taken from the environment variable QUERENT_API_KEY.
+/// Writes labels, in place of those that there are. With a language model, answers are kept under _cache/annotate, so that nothing
+/// is asked twice; its key is taken from the environment variable QUERENT_API_KEY.
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
     #[command(flatten)]

@@ -12,6 +12,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::embed::EncoderFlags;
+use crate::index::PoolFlags;
+
 /// The jobs that a pipeline may name, in their usual order; also the sections of a configuration file.
 pub(crate) const JOBS: [&str; 13] = [
     "simulate",
@@ -182,11 +185,12 @@ impl Context {
     }
 }
 
-/// Sections whose keys other jobs have flags for.
-const SHARED: [(&str, &[&str]); 2] = [
-    ("embed", &["model", "onnx", "max_tokens", "batch_tokens", "query_prefix", "document_prefix"]),
-    ("index", &["candidates", "candidate_days", "index", "exact_up_to", "probes"]),
-];
+/// The section of a key that jobs of other sections have a flag for.
+fn home(key: &str) -> Option<&'static str> {
+    let (embed, index) = (clap::Command::new("embed"), clap::Command::new("index"));
+    let shared = [("embed", EncoderFlags::augment_args(embed)), ("index", PoolFlags::augment_args(index))];
+    shared.into_iter().find(|(_, flags)| flags.get_arguments().any(|flag| flag.get_id() == key)).map(|(name, _)| name)
+}
 
 fn read_config(shared: &Shared) -> Result<Table> {
     let mut config = match &shared.config {
@@ -238,8 +242,8 @@ fn section<S: DeserializeOwned>(config: &Table, name: &str, flags: Option<&impl 
         let message = e.message().to_owned();
         let mut quoted = message.split('`').skip(1).step_by(2);
         let hint = match (message.starts_with("unknown"), quoted.next()) {
-            (true, Some(unknown)) => match SHARED.iter().find(|(_, keys)| keys.contains(&unknown)) {
-                Some((section, _)) if *section != name => format!("{unknown} belongs to [{section}]"),
+            (true, Some(unknown)) => match home(unknown) {
+                Some(section) if section != name => format!("{unknown} belongs to [{section}]"),
                 _ => nearest(unknown, quoted),
             },
             _ => format!("see `querent {} --help`", if name == "run" { "run" } else { name }),

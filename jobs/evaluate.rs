@@ -125,7 +125,7 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
         }
         // A method that has a list for no reader is a mistake, not a bad method.
         if users > 0 && listed == 0 {
-            let what = format!("expected lists for some of the {} users with truth, got none", judged.account.output);
+            let what = format!("expected lists for some of the {users} users with truth, got none");
             let hint = "are its users those of this ingest? `querent inspect` shows both; --methods leaves it out";
             return Err(dataset::Error::unreadable(format!("recommendations.{method}"), what, hint).into());
         }

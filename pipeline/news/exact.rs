@@ -111,8 +111,7 @@ impl Exact {
         let mut found = Vec::with_capacity(ks.len());
         for (queries, ks) in queries.chunks(QUERIES * dimensions).zip(ks.chunks(QUERIES)) {
             let rounded = Rounded::new(queries, dimensions);
-            let screen = |(&k, &of_query): (&usize, &f32)| Screen::new(k, of_query, error, dimensions);
-            let mut screens: Vec<Screen> = ks.iter().zip(&rounded.errors).map(screen).collect();
+            let mut screens = rounded.screens(ks, error);
             let rounded = rounded.rows(0..ks.len())?;
             for block in &self.blocks {
                 let dots = block.dots(&rounded)?;
@@ -127,9 +126,10 @@ impl Exact {
 
 /// Vectors in bf16.
 pub(crate) struct Rounded {
-    pub(crate) values: Vec<bf16>,
+    dimensions: usize,
+    values: Vec<bf16>,
     /// What that did to each: |v - v'|.
-    pub(crate) errors: Vec<f32>,
+    errors: Vec<f32>,
 }
 
 impl Rounded {
@@ -141,14 +141,21 @@ impl Rounded {
             dot(&errors, &errors).sqrt()
         };
         Rounded {
+            dimensions,
             values: values.iter().map(|x| bf16((rounded(x) >> 16) as u16)).collect(),
             errors: values.chunks_exact(dimensions).map(error).collect(),
         }
     }
 
+    /// A screen for each vector as a query for the `ks[i]` best. `of_vectors`: of what is screened, the largest |v - v'|.
+    pub(crate) fn screens(&self, ks: &[usize], of_vectors: f32) -> Vec<Screen> {
+        let screen = |(&k, &of_query): (&usize, &f32)| Screen::new(k, of_query, of_vectors, self.dimensions);
+        ks.iter().zip(&self.errors).map(screen).collect()
+    }
+
     /// Some of the vectors, and after them zeros up to a multiple of four: the kernel's fast path takes four by four.
     pub(crate) fn rows(&self, rows: impl ExactSizeIterator<Item = usize>) -> Result<Tensor<bf16>> {
-        let d = self.values.len() / self.errors.len();
+        let d = self.dimensions;
         let mut tensor = Tensor::try_full(&[rows.len().next_multiple_of(4), d], bf16::ZERO).map_err(failed)?;
         for (to, row) in tensor.as_mut_slice().chunks_exact_mut(d).zip(rows) {
             to.copy_from_slice(&self.values[row * d..][..d]);
@@ -183,7 +190,7 @@ pub(crate) struct Screen {
 
 impl Screen {
     /// `of_query`, `of_vectors`: |q - q'| and the largest |v - v'|.
-    pub(crate) fn new(k: usize, of_query: f32, of_vectors: f32, dimensions: usize) -> Self {
+    fn new(k: usize, of_query: f32, of_vectors: f32, dimensions: usize) -> Self {
         // The last term is for the sums' own rounding, and for lengths that are nearly one.
         let margin = of_query + (1.0 + of_query) * of_vectors + dimensions as f32 * 2.0_f32.powi(-22);
         let full = k.saturating_mul(4).max(256);

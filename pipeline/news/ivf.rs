@@ -14,7 +14,7 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::exact::{Block, Rounded, Screen, dot, largest_error};
+use crate::exact::{Block, Rounded, dot, largest_error};
 use crate::{Exact, Hit, Vectors};
 
 /// Rounds of k-means.
@@ -60,8 +60,7 @@ impl Ivf {
     /// Spreads vectors of unit length over at most so many cells, by k-means of cosines. `step` is told of every few assignments
     /// done. The same vectors give the same cells with any number of threads.
     pub fn build(vectors: &Vectors, cells: usize, threads: usize, step: &(dyn Fn(u64) + Sync)) -> Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(failed)?;
-        pool.install(|| {
+        pool(threads)?.install(|| {
             let sample = spread(vectors, vectors.len().min(SAMPLED.saturating_mul(cells)));
             let mut centroids = spread(vectors, cells.clamp(1, vectors.len()));
             for _ in 0..ROUNDS {
@@ -81,20 +80,19 @@ impl Ivf {
                 }
             }
             starts.push(rows.len() as u32);
-            Ivf::new(vectors.gather(&rows), rows.into(), starts.into(), centroids.gather(&kept), threads)
+            Ivf::new(vectors.gather(&rows), rows.into(), starts.into(), centroids.gather(&kept))
         })
     }
 
+    /// Lays the cells out, on the threads that it is called on.
     fn new(
         vectors: Vectors,
         articles: ScalarBuffer<u32>,
         starts: ScalarBuffer<u32>,
         centroids: Vectors,
-        threads: usize,
     ) -> Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(failed)?;
         let cell = |cell: &[u32]| Block::of(&vectors, cell[0] as usize..cell[1] as usize);
-        let cells = pool.install(|| starts.par_windows(2).map(cell).collect::<Result<_>>())?;
+        let cells = starts.par_windows(2).map(cell).collect::<Result<_>>()?;
         Ok(Ivf { centroids: Exact::new(centroids)?, vectors, articles, starts, cells })
     }
 
@@ -146,7 +144,7 @@ impl Ivf {
             return Err(damaged(format!("articles: expected numbers below {articles}")));
         }
         let (vectors, centroids) = (Vectors::of(dimensions, vectors), Vectors::of(dimensions, centroids));
-        Ivf::new(vectors, numbers, starts, centroids, threads)
+        pool(threads)?.install(|| Ivf::new(vectors, numbers, starts, centroids))
     }
 
     /// Number of cells.
@@ -180,9 +178,7 @@ impl Ivf {
             cells.into_iter().for_each(|cell| asking[cell as usize].push(query));
         }
         let rounded = Rounded::new(queries, dimensions);
-        let error = largest_error(self.cells.iter().flatten());
-        let screen = |(&k, &of_query): (&usize, &f32)| Screen::new(k, of_query, error, dimensions);
-        let mut screens: Vec<Screen> = ks.iter().zip(&rounded.errors).map(screen).collect();
+        let mut screens = rounded.screens(ks, largest_error(self.cells.iter().flatten()));
         for (cell, asking) in self.cells.iter().zip(&asking) {
             for asking in asking.chunks(QUERIES) {
                 let rows = rounded.rows(asking.iter().map(|&query| query as usize))?;
@@ -204,6 +200,10 @@ impl Ivf {
         let values = self.vectors.values().len();
         (2 * values + 6 * self.centroids.vectors().values().len(), 4 * values)
     }
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(failed)
 }
 
 /// So many of the vectors, evenly spread.
