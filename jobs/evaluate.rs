@@ -118,9 +118,12 @@ pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
         let listed = judged.account.notes.get(&format!("with a list of {method}")).copied().unwrap_or(0);
         if 2 * listed < users && listed > 0 {
             let (listed, users) = (output::grouped(listed), output::grouped(users));
+            let hint = match among {
+                Among::All => "; --among interests compares on those who were asked for lists",
+                Among::Interests => "",
+            };
             output::note(&format!(
-                "evaluate: {method} has lists for {listed} of {users} users, and counts 0 for the others; --among interests \
-                 compares on those who were asked for lists"
+                "evaluate: {method} has lists for {listed} of {users} users, and counts 0 for the others{hint}"
             ))?;
         }
         // A method that has a list for no reader is a mistake, not a bad method.
