@@ -1,8 +1,44 @@
 //! Users: keyed ids, buckets and splits. Each is a hash for a purpose of its own, so they are independent.
 
-use std::path::Path;
+use std::io::Read;
+use std::path::PathBuf;
 
 use crate::{Error, Result};
+
+/// Where the key of user ids comes from. Never from an argument: others could read it.
+#[derive(Debug, Clone, Default)]
+pub struct KeySource {
+    /// A file with the secret.
+    pub file: Option<PathBuf>,
+    /// Where there is no other, the public key for simulated and public data.
+    pub insecure_dev_key: bool,
+}
+
+impl KeySource {
+    /// The key from the file, else from `QUERENT_USER_KEY`, else (only when allowed) the public development key.
+    pub fn find(&self) -> Result<UserKey> {
+        if let Some(file) = &self.file {
+            let failed = |e| Error::io(file.display(), e);
+            // A pipe or a device would hang or fill memory.
+            let file = std::fs::File::open(file).map_err(failed)?;
+            let mut secret = Vec::new();
+            if file.metadata().map_err(failed)?.is_file() {
+                file.take(LONGEST_KEY).read_to_end(&mut secret).map_err(failed)?;
+            }
+            return UserKey::new(secret.trim_ascii());
+        }
+        match std::env::var_os(KEY_VARIABLE) {
+            Some(secret) => UserKey::new(secret.as_encoded_bytes().trim_ascii()),
+            None if self.insecure_dev_key => Ok(UserKey::derived(b"querent development key, public")),
+            None => Err(Error::setting(
+                KEY_VARIABLE,
+                "a secret that keys the user ids",
+                "nothing",
+                "set it, or give --user-key-file, or for trying out --insecure-dev-key",
+            )),
+        }
+    }
+}
 
 /// 32 bytes that turn a platform's user ids into ours. Printing it shows its check value only.
 #[derive(Clone)]
@@ -10,7 +46,7 @@ pub struct UserKey([u8; 32]);
 
 /// The environment variable that holds the key.
 pub const KEY_VARIABLE: &str = "QUERENT_USER_KEY";
-const SHORTEST_KEY: usize = 16;
+const LONGEST_KEY: u64 = 4096;
 
 impl std::fmt::Debug for UserKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -19,35 +55,31 @@ impl std::fmt::Debug for UserKey {
 }
 
 impl UserKey {
-    /// A key from a secret of at least 16 bytes.
+    /// A key from a secret of at least 32 hex digits or 22 base64 characters, which is 128 bits. What people think up themselves has
+    /// fewer, and the check value in every manifest would let it be guessed.
     pub fn new(secret: &[u8]) -> Result<Self> {
-        if secret.len() < SHORTEST_KEY {
+        let hex = secret.iter().all(u8::is_ascii_hexdigit);
+        let base64 = secret.iter().all(|c| c.is_ascii_alphanumeric() || b"+/-_=".contains(c));
+        let distinct = secret.iter().collect::<std::collections::BTreeSet<_>>().len();
+        let long = secret.len() >= if hex { 32 } else { 22 } && distinct >= 8;
+        // A word and a year is base64 too; random letters mix cases and digits.
+        let mixed = hex
+            || (secret.iter().any(u8::is_ascii_lowercase)
+                && secret.iter().any(u8::is_ascii_uppercase)
+                && secret.iter().any(u8::is_ascii_digit));
+        if !(long && base64 && mixed) {
             return Err(Error::setting(
                 KEY_VARIABLE,
-                format!("a secret of at least {SHORTEST_KEY} bytes"),
-                format!("{} bytes", secret.len()),
+                "a random secret of at least 128 bits, as 32 hex digits or more, or as base64",
+                format!("{} bytes that are none", secret.len()),
                 "make one with `openssl rand -hex 32` and keep it: other keys give other user ids",
             ));
         }
-        Ok(UserKey(blake3::derive_key("querent 2026 user ids", secret)))
+        Ok(Self::derived(secret))
     }
 
-    /// The key from a file, else from `QUERENT_USER_KEY`, else (only when allowed) the public development key.
-    pub fn find(file: Option<&Path>, insecure_dev_key: bool) -> Result<Self> {
-        if let Some(file) = file {
-            let secret = std::fs::read(file).map_err(|e| Error::io(file.display(), e))?;
-            return Self::new(secret.trim_ascii());
-        }
-        match std::env::var(KEY_VARIABLE) {
-            Ok(secret) => Self::new(secret.trim().as_bytes()),
-            Err(_) if insecure_dev_key => Self::new(b"querent development key, public"),
-            Err(_) => Err(Error::setting(
-                KEY_VARIABLE,
-                "a secret that keys the user ids",
-                "nothing",
-                "set it, or give --user-key-file, or for trying out --insecure-dev-key",
-            )),
-        }
+    fn derived(secret: &[u8]) -> Self {
+        UserKey(blake3::derive_key("querent 2026 user ids", secret))
     }
 
     /// Eight bytes in hex that tell keys apart and say nothing else.
@@ -147,16 +179,20 @@ mod tests {
 
     #[test]
     fn keys_separate_users_and_checks() -> Result<()> {
-        let (a, b) = (UserKey::new(&[1; 32])?, UserKey::new(&[2; 32])?);
+        let (a, b) = (UserKey::derived(&[1; 32]), UserKey::derived(&[2; 32]));
         assert_ne!(a.check(), b.check());
         assert_ne!(a.user_id(b"u"), b.user_id(b"u"));
-        assert_eq!(UserKey::new(b"short").map_err(|e| e.exit_code()).err(), Some(2));
+        for weak in ["short", "newsplatform2025", "NewsPlatform2025Secret!", "a sentence that people think up 2025", &"0".repeat(64)] {
+            assert_eq!(UserKey::new(weak.as_bytes()).map_err(|e| e.exit_code()).err(), Some(2), "{weak}");
+        }
+        assert!(UserKey::new(b"9f86d081884c7d659a2feaa0c55ad015").is_ok());
+        assert!(UserKey::new(b"n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=").is_ok());
         Ok(())
     }
 
     #[test]
     fn splits_and_buckets_are_balanced_and_independent() -> Result<()> {
-        let key = UserKey::new(&[7; 32])?;
+        let key = UserKey::derived(&[7; 32]);
         let mut counts = [[0u32; 3]; 4];
         for i in 0..40_000u32 {
             let id = key.user_id(&i.to_le_bytes());

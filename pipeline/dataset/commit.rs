@@ -1,23 +1,32 @@
-//! Commits: from receipts to a new version, in steps that a kill between any two of them cannot spoil.
+//! Commits: from receipts to a new version, in steps that a crash between any two of them cannot spoil.
 //!
-//! 1. Every partition has a receipt, and every staged part that a receipt names is there with the right size.
-//! 2. The manifests are published, the primary output's last. Each is a create-if-absent PUT of the next number; losing
-//!    it to another run loses nothing: receipts and staged parts stay.
-//! 3. Staged parts are renamed to their final names.
-//! 4. What the new version superseded is deleted, then the receipts.
+//! 1. Every partition has a receipt, and every part that a receipt names is there, whole.
+//! 2. The parts get their final names (on a disk; in an object store they have them already).
+//! 3. The log entry is created, the primary output's last. It is the only step that decides: of all who create entry 12, one does.
+//! 4. What the new version no longer names is deleted, then the run's folder.
 //!
-//! A kill after 2 leaves a version whose parts may be staged still: readers look in both places, and the next run of the
-//! job finishes 3 and 4 ([`tidy`]).
+//! **The law of deletion.** A part may be deleted when the current version does not name it and the log has the entry that the part's
+//! run was to create (its name says which). Such a part never comes back: version 12 takes parts from version 11 and from runs that
+//! were to create entry 12, and from nowhere else. So whoever deletes may have read the log or a listing long ago.
+//!
+//! `model.rs` is this protocol as a state machine, checked over all interleavings of writers, gc and readers with crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemas::Contract;
 use serde::{Deserialize, Serialize};
 
 use crate::account::{self, Account};
 use crate::fault;
-use crate::manifest::{Dataset, Entry, FORMAT, Manifest, Part};
+use crate::log::{Dataset, Head};
+use crate::manifest::{Entry, Manifest, Part, PartName};
+use crate::part::check_bytes;
 use crate::plan::{Digest, Plan};
-use crate::{Error, Result, Store};
+use crate::{Error, Exit, Kind, Result, Store};
+
+/// The folder of unfinished runs within a dataset's.
+pub(crate) const RUNS: &str = "_runs";
+const PLAN: &str = "plan.json";
 
 /// Partition done: its key, and per output its part (none when it has no rows) and account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,217 +37,433 @@ pub(crate) struct Receipt {
     pub(crate) accounts: Vec<Account>,
 }
 
-pub(crate) fn receipt_path(primary: &Dataset, fingerprint: &str, partition: u32) -> String {
-    primary.path(&format!("_receipts/{fingerprint}/{partition:04}.json"))
+/// A run's folder, and what it knows of the datasets that it writes.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) plan: &'a Plan,
+    pub(crate) datasets: &'a [(Dataset, Head)],
+    id: Digest,
 }
 
-pub(crate) fn plan_path(primary: &Dataset, fingerprint: &str) -> String {
-    primary.path(&format!("_receipts/{fingerprint}/plan.json"))
-}
+impl<'a> Run<'a> {
+    pub(crate) fn new(store: &'a Store, plan: &'a Plan, datasets: &'a [(Dataset, Head)]) -> Self {
+        Run { store, plan, datasets, id: plan.run() }
+    }
 
-/// The receipts of a run whose parts are all there. A receipt whose part is gone does not count, and is deleted when its
-/// partition is one that the caller will run again.
-pub(crate) fn valid_receipts(
-    store: &Store,
-    datasets: &[Dataset],
-    plan: &Plan,
-    runs: impl Fn(u32) -> bool,
-) -> Result<BTreeMap<u32, Receipt>> {
-    let primary = &datasets[0];
-    let mut receipts = BTreeMap::new();
-    for file in store.list(&primary.path(&format!("_receipts/{}", plan.fingerprint)))? {
-        if let Some(receipt) = store.get(&file.path)?.and_then(|json| serde_json::from_slice::<Receipt>(&json).ok()) {
-            receipts.insert(receipt.partition, receipt);
-        }
+    fn primary(&self) -> &Dataset {
+        &self.datasets[0].0
     }
-    // The parts are listed after the receipts: a part is written before its receipt, so none that counts can be missed.
-    let mut sizes = BTreeMap::new();
-    for (index, dataset) in datasets.iter().enumerate() {
-        for file in store.list(&dataset.name)? {
-            let relative = file.path[dataset.name.len() + 1..].to_owned();
-            sizes.insert((index, relative), file.bytes);
-        }
-    }
-    let there = |(index, part): (usize, &Option<Part>)| {
-        part.as_ref().is_none_or(|part| {
-            [&part.staged, &part.path].iter().any(|p| sizes.get(&(index, (*p).clone())) == Some(&part.bytes))
-        })
-    };
-    let (valid, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = receipts
-        .into_iter()
-        .partition(|(partition, r)| *partition < plan.partitions && r.parts.iter().enumerate().all(there));
-    for partition in gone.into_keys().filter(|partition| runs(*partition)) {
-        store.delete(&receipt_path(primary, &plan.fingerprint, partition))?;
-    }
-    Ok(valid)
-}
 
-/// Turns a complete set of receipts into the version after the one that the plan is based on, of every output.
-pub(crate) fn commit(store: &Store, plan: &Plan) -> Result<Vec<Manifest>> {
-    let datasets: Vec<Dataset> = plan.outputs.iter().map(|o| Dataset::new(store, &o.dataset)).collect();
-    let receipts = valid_receipts(store, &datasets, plan, |_| false)?;
-    if receipts.len() < plan.partitions as usize {
-        // A run with the same fingerprint may have sealed it meanwhile, and taken the receipts away.
-        let current: Vec<_> = datasets.iter().map(Dataset::current).collect::<Result<_>>()?;
-        let same: Vec<Manifest> = current.into_iter().flatten().filter(|m| m.fingerprint == plan.fingerprint).collect();
-        if same.len() == datasets.len() {
-            return finish(&datasets).map(|()| same);
+    /// A file in the run's folder.
+    pub(crate) fn path(&self, file: &str) -> String {
+        self.primary().path(&format!("{RUNS}/{}/{file}", self.id))
+    }
+
+    fn receipt_path(&self, partition: u32) -> String {
+        self.path(&format!("{partition:04}.json"))
+    }
+
+    /// The plan that an earlier attempt wrote, if it can be read.
+    pub(crate) fn written_plan(&self) -> Result<Option<Plan>> {
+        Ok(self.store.get(&self.path(PLAN))?.and_then(|json| serde_json::from_slice(&json).ok()))
+    }
+
+    pub(crate) fn write_plan(&self) -> Result<()> {
+        self.store.put(&self.path(PLAN), to_json(self.plan))
+    }
+
+    /// A new part of an output: where its content goes, and the name that it will have.
+    pub(crate) fn new_part(&self, output: usize, partition: u32, layout: schemas::Layout) -> (String, String) {
+        let name = PartName { partition, base: self.plan.outputs[output].next, attempt: crate::random() };
+        (self.written_at(output, name, layout), name.path(layout))
+    }
+
+    /// Where a part of this run is written.
+    fn written_at(&self, output: usize, name: PartName, layout: schemas::Layout) -> String {
+        let dataset = &self.datasets[output].0;
+        match self.store.renames() {
+            true => dataset.path(&format!("{RUNS}/{}/{}", self.id, name.staged())),
+            false => dataset.path(&name.path(layout)),
         }
+    }
+
+    /// Where a part of this run lies until the commit.
+    pub(crate) fn staged_at(&self, output: usize, part: &Part) -> Option<String> {
+        let name = PartName::parse(&part.path).filter(|_| self.store.renames())?;
+        Some(self.datasets[output].0.path(&format!("{RUNS}/{}/{}", self.id, name.staged())))
+    }
+
+    /// Whether the version that this run is based on has the part.
+    fn is_carried(&self, output: usize, part: &Part) -> bool {
+        let current = self.datasets[output].1.current.as_ref();
+        current.is_some_and(|m| m.part(part.partition) == Some(part))
+    }
+
+    /// Whether the part is one that this run may commit, and is there. `whole`: its content is checked too.
+    fn is_there(&self, output: usize, part: &Part, whole: bool) -> Result<bool> {
+        if self.is_carried(output, part) {
+            return Ok(true);
+        }
+        // A part of another run may be deleted at any time.
+        let ours = PartName::parse(&part.path).is_some_and(|name| name.base == self.plan.outputs[output].next);
+        if !ours {
+            return Ok(false);
+        }
+        let places = self.staged_at(output, part).into_iter().chain([self.datasets[output].0.path(&part.path)]);
+        for place in places {
+            match whole {
+                false if self.store.exists(&place)? => return Ok(true),
+                true if self.store.get(&place)?.is_some_and(|bytes| check_bytes(part, &bytes).is_ok()) => return Ok(true),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_valid(&self, receipt: &Receipt, partition: u32, whole: bool) -> Result<bool> {
+        let shape = receipt.partition == partition
+            && partition < self.plan.partitions
+            && receipt.parts.len() == self.plan.outputs.len()
+            && receipt.accounts.len() == self.plan.outputs.len()
+            && receipt.parts.iter().flatten().all(|part| part.partition == partition);
+        for (output, part) in receipt.parts.iter().enumerate().filter(|_| shape) {
+            if let Some(part) = part
+                && !self.is_there(output, part, whole)?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(shape)
+    }
+
+    /// The receipts of this run that hold. What cannot be read, or names a part that is not there, does not count. Those of partitions
+    /// in `seen` were checked before, to the last byte.
+    pub(crate) fn receipts(&self, seen: &BTreeSet<u32>) -> Result<BTreeMap<u32, Receipt>> {
+        let mut receipts = BTreeMap::new();
+        for partition in 0..self.plan.partitions {
+            let Some(receipt) = self.receipt(partition)? else { continue };
+            if self.is_valid(&receipt, partition, !seen.contains(&partition))? {
+                receipts.insert(partition, receipt);
+            }
+        }
+        Ok(receipts)
+    }
+
+    fn receipt(&self, partition: u32) -> Result<Option<Receipt>> {
+        Ok(self.store.get(&self.receipt_path(partition))?.and_then(|json| serde_json::from_slice(&json).ok()))
+    }
+
+    /// Leaves a receipt; when another process left one first that holds, its parts stand and ours are deleted.
+    pub(crate) fn leave(&self, receipt: &Receipt) -> Result<()> {
+        let path = self.receipt_path(receipt.partition);
+        if !self.store.create(&path, to_json(receipt))? {
+            let first = self.receipt(receipt.partition)?;
+            match first {
+                Some(first) if self.is_valid(&first, receipt.partition, false)? => {
+                    for (output, part) in receipt.parts.iter().enumerate() {
+                        let Some(part) = part.as_ref().filter(|part| !self.is_carried(output, part)) else { continue };
+                        if first.parts[output].as_ref() != Some(part) {
+                            let placed = self.datasets[output].0.path(&part.path);
+                            self.store.delete(&self.staged_at(output, part).unwrap_or(placed))?;
+                        }
+                    }
+                }
+                // A loss of power cut it short, or its part is gone.
+                _ => self.store.put(&path, to_json(receipt))?,
+            }
+        }
+        fault::point(fault::RECEIPT);
+        Ok(())
+    }
+
+    /// What earlier runs that are over finished of the same: their parts get a second name, under which they are ours.
+    pub(crate) fn adopt(&self, contracts: &[Contract], missing: impl Fn(u32) -> bool) -> Result<BTreeMap<u32, Receipt>> {
+        let mut adopted = BTreeMap::new();
+        let runs = self.primary().path(RUNS);
+        for file in self.store.list(&runs)?.iter().filter(|file| file.name() == PLAN) {
+            let Some(plan) = self.store.get(&file.path)?.and_then(|json| serde_json::from_slice::<Plan>(&json).ok()) else {
+                continue;
+            };
+            let same = plan.fingerprint == self.plan.fingerprint && plan.outputs.len() == self.plan.outputs.len();
+            if !same || plan.run() == self.id {
+                continue;
+            }
+            let earlier = Run { store: self.store, plan: &plan, datasets: self.datasets, id: plan.run() };
+            for partition in (0..self.plan.partitions).filter(|p| missing(*p)) {
+                if adopted.contains_key(&partition) {
+                    continue;
+                }
+                if let Some(receipt) = earlier.receipt(partition)?
+                    && let Some(receipt) = self.adopt_one(&earlier, contracts, receipt)?
+                {
+                    self.leave(&receipt)?;
+                    adopted.insert(partition, receipt);
+                }
+            }
+        }
+        Ok(adopted)
+    }
+
+    fn adopt_one(&self, earlier: &Run<'_>, contracts: &[Contract], mut receipt: Receipt) -> Result<Option<Receipt>> {
+        if receipt.parts.len() != contracts.len() || receipt.accounts.len() != contracts.len() {
+            return Ok(None);
+        }
+        for (output, contract) in contracts.iter().enumerate() {
+            let Some(part) = receipt.parts[output].clone().filter(|part| !self.is_carried(output, part)) else { continue };
+            let (written, path) = self.new_part(output, part.partition, contract.layout);
+            let placed = self.datasets[output].0.path(&part.path);
+            let mut copied = false;
+            for from in earlier.staged_at(output, &part).into_iter().chain([placed]) {
+                copied = copied || self.store.copy(&from, &written)?;
+            }
+            let whole = copied && self.store.get(&written)?.is_some_and(|bytes| check_bytes(&part, &bytes).is_ok());
+            if !whole {
+                self.store.delete(&written)?;
+                return Ok(None);
+            }
+            receipt.parts[output] = Some(Part { path, ..part });
+        }
+        Ok(Some(receipt))
+    }
+
+    /// Turns a complete set of receipts into the next version of every output. `seen`: see [`Run::receipts`].
+    pub(crate) fn commit(&self, contracts: &[Contract], seen: &BTreeSet<u32>, keep: usize) -> Result<Vec<Manifest>> {
+        let receipts = self.receipts(seen)?;
+        if receipts.len() < self.plan.partitions as usize {
+            return self.sealed_by_another(keep)?.ok_or_else(|| self.incomplete(&receipts));
+        }
+        let manifests: Vec<Manifest> = (0..self.datasets.len()).map(|output| self.manifest(output, &receipts)).collect();
+        self.check_bad_ratio(&manifests)?;
+        fault::point(fault::SEALING);
+        for output in 0..self.datasets.len() {
+            if !self.place(output, &manifests[output])? {
+                return self.sealed_by_another(keep)?.ok_or_else(|| self.incomplete(&receipts));
+            }
+        }
+        let mut committed = Vec::new();
+        for (output, manifest) in manifests.into_iter().enumerate().rev() {
+            committed.push(self.publish(output, &contracts[output], manifest)?);
+            fault::point(fault::ENTRY);
+        }
+        committed.reverse();
+        self.finish(keep)?;
+        Ok(committed)
+    }
+
+    /// Every output's version, when another process has committed the same meanwhile, and taken the receipts away.
+    fn sealed_by_another(&self, keep: usize) -> Result<Option<Vec<Manifest>>> {
+        let current = self.datasets.iter().map(|(dataset, _)| dataset.current()).collect::<Result<Option<Vec<_>>>>()?;
+        let same = current.filter(|all| all.iter().all(|m| m.fingerprint == self.plan.fingerprint));
+        if same.is_some() {
+            self.finish(keep)?;
+        }
+        Ok(same)
+    }
+
+    fn incomplete(&self, receipts: &BTreeMap<u32, Receipt>) -> Error {
+        let Plan { partitions, .. } = self.plan;
         let missing: Vec<String> =
-            (0..plan.partitions).filter(|p| !receipts.contains_key(p)).take(8).map(|p| p.to_string()).collect();
-        return Err(Error::Incomplete {
-            dataset: datasets[0].name.clone(),
+            (0..*partitions).filter(|p| !receipts.contains_key(p)).take(8).map(|p| p.to_string()).collect();
+        let what = format!(
+            "{}: {} of {partitions} partitions of run {} are done; missing {}",
+            self.primary().name,
+            receipts.len(),
+            self.id,
+            missing.join(", ")
+        );
+        Error::retry(what, "run the missing shards, then commit again").of_kind(Kind::Incomplete)
+    }
+
+    fn manifest(&self, output: usize, receipts: &BTreeMap<u32, Receipt>) -> Manifest {
+        let (plan, about) = (self.plan, &self.plan.outputs[output]);
+        let parts: Vec<Part> = receipts.values().filter_map(|r| r.parts[output].clone()).collect();
+        let mut account = Account::default();
+        receipts.values().for_each(|r| account.merge(&r.accounts[output]));
+        Manifest {
+            format: Manifest::FORMAT,
+            dataset: about.dataset.clone(),
+            table: about.table.clone(),
+            table_version: about.table_version,
+            version: about.next,
+            created_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             fingerprint: plan.fingerprint.clone(),
-            have: receipts.len(),
-            need: plan.partitions,
-            missing: missing.join(", "),
-        });
-    }
-    let manifests: Vec<Manifest> = (0..datasets.len()).map(|index| manifest(plan, index, &receipts)).collect();
-    check_bad_ratio(plan, &manifests)?;
-    fault::point(fault::SEALING);
-    for (dataset, manifest) in datasets.iter().zip(&manifests).rev() {
-        publish(dataset, manifest)?;
-        fault::point(fault::MANIFEST);
-    }
-    finish(&datasets)?;
-    datasets.iter().map(|d| d.current().map(|m| m.expect("a version was just published"))).collect()
-}
-
-/// Tidies all outputs; the primary one last, whose receipts are what a killed commit is finished from.
-fn finish(datasets: &[Dataset]) -> Result<()> {
-    datasets.iter().rev().try_for_each(tidy)
-}
-
-fn publish(dataset: &Dataset, manifest: &Manifest) -> Result<()> {
-    let current = dataset.current()?;
-    if current.as_ref().is_some_and(|c| c.fingerprint == manifest.fingerprint) {
-        return Ok(());
-    }
-    if !dataset.publish(manifest)? {
-        let winner = dataset.manifest(manifest.version)?;
-        if winner.fingerprint != manifest.fingerprint {
-            return Err(Error::Conflict {
-                dataset: dataset.name.clone(),
-                version: winner.version,
-                job: winner.lineage.job,
-            });
+            nonce: format!("{:016x}", crate::random()),
+            content: Manifest::content_of(&about.table, about.table_version, &parts),
+            partitions: plan.partitions,
+            rows: parts.iter().map(|p| p.rows).sum(),
+            bytes: parts.iter().map(|p| p.bytes).sum(),
+            unit: plan.unit.clone(),
+            account,
+            lineage: plan.lineage.clone(),
+            ledger: receipts.values().map(|r| Entry { key: r.key.clone(), account: r.accounts[output].clone() }).collect(),
+            parts,
         }
     }
-    Ok(())
-}
 
-fn manifest(plan: &Plan, index: usize, receipts: &BTreeMap<u32, Receipt>) -> Manifest {
-    let output = &plan.outputs[index];
-    let parts: Vec<Part> = receipts.values().filter_map(|r| r.parts[index].clone()).collect();
-    let mut account = Account::default();
-    receipts.values().for_each(|r| account.merge(&r.accounts[index]));
-    Manifest {
-        format: FORMAT,
-        dataset: output.dataset.clone(),
-        table: output.table.clone(),
-        table_version: output.table_version,
-        version: output.base + 1,
-        created_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-        fingerprint: plan.fingerprint.clone(),
-        content: Manifest::content_of(&output.table, output.table_version, &parts),
-        partitions: plan.partitions,
-        rows: parts.iter().map(|p| p.rows).sum(),
-        bytes: parts.iter().map(|p| p.bytes).sum(),
-        unit: plan.unit.clone(),
-        account,
-        lineage: plan.lineage.clone(),
-        ledger: receipts.values().map(|r| Entry { key: r.key.clone(), account: r.accounts[index].clone() }).collect(),
-        parts,
+    fn check_bad_ratio(&self, manifests: &[Manifest]) -> Result<()> {
+        for manifest in manifests {
+            let (bad, total) = (manifest.account.bad(), manifest.account.input);
+            if bad as f64 > self.plan.max_bad_ratio * total as f64 {
+                return Err(too_bad(self.plan, bad, total, &account::list(&manifest.account.quarantined), ""));
+            }
+        }
+        Ok(())
     }
-}
 
-fn check_bad_ratio(plan: &Plan, manifests: &[Manifest]) -> Result<()> {
-    for manifest in manifests {
-        let (bad, total) = (manifest.account.bad(), manifest.account.input);
-        if bad as f64 > plan.max_bad_ratio * total as f64 {
-            return Err(Error::TooBad {
-                job: plan.lineage.job.clone(),
-                bad,
-                total,
-                unit: plan.unit.clone(),
-                reasons: account::list(&manifest.account.quarantined),
-                limit: plan.max_bad_ratio,
-                example: String::new(),
-            });
+    /// Gives staged parts their final names. False when one is neither here nor there: another process has finished this run.
+    fn place(&self, output: usize, manifest: &Manifest) -> Result<bool> {
+        if !self.store.renames() {
+            return Ok(true);
+        }
+        let dataset = &self.datasets[output].0;
+        let mut folders = BTreeSet::new();
+        for part in manifest.parts.iter().filter(|part| !self.is_carried(output, part)) {
+            let (staged, placed) = (self.staged_at(output, part), dataset.path(&part.path));
+            let moved = staged.map_or(Ok(false), |staged| self.store.rename(&staged, &placed))?;
+            if !moved && !self.store.exists(&placed)? {
+                return Ok(false);
+            }
+            folders.extend(placed.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
+            fault::point(fault::PLACED);
+        }
+        self.store.sync_folders(folders.iter().map(String::as_str))?;
+        Ok(true)
+    }
+
+    fn publish(&self, output: usize, contract: &Contract, manifest: Manifest) -> Result<Manifest> {
+        let (dataset, head) = &self.datasets[output];
+        if let Some(current) = head.current.as_ref().filter(|c| c.fingerprint == manifest.fingerprint) {
+            return Ok(current.clone());
+        }
+        if dataset.publish(contract, &manifest, head.current.as_ref())? {
+            return Ok(manifest);
+        }
+        match dataset.version_at(manifest.version)? {
+            Some(winner) if winner.fingerprint == manifest.fingerprint => Ok(winner),
+            winner => {
+                let by = winner.map_or("gc, which took this run for abandoned".into(), |m| format!("job {}", m.lineage.job));
+                let what = format!(
+                    "{}: another run committed version {} ({by}) while this one worked; nothing was overwritten",
+                    dataset.name, manifest.version
+                );
+                Err(Error::retry(what, "run again: what this run finished is kept and will be reused").of_kind(Kind::Conflict))
+            }
         }
     }
-    Ok(())
-}
 
-/// Renames the parts of a version that are staged still.
-pub(crate) fn promote(dataset: &Dataset, manifest: &Manifest) -> Result<()> {
-    let store = &dataset.store;
-    let staged: BTreeSet<String> = store.list(&dataset.path("_staged"))?.into_iter().map(|f| f.path).collect();
-    for part in &manifest.parts {
-        if staged.contains(&dataset.path(&part.staged)) {
-            store.promote(&dataset.path(&part.staged), &dataset.path(&part.path))?;
-            fault::point(fault::PROMOTED);
+    /// Deletes what the new versions supersede and the folder of this run; the primary output's last, whose receipts a killed commit is
+    /// finished from.
+    fn finish(&self, keep: usize) -> Result<()> {
+        for (dataset, _) in self.datasets.iter().rev() {
+            tidy(dataset, keep)?;
+            self.store.clear(&dataset.path(&format!("{RUNS}/{}", self.id)))?;
         }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Finishes what a commit of the current version may have left: staged parts to rename, superseded ones to delete.
-pub(crate) fn tidy(dataset: &Dataset) -> Result<()> {
-    let store = &dataset.store;
-    let Some(current) = dataset.current()? else { return Ok(()) };
-    promote(dataset, &current)?;
+/// Too much was set aside. `example` says where the first one lies, as ` (first: file:line)`.
+pub fn too_bad(plan: &Plan, bad: u64, total: u64, reasons: &str, example: &str) -> Error {
+    let what = format!(
+        "{}: {bad} of {total} {} are unreadable ({reasons}), more than --max-bad-ratio {}",
+        plan.lineage.job, plan.unit, plan.max_bad_ratio
+    );
+    Error::new(Exit::Data, what, format!("mend the input{example}, or raise --max-bad-ratio"))
+}
+
+/// Deletes what a finished or killed commit left: superseded parts, by the law of deletion, and the folders of runs whose version is
+/// there. `keep` versions before the current one keep their parts.
+pub(crate) fn tidy(dataset: &Dataset, keep: usize) -> Result<()> {
+    let Head { next, current: Some(current) } = dataset.head()? else { return Ok(()) };
     fault::point(fault::SUPERSEDED);
-    // The list comes first: parts that a newer commit adds after it are not on it, those added before it are in the
-    // manifest that is read after it. So nothing of a current version can be deleted here.
-    let visible = visible_parts(store, dataset)?;
-    let Some(current) = dataset.current()? else { return Ok(()) };
-    let named: BTreeSet<String> = current.parts.iter().map(|p| dataset.path(&p.path)).collect();
-    for path in visible.iter().filter(|path| !named.contains(*path)) {
-        store.delete(path)?;
-        if let Some((folder, _)) = path.rsplit_once('/').filter(|(folder, _)| *folder != dataset.name) {
-            store.prune(folder);
+    let mut named: BTreeSet<String> = current.parts.iter().map(|part| part.path.clone()).collect();
+    if keep > 0 {
+        let versions = dataset.versions()?;
+        for version in versions.iter().rev().skip(1).take(keep) {
+            named.extend(dataset.manifest(*version)?.parts.into_iter().map(|part| part.path));
         }
     }
-    store.clear(&dataset.path(&format!("_staged/{}", current.fingerprint)))?;
-    // Receipts outlive a commit only when it was killed before its last step.
-    store.clear(&dataset.path(&format!("_receipts/{}", current.fingerprint)))
+    for (path, name) in dataset.part_files()? {
+        if name.base < next && !named.contains(&path) {
+            dataset.store.delete(&dataset.path(&path))?;
+        }
+    }
+    for (folder, plan) in runs(dataset)? {
+        let done = |plan: &Plan| plan.fingerprint == current.fingerprint && plan.outputs[0].next < next;
+        if plan.as_ref().is_some_and(done) {
+            dataset.store.clear(&folder)?;
+        }
+    }
+    Ok(())
 }
 
-/// What a plain glob reads of ours: files named like parts. Anything else in the folder is somebody's, and stays.
-fn visible_parts(store: &Store, dataset: &Dataset) -> Result<Vec<String>> {
-    let is_part = |path: &str| {
-        let name = path.rsplit('/').next().and_then(|name| name.strip_suffix(".parquet")).unwrap_or_default();
-        let (partition, attempt) = name.split_once('-').unwrap_or_default();
-        partition.parse::<u32>().is_ok() && attempt.len() == 16 && u64::from_str_radix(attempt, 16).is_ok()
-    };
-    let files = store.list(&dataset.name)?;
-    Ok(files.into_iter().map(|f| f.path).filter(|p| is_part(p)).collect())
+/// The run folders of a dataset, and their plans where they are there and can be read.
+pub(crate) fn runs(dataset: &Dataset) -> Result<Vec<(String, Option<Plan>)>> {
+    let prefix = dataset.path(&format!("{RUNS}/"));
+    let files = dataset.store.list(&dataset.path(RUNS))?;
+    let folders: BTreeSet<String> = files
+        .iter()
+        .filter_map(|file| Some(file.path.strip_prefix(&prefix)?.split_once('/')?.0.to_owned()))
+        .collect();
+    folders
+        .into_iter()
+        .map(|run| {
+            let folder = format!("{prefix}{run}");
+            let plan = dataset.store.get(&format!("{folder}/{PLAN}"))?;
+            let plan = plan.and_then(|json| serde_json::from_slice::<Plan>(&json).ok());
+            Ok((folder, plan.filter(|plan| plan.run() == run)))
+        })
+        .collect()
 }
 
-/// Seals a sharded run (`querent commit`): the run of that fingerprint, or the only one whose receipts are there.
-pub fn seal(store: &Store, dataset: &str, fingerprint: Option<&str>) -> Result<Vec<Manifest>> {
+/// Seals a sharded run (`querent commit`): the named one, or the only one that is open. One that is sealed already stays as it is.
+pub fn seal(store: &Store, dataset: &str, run: Option<&str>, keep: usize) -> Result<Vec<Manifest>> {
     let primary = Dataset::new(store, dataset);
-    let mut plans = BTreeMap::new();
-    for file in store.list(&primary.path("_receipts"))? {
-        if let (true, Some(json)) = (file.path.ends_with("/plan.json"), store.get(&file.path)?) {
-            let plan: Plan = serde_json::from_slice(&json).map_err(|e| {
-                Error::unreadable(store.url(&file.path), format!("expected a plan: {e}"), "run the shards again")
-            })?;
-            plans.insert(plan.fingerprint.clone(), plan);
-        }
-    }
+    let mut plans: BTreeMap<Digest, Plan> =
+        runs(&primary)?.into_iter().filter_map(|(_, plan)| plan.map(|plan| (plan.run(), plan))).collect();
+    let head = primary.head()?;
+    plans.retain(|_, plan| plan.outputs[0].next == head.next);
     let found = plans.keys().cloned().collect::<Vec<_>>().join(", ");
-    let chosen = match fingerprint {
-        Some(fingerprint) => plans.remove(fingerprint),
+    let chosen = match run {
+        Some(run) => plans.remove(run),
         None if plans.len() == 1 => plans.pop_first().map(|(_, plan)| plan),
         None => None,
     };
-    let plan = chosen.ok_or_else(|| {
+    let Some(plan) = chosen else {
+        if let (None, true, Some(current)) = (run, found.is_empty(), head.current) {
+            return Ok(vec![current]);
+        }
         let got = if found.is_empty() { "none".into() } else { found };
-        let hint = "run the shards first (`--shard i/N`); with several runs name one by --fingerprint, or `querent gc`";
-        Error::setting("--fingerprint", format!("one unsealed run of {dataset}"), got, hint)
-    })?;
-    commit(store, &plan)
+        let hint = "run the shards first (`--shard i/N`); with several runs name one by --run, or `querent gc`";
+        return Err(Error::setting("--run", format!("one unsealed run of {dataset}"), got, hint));
+    };
+    let contracts: Vec<Contract> = plan
+        .outputs
+        .iter()
+        .map(|output| {
+            let known = schemas::all().into_iter().find(|c| c.name == output.table && c.version == output.table_version);
+            known.ok_or_else(|| Error::unreadable(&output.dataset, format!("expected a table that this querent knows, got {}", output.table), "seal it with the querent that ran the shards"))
+        })
+        .collect::<Result<_>>()?;
+    let datasets = heads(store, plan.outputs.iter().map(|output| output.dataset.as_str()))?;
+    Run::new(store, &plan, &datasets).commit(&contracts, &BTreeSet::new(), keep)
+}
+
+/// Datasets and the ends of their logs.
+pub(crate) fn heads<'a>(store: &Store, names: impl Iterator<Item = &'a str>) -> Result<Vec<(Dataset, Head)>> {
+    names
+        .map(|name| {
+            let dataset = Dataset::new(store, name);
+            let head = dataset.head()?;
+            Ok((dataset, head))
+        })
+        .collect()
+}
+
+/// Pretty JSON with a final newline.
+pub(crate) fn to_json(value: &impl Serialize) -> bytes::Bytes {
+    let mut json = serde_json::to_vec_pretty(value).expect("our own types have string keys only");
+    json.push(b'\n');
+    json.into()
 }

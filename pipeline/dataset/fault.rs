@@ -7,13 +7,13 @@
 pub const STAGED: &str = "staged";
 /// A receipt is written.
 pub const RECEIPT: &str = "receipt";
-/// All receipts are there, no manifest is.
+/// All receipts are there, no log entry is.
 pub const SEALING: &str = "sealing";
-/// One output's manifest is written, its parts are not yet renamed.
-pub const MANIFEST: &str = "manifest";
-/// Some parts are renamed.
-pub const PROMOTED: &str = "promoted";
-/// Parts are renamed, what they supersede is not yet deleted.
+/// One output's log entry is written.
+pub const ENTRY: &str = "entry";
+/// Some parts have their final names, the log entry is not written.
+pub const PLACED: &str = "placed";
+/// The log entry is written, what it supersedes is not yet deleted.
 pub const SUPERSEDED: &str = "superseded";
 /// A raw file's spill is written.
 pub const SPILLED: &str = "spilled";
@@ -45,9 +45,9 @@ mod armed {
     }
 
     /// Fails here if the fault is armed for this point.
-    pub(crate) fn error(point: &str) -> object_store::Result<()> {
+    pub(crate) fn error(point: &str) -> std::io::Result<()> {
         if hit(point) {
-            return Err(object_store::Error::Generic { store: "fault", source: "injected store error".into() });
+            return Err(std::io::Error::other("injected store error"));
         }
         Ok(())
     }
@@ -63,6 +63,6 @@ pub use armed::point;
 pub fn point(_: &str) {}
 
 #[cfg(not(debug_assertions))]
-pub(crate) fn error(_: &str) -> object_store::Result<()> {
+pub(crate) fn error(_: &str) -> std::io::Result<()> {
     Ok(())
 }

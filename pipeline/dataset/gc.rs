@@ -1,9 +1,16 @@
-//! Garbage: what killed and abandoned runs left behind. Nothing here is ever read, so this only frees space.
+//! Garbage: what killed, abandoned and superseded runs left.
+//!
+//! What a run left may be deleted once the log has the entry that the run was to create (the law of deletion, in `commit.rs`). A run that
+//! could still commit is judged by its newest file. If that is old, gc first creates the log entry itself, an empty one: whoever comes
+//! back to commit finds it taken, and deletes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use crate::commit;
-use crate::manifest::{Dataset, Part};
+use crate::commit::{RUNS, tidy};
+use crate::log::{Dataset, LOG};
+use crate::manifest::PartName;
+use crate::plan::Plan;
+use crate::store::File;
 use crate::{Result, Store};
 
 /// What was (or would be) freed.
@@ -13,53 +20,100 @@ pub struct Swept {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Runs that could still have committed, and now cannot.
+    pub abandoned: u64,
 }
 
-/// Finishes interrupted commits, then deletes a dataset's receipts and staged parts older than `older_than_s` seconds, and
-/// all but the newest `keep_manifests` manifests. Younger files may belong to a run that is still working.
-pub fn collect_garbage(
-    store: &Store,
-    name: &str,
-    older_than_s: u64,
-    keep_manifests: usize,
-    dry_run: bool,
-) -> Result<Swept> {
+/// What to sweep.
+#[derive(Debug, Clone, Copy)]
+pub struct Sweep {
+    /// Runs whose newest file is younger are left alone.
+    pub older_than_s: u64,
+    /// Versions before the current one that keep their parts.
+    pub keep_versions: usize,
+    /// Only say what would be freed.
+    pub dry_run: bool,
+}
+
+/// Frees what runs left in a dataset's folder. The current version is never touched.
+pub fn collect_garbage(store: &Store, name: &str, sweep: Sweep) -> Result<Swept> {
     let dataset = Dataset::new(store, name);
-    if !dry_run {
-        commit::tidy(&dataset)?;
-    }
-    // What the current version has not renamed yet is not garbage (only a dry run can find it here).
-    let in_use: BTreeSet<String> =
-        dataset.current()?.iter().flat_map(|m| &m.parts).map(|p: &Part| dataset.path(&p.staged)).collect();
-    let mut doomed = Vec::new();
-    for folder in ["_receipts", "_staged", "_spill"] {
-        doomed.extend(store.list(&dataset.path(folder))?.into_iter().filter(|f| f.age_s >= older_than_s));
-    }
-    let manifests = store.list(&dataset.path("_manifests"))?;
-    let surplus = manifests.len().saturating_sub(keep_manifests.max(1));
-    doomed.extend(manifests.into_iter().take(surplus));
+    let files = store.list(name)?;
+    let mut next = dataset.head()?.next;
     let mut swept = Swept::default();
-    for file in doomed.iter().filter(|f| !in_use.contains(&f.path)) {
+    let prefix = dataset.path(&format!("{RUNS}/"));
+    let mut runs: BTreeMap<String, Vec<&File>> = BTreeMap::new();
+    for file in &files {
+        if let Some((run, _)) = file.path.strip_prefix(&prefix).and_then(|path| path.split_once('/')) {
+            runs.entry(run.to_owned()).or_default().push(file);
+        }
+    }
+    let old = |files: &[&File]| files.iter().all(|file| file.age_s >= sweep.older_than_s);
+    let mut doomed: Vec<&File> = Vec::new();
+    let (mut open, mut young) = (Vec::new(), false);
+    for files in runs.into_values() {
+        let over = base(store, &files)?.is_none_or(|base| base < next);
+        match (old(&files), over) {
+            (true, true) => doomed.extend(files),
+            (true, false) => open.push(files),
+            (false, over) => young |= !over,
+        }
+    }
+    // An entry ends every run that is based on the one before it: not while one is at work.
+    if !open.is_empty() && !young && (sweep.dry_run || dataset.fence(next)?) {
+        swept.abandoned = open.len() as u64;
+        doomed.extend(open.into_iter().flatten());
+        next += 1;
+    }
+    // Files in the making: their writer was killed.
+    doomed.extend(files.iter().filter(|file| {
+        let ours = file.path.starts_with(&prefix) || file.path.starts_with(&dataset.path(LOG)) || part(&dataset, file);
+        !file.path.starts_with(&prefix) && ours && file.half_written() && file.age_s >= sweep.older_than_s
+    }));
+    if sweep.dry_run {
+        let named: Vec<String> = dataset.current()?.into_iter().flat_map(|m| m.parts).map(|p| p.path).collect();
+        let unnamed = dataset.part_files()?.into_iter().filter(|(path, name)| name.base < next && !named.contains(path));
+        let unnamed: Vec<String> = unnamed.map(|(path, _)| dataset.path(&path)).collect();
+        doomed.extend(files.iter().filter(|file| unnamed.contains(&file.path)));
+    } else {
+        let before: Vec<String> = dataset.part_files()?.into_iter().map(|(path, _)| dataset.path(&path)).collect();
+        tidy(&dataset, sweep.keep_versions)?;
+        let after: Vec<String> = dataset.part_files()?.into_iter().map(|(path, _)| dataset.path(&path)).collect();
+        let gone = |file: &&File| before.contains(&file.path) && !after.contains(&file.path);
+        for file in files.iter().filter(gone) {
+            swept.files += 1;
+            swept.bytes += file.bytes;
+        }
+    }
+    for file in doomed {
         swept.files += 1;
         swept.bytes += file.bytes;
-        if !dry_run {
+        if !sweep.dry_run {
             store.delete(&file.path)?;
         }
     }
-    for file in store.half_written(&dataset.path("_manifests")).iter().filter(|f| f.age_s >= older_than_s) {
-        swept.files += 1;
-        swept.bytes += file.bytes;
-        if !dry_run {
-            store.delete_half_written(&file.path)?;
+    Ok(swept)
+}
+
+/// Whether it is a part of ours in the making.
+fn part(dataset: &Dataset, file: &File) -> bool {
+    let below = file.path.strip_prefix(&dataset.path("")).unwrap_or_default();
+    !below.contains('/') || below.starts_with("bucket=")
+}
+
+/// The number of the log entry that a run's folder was to create; `None` when nothing in it says so, as when its plan was lost.
+fn base(store: &Store, files: &[&File]) -> Result<Option<u64>> {
+    for file in files {
+        let staged = file.name().strip_suffix(".part").and_then(|stem| PartName::parse(&format!("{stem}.parquet")));
+        if let Some(name) = staged {
+            return Ok(Some(name.base));
         }
-    }
-    if !dry_run {
-        for folder in ["_receipts", "_staged", "_spill"] {
-            let empty = store.list(&dataset.path(folder))?.is_empty();
-            if empty {
-                store.clear(&dataset.path(folder))?;
+        if file.name() == "plan.json" {
+            let plan = store.get(&file.path)?.and_then(|json| serde_json::from_slice::<Plan>(&json).ok());
+            if let Some(plan) = plan {
+                return Ok(Some(plan.outputs[0].next));
             }
         }
     }
-    Ok(swept)
+    Ok(None)
 }

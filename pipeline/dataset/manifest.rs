@@ -1,24 +1,18 @@
-//! Manifests: the numbered, immutable files that say which parts make up a dataset, and where they come from.
+//! Manifests: what one version of a dataset is made of, and where it comes from.
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use schemas::Table;
+use schemas::{Contract, Layout};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::account::Account;
 use crate::plan::{Digest, digest};
-use crate::store::Store;
-use crate::{Error, Result};
 
-/// The newest manifest format this program knows.
-pub(crate) const FORMAT: u32 = 1;
-
-/// One version of a dataset.
+/// One version of a dataset. It is the log entry's `add` actions (the parts) and what its `commitInfo` keeps under `querent`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Format of this file.
+    /// Format of this description.
     pub format: u32,
     /// The dataset's name.
     pub dataset: String,
@@ -26,12 +20,14 @@ pub struct Manifest {
     pub table: String,
     /// The table's version.
     pub table_version: u32,
-    /// This version's number, from 1.
+    /// This version's number: that of its log entry.
     pub version: u64,
     /// RFC 3339, UTC.
     pub created_at: String,
     /// Fingerprint of the run that made it.
     pub fingerprint: Digest,
+    /// A number that no other commit has.
+    pub nonce: String,
     /// Digest of the rows' bytes: equal content, equal digest, whoever wrote it and when.
     pub content: Digest,
     /// Number of partitions, empty ones included.
@@ -49,6 +45,7 @@ pub struct Manifest {
     /// Each partition's key and account, by partition.
     pub ledger: Vec<Entry>,
     /// The parts, by partition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
 }
 
@@ -68,8 +65,6 @@ pub struct Part {
     pub partition: u32,
     /// Path under the dataset's folder.
     pub path: String,
-    /// Where it lies until the commit has renamed it.
-    pub staged: String,
     /// Its rows.
     pub rows: u64,
     /// Its size on disk.
@@ -78,6 +73,48 @@ pub struct Part {
     pub memory_bytes: u64,
     /// BLAKE3 of the file, in hex.
     pub blake3: Digest,
+}
+
+/// What a part's name says: `bucket=0007/0007-12-8f3a….parquet` is partition 7, written by a run that was based on version 12. The
+/// base is one more than the number of the newest log entry that the run found, so 0 when there was none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PartName {
+    pub(crate) partition: u32,
+    pub(crate) base: u64,
+    pub(crate) attempt: u64,
+}
+
+impl PartName {
+    /// Where a part lies under its dataset's folder.
+    pub(crate) fn path(self, layout: Layout) -> String {
+        let PartName { partition, base, attempt } = self;
+        let name = format!("{partition:04}-{base}-{attempt:016x}.parquet");
+        match layout {
+            Layout::Users => format!("bucket={partition:04}/{name}"),
+            Layout::Parts => name,
+        }
+    }
+
+    /// The name that a path under a dataset's folder spells, if it is one that we write.
+    pub(crate) fn parse(path: &str) -> Option<Self> {
+        let (folder, name) = path.rsplit_once('/').map_or((None, path), |(folder, name)| (Some(folder), name));
+        let mut fields = name.strip_suffix(".parquet")?.split('-');
+        let (partition, base, attempt) = (fields.next()?, fields.next()?, fields.next()?);
+        let name = PartName {
+            partition: partition.parse().ok()?,
+            base: base.parse().ok()?,
+            attempt: u64::from_str_radix(attempt, 16).ok()?,
+        };
+        let layout = if folder.is_some() { Layout::Users } else { Layout::Parts };
+        // Whatever else would parse (signs, other widths, deeper folders) is somebody's own file.
+        (name.path(layout) == path).then_some(name)
+    }
+
+    /// The same part while its run is in work, within the run's folder.
+    pub(crate) fn staged(self) -> String {
+        let PartName { partition, base, attempt } = self;
+        format!("{partition:04}-{base}-{attempt:016x}.part")
+    }
 }
 
 /// Where a version comes from.
@@ -91,17 +128,16 @@ pub struct Lineage {
     pub settings: Value,
     /// The datasets it read.
     pub inputs: BTreeMap<String, InputRef>,
-    /// SHA-256 of the model files it used, by name.
+    /// Digests of the model files that it used, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub models: BTreeMap<String, String>,
+    /// What else decided its rows: texts of SQL, cut-offs, the set of raw files.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, Value>,
     /// Check value of the user key, for datasets about users.
     pub user_key_check: Option<String>,
     /// The program's git revision.
     pub git_revision: String,
-    /// The seed, for jobs that draw random numbers.
-    pub seed: Option<u64>,
-    /// The raw files read so far (ingest only).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub raw_files: Vec<RawFile>,
     /// Something a reader should know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remark: Option<String>,
@@ -116,24 +152,10 @@ pub struct InputRef {
     pub content: Digest,
 }
 
-/// A raw file that was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RawFile {
-    /// The raw log it belongs to, as the configuration names it.
-    pub source: String,
-    /// As found.
-    pub path: String,
-    /// Its size.
-    pub bytes: u64,
-    /// BLAKE3 of its content.
-    pub blake3: Digest,
-    /// Rows read.
-    pub rows: u64,
-    /// Latest time in it, microseconds since 1970; the smallest number without times.
-    pub latest_us: i64,
-}
-
 impl Manifest {
+    /// The newest format that this program knows.
+    pub(crate) const FORMAT: u32 = 2;
+
     /// The digest of what parts hold.
     pub(crate) fn content_of(table: &str, table_version: u32, parts: &[Part]) -> Digest {
         let parts: Vec<_> = parts.iter().map(|p| json!([p.partition, p.rows, p.blake3])).collect();
@@ -142,151 +164,66 @@ impl Manifest {
 
     /// The part of a partition, if it has rows.
     pub fn part(&self, partition: u32) -> Option<&Part> {
-        self.parts.iter().find(|p| p.partition == partition)
-    }
-}
-
-/// A dataset by name: the folder, whatever version it is at.
-#[derive(Debug, Clone)]
-pub struct Dataset {
-    pub(crate) store: Store,
-    pub(crate) name: String,
-}
-
-impl Dataset {
-    /// The dataset of that name under the store's root, there or not.
-    pub fn new(store: &Store, name: &str) -> Self {
-        Dataset { store: store.clone(), name: name.to_owned() }
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The store it lies in.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    pub(crate) fn path(&self, relative: &str) -> String {
-        format!("{}/{relative}", self.name)
-    }
-
-    /// The numbers of the versions whose manifests are there, ascending.
-    pub fn versions(&self) -> Result<Vec<u64>> {
-        let files = self.store.list(&self.path("_manifests"))?;
-        Ok(files.iter().filter_map(|f| f.path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()).collect())
-    }
-
-    /// The current version, or `None` before the first commit.
-    pub fn current(&self) -> Result<Option<Manifest>> {
-        match self.versions()?.last() {
-            Some(version) => self.manifest(*version).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    pub(crate) fn manifest_path(&self, version: u64) -> String {
-        self.path(&format!("_manifests/{version:06}.json"))
-    }
-
-    /// The manifest of one version.
-    pub fn manifest(&self, version: u64) -> Result<Manifest> {
-        let path = self.manifest_path(version);
-        let url = self.store.url(&path);
-        let bytes = self.store.get(&path)?.ok_or_else(|| {
-            Error::unreadable(&url, "no such version", format!("`querent inspect {}` lists the versions", self.name))
-        })?;
-        let hint = "the manifest was damaged after it was written: restore it, or delete the dataset's folder and run its job again";
-        let value: Value = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::unreadable(&url, format!("expected a JSON manifest: {e}"), hint))?;
-        let format = value["format"].as_u64().unwrap_or(0) as u32;
-        if format > FORMAT {
-            return Err(Error::Future { path: url, expected: FORMAT, got: format });
-        }
-        serde_json::from_value(value)
-            .map_err(|e| Error::unreadable(&url, format!("expected a manifest of format {FORMAT}: {e}"), hint))
-    }
-
-    /// Publishes a manifest under its number; false when that number is taken.
-    pub(crate) fn publish(&self, manifest: &Manifest) -> Result<bool> {
-        let json = to_json(manifest);
-        self.store.create(&self.manifest_path(manifest.version), json)
-    }
-
-    /// The current version, checked against the table's contract.
-    pub fn snapshot<T: Table>(&self) -> Result<Snapshot> {
-        let manifest = self.current()?.ok_or_else(|| Error::Missing {
-            dataset: self.name.clone(),
-            table: T::NAME.into(),
-            root: self.store.root().into(),
-        })?;
-        if manifest.table != T::NAME {
-            return Err(Error::OtherTable {
-                dataset: self.name.clone(),
-                expected: T::NAME.into(),
-                got: manifest.table,
-            });
-        }
-        if manifest.table_version != T::VERSION {
-            return Err(Error::TableVersion {
-                dataset: self.name.clone(),
-                table: T::NAME.into(),
-                expected: T::VERSION,
-                got: manifest.table_version,
-            });
-        }
-        Ok(Snapshot { dataset: self.clone(), manifest })
-    }
-}
-
-/// One version of a dataset, opened for reading.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// The dataset.
-    pub dataset: Dataset,
-    /// The version.
-    pub manifest: Manifest,
-}
-
-impl Snapshot {
-    /// The evaluation window of what ingest wrote, microseconds since 1970; it starts at the cut-off.
-    pub fn window(&self) -> Result<std::ops::Range<i64>> {
-        const DAY: i64 = 86_400_000_000;
-        let settings = &self.manifest.lineage.settings;
-        let cut_off = settings["cut_off"].as_str().and_then(|at| chrono::DateTime::parse_from_rfc3339(at).ok());
-        match (cut_off, settings["window_days"].as_i64()) {
-            (Some(cut_off), Some(days)) => Ok(cut_off.timestamp_micros()..cut_off.timestamp_micros() + days * DAY),
-            _ => Err(Error::unreadable(
-                self.dataset.name(),
-                "its manifest names no cut-off and window",
-                "run ingest again",
-            )),
-        }
+        let at = self.parts.binary_search_by_key(&partition, |part| part.partition).ok()?;
+        Some(&self.parts[at])
     }
 
     /// What lineages record about it.
     pub fn reference(&self) -> InputRef {
-        InputRef { version: self.manifest.version, content: self.manifest.content.clone() }
+        InputRef { version: self.version, content: self.content.clone() }
     }
 
-    /// Checks every part's size and digest.
-    pub fn verify(&self) -> Result<()> {
-        self.manifest.parts.iter().try_for_each(|part| crate::part::read_bytes(&self.dataset, part).map(|_| ()))
+    /// What does not agree within the manifest, or with the dataset and number under which it was found.
+    pub(crate) fn contradiction(&self, dataset: &str, number: u64) -> Option<String> {
+        let mut account = Account::default();
+        self.ledger.iter().for_each(|entry| account.merge(&entry.account));
+        let named = |part: &Part| {
+            let name = PartName::parse(&part.path);
+            name.is_some_and(|name| name.partition == part.partition && name.base <= number)
+        };
+        let partitions: Vec<u32> = self.parts.iter().map(|part| part.partition).collect();
+        [
+            (self.dataset != dataset, "dataset"),
+            (self.version != number, "version"),
+            (self.ledger.len() != self.partitions as usize, "ledger"),
+            (self.account != account, "account"),
+            (!self.parts.iter().all(named), "part names"),
+            (!partitions.is_sorted_by(|a, b| a < b) || partitions.last() >= Some(&self.partitions), "partitions"),
+            (self.rows != self.parts.iter().map(|p| p.rows).sum::<u64>(), "rows"),
+            (self.bytes != self.parts.iter().map(|p| p.bytes).sum::<u64>(), "bytes"),
+            (self.content != Self::content_of(&self.table, self.table_version, &self.parts), "content"),
+        ]
+        .into_iter()
+        .find_map(|(wrong, what)| wrong.then(|| format!("its {what} and the rest of it do not agree")))
     }
 
-    /// The full names of its parts, for other readers; a part that is not renamed yet is renamed first.
-    pub fn files(&self) -> Result<Vec<String>> {
-        crate::commit::promote(&self.dataset, &self.manifest)?;
-        let store = &self.dataset.store;
-        Ok(self.manifest.parts.iter().map(|p| store.url(&self.dataset.path(&p.path))).collect())
+    /// Whether it holds the given version of a table.
+    pub(crate) fn holds(&self, contract: &Contract) -> bool {
+        self.table == contract.name && self.table_version == contract.version
     }
 }
 
-/// Pretty JSON with a final newline.
-pub(crate) fn to_json(value: &impl Serialize) -> Bytes {
-    let mut json = serde_json::to_vec_pretty(value).expect("our own types have string keys only");
-    json.push(b'\n');
-    json.into()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_we_write_are_ours() {
+        for layout in [Layout::Users, Layout::Parts] {
+            let name = PartName { partition: 7, base: 12, attempt: 0xabc };
+            assert_eq!(PartName::parse(&name.path(layout)), Some(name));
+        }
+        for other in [
+            "0007-12-0000000000000ABC.parquet",
+            "0007-+12-0000000000000abc.parquet",
+            "7-12-0000000000000abc.parquet",
+            "backup/0007-12-0000000000000abc.parquet",
+            "bucket=0008/0007-12-0000000000000abc.parquet",
+            "x/bucket=0007/0007-12-0000000000000abc.parquet",
+            "../0007-12-0000000000000abc.parquet",
+            "0007-12-0000000000000abc.parquet.bak",
+        ] {
+            assert_eq!(PartName::parse(other), None, "{other}");
+        }
+    }
 }

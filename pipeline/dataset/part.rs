@@ -3,7 +3,7 @@
 use arrow::array::{Array, RecordBatch, RecordBatchReader};
 use arrow::compute::LexicographicalComparator;
 use arrow::compute::{SortColumn, SortOptions, concat};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
@@ -11,10 +11,11 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use schemas::{Contract, fits};
+use schemas::Contract;
 
-use crate::manifest::{Dataset, Part};
-use crate::{Error, Result};
+use crate::Dataset;
+use crate::manifest::Part;
+use crate::{Error, Exit, Result};
 
 const ROW_GROUP_BYTES: usize = 32 << 20;
 const BATCH_ROWS: usize = 16 * 1024;
@@ -26,20 +27,9 @@ pub fn encode(contract: &Contract, batches: &[RecordBatch]) -> Result<Vec<u8>> {
         check_nulls(contract, batch)?;
     }
     check_order(contract, batches)?;
-    // The contract's columns; how long vectors are, the batches know.
-    let schema = match batches.first() {
-        Some(batch) => {
-            let typed = contract.columns.iter().zip(batch.columns());
-            let fields = typed.map(|(c, array)| Field::new(c.name, array.data_type().clone(), c.nullable));
-            SchemaRef::new(Schema::new(fields.collect::<Vec<_>>()))
-        }
-        None => contract.schema(),
-    };
-    let failed = |source: parquet::errors::ParquetError| Error::Arrow {
-        what: format!("writing {}", contract.name),
-        source: source.into(),
-    };
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties(contract))).map_err(failed)?;
+    let failed =
+        |e: parquet::errors::ParquetError| Error::arrow(format!("writing {}", contract.name))(e.into());
+    let mut writer = ArrowWriter::try_new(Vec::new(), contract.schema(), Some(properties(contract))).map_err(failed)?;
     for batch in batches {
         writer.write(batch).map_err(failed)?;
     }
@@ -81,38 +71,39 @@ pub fn read_part(dataset: &Dataset, contract: &Contract, part: &Part, columns: &
 
 /// A part's bytes, after checking their number and digest.
 pub(crate) fn read_bytes(dataset: &Dataset, part: &Part) -> Result<Bytes> {
-    let url = dataset.store.url(&dataset.path(&part.path));
-    let bytes = match dataset.store.get(&dataset.path(&part.path))? {
-        Some(bytes) => bytes,
-        // Committed, but not renamed yet.
-        None => dataset.store.get(&dataset.path(&part.staged))?.ok_or_else(|| {
-            if dataset.current().ok().flatten().is_some_and(|m| !m.parts.contains(part)) {
-                return Error::Mismatch {
-                    what: url.clone(),
-                    expected: "a part of the current version".into(),
-                    got: "a newer version, committed while this one was read".into(),
-                    hint: "run again".into(),
-                };
-            }
-            let hint = "somebody deleted it; delete the dataset's folder and run its job again";
-            Error::unreadable(&url, "the manifest names it, but it is not there", hint)
-        })?,
+    let path = dataset.path(&part.path);
+    let url = dataset.store.url(&path);
+    let Some(bytes) = dataset.store.get(&path)? else {
+        // Versions do not lose parts: either a newer one has superseded it, or somebody deleted it.
+        return Err(match dataset.current()?.is_some_and(|m| m.part(part.partition) != Some(part)) {
+            true => Error::retry(
+                format!("{}: a newer version was committed while this one was read", dataset.name),
+                "run again",
+            ),
+            false => Error::unreadable(
+                &url,
+                "the current version names it, but it is not there",
+                "somebody deleted it; delete the dataset's folder and run its job again",
+            ),
+        });
     };
-    verify(&url, part, &bytes)?;
+    check_bytes(part, &bytes).map_err(|(expected, got)| {
+        let hint = "the part was changed or damaged after it was written; delete the dataset's folder and run its job again";
+        Error::unreadable(&url, format!("expected {expected}, got {got}"), hint)
+    })?;
     Ok(bytes)
 }
 
-/// Checks a part's bytes against its manifest entry.
-fn verify(url: &str, part: &Part, bytes: &Bytes) -> Result<()> {
-    let corrupt = |expected: String, got: String| Error::Corrupt { path: url.to_owned(), expected, got };
+/// Checks a part's bytes against what its version says: expected and got, where they differ.
+pub(crate) fn check_bytes(part: &Part, bytes: &Bytes) -> Result<(), (String, String)> {
     if bytes.len() as u64 != part.bytes {
-        return Err(corrupt(format!("{} bytes", part.bytes), format!("{} bytes", bytes.len())));
+        return Err((format!("{} bytes", part.bytes), format!("{} bytes", bytes.len())));
     }
     let digest = blake3::hash(bytes).to_hex();
-    if digest.as_str() != part.blake3 {
-        return Err(corrupt(format!("BLAKE3 {}", part.blake3), digest.to_string()));
+    match digest.as_str() == part.blake3 {
+        true => Ok(()),
+        false => Err((format!("BLAKE3 {}", part.blake3), digest.to_string())),
     }
-    Ok(())
 }
 
 /// The batches of a Parquet file that should hold a table, `columns` of them (none: all), after checking its schema.
@@ -136,18 +127,13 @@ pub fn decode(url: &str, contract: &Contract, bytes: Bytes, columns: &[&str]) ->
 }
 
 fn check_schema(contract: &Contract, got: &SchemaRef) -> Result<()> {
-    let wrong = |column: &str, expected: String, got: String| Error::Schema {
-        table: contract.name.into(),
-        column: column.into(),
-        expected,
-        got,
-    };
+    let wrong = |column: &str, expected: String, got: String| schema_error(contract, column, &expected, &got);
     for (index, column) in contract.columns.iter().enumerate() {
         let expected = format!("{} of type {}", column.name, column.data_type);
         let Some(field) = got.fields().get(index) else {
             return Err(wrong(column.name, expected, "no such column".into()));
         };
-        if field.name() != column.name || !fits(&column.data_type, field.data_type()) {
+        if field.name() != column.name || column.data_type != *field.data_type() {
             return Err(wrong(column.name, expected, format!("{} of type {}", field.name(), field.data_type())));
         }
     }
@@ -157,15 +143,15 @@ fn check_schema(contract: &Contract, got: &SchemaRef) -> Result<()> {
     }
 }
 
+fn schema_error(contract: &Contract, column: &str, expected: &str, got: &str) -> Error {
+    let what = format!("{}: column {column}: expected {expected}, got {got}", contract.name);
+    Error::new(Exit::Data, what, format!("`querent schema {}` prints the contract", contract.name))
+}
+
 fn check_nulls(contract: &Contract, batch: &RecordBatch) -> Result<()> {
     for (column, array) in contract.columns.iter().zip(batch.columns()) {
         if !column.nullable && array.null_count() > 0 {
-            return Err(Error::Schema {
-                table: contract.name.into(),
-                column: column.name.into(),
-                expected: "no nulls".into(),
-                got: format!("{} nulls", array.null_count()),
-            });
+            return Err(schema_error(contract, column.name, "no nulls", &format!("{} nulls", array.null_count())));
         }
     }
     Ok(())
@@ -212,7 +198,12 @@ fn check_columns(contract: &Contract, columns: Vec<arrow::array::ArrayRef>, firs
         let order = comparator.compare(i - 1, i);
         if order.is_gt() || (strict && order.is_eq()) {
             let order: Vec<_> = contract.order.iter().map(|o| o.name).collect();
-            return Err(Error::Order { table: contract.name.into(), row: first_row + i, order: order.join(", ") });
+            let row = first_row + i;
+            return Err(Error::bug(format!(
+                "{}: row {row}: expected rows sorted by {}, got one out of order",
+                contract.name,
+                order.join(", ")
+            )));
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
-//! Plans: what a run will make, of what, and the fingerprints that decide what may be reused.
+//! Plans: what a run will make, of what, and the digests that decide what may be reused.
 //!
-//! A run's fingerprint covers the stage's name and version, its settings, the models' digests, the partition count,
-//! the user key's check value and its inputs' content. A partition's key covers the same, but of the inputs only that
-//! partition's parts. Equal key, equal output: the part is reused. Git revision and times are recorded, never compared.
+//! A run's *fingerprint* covers the stage's name and version, its settings, the outputs' tables, and everything that the stage declared
+//! to read ([`crate::Inputs`]). A partition's *key* covers the same, but of the datasets that are read partition by partition only its
+//! own parts. Equal key, equal output: the part is reused. Git revision and times are recorded, never compared.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,14 +21,14 @@ pub struct Output {
     pub table: String,
     /// The table's version.
     pub table_version: u32,
-    /// The dataset's version when the run began; it commits the next one or, if another run did, nothing. 0: none.
-    pub base: u64,
+    /// The number of the log entry that the run creates or, if another run was first, does not.
+    pub next: u64,
 }
 
 /// What a run will make. Written beside the receipts, so that `querent commit` can seal what shards did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
-    /// Fingerprint of the whole run.
+    /// Fingerprint of what is to be made.
     pub fingerprint: Digest,
     /// Partitions of every output.
     pub partitions: u32,
@@ -42,17 +42,29 @@ pub struct Plan {
     pub max_bad_ratio: f64,
 }
 
+impl Plan {
+    /// The run's name: what it makes, and what it is based on. Processes that share both work on it together.
+    pub(crate) fn run(&self) -> Digest {
+        let bases: Vec<_> = self.outputs.iter().map(|output| (&output.dataset, output.next)).collect();
+        digest(&json!([self.fingerprint, bases]))
+    }
+}
+
 /// The digest of a JSON value: its keys are sorted, so equal values have equal digests.
 pub fn digest(value: &Value) -> Digest {
     let hash = blake3::hash(value.to_string().as_bytes());
     crate::bucket::hex(&hash.as_bytes()[..16])
 }
 
-/// BLAKE3 of a local file's bytes, and their number.
+/// BLAKE3 of a local file's bytes, and their number. The file must be a regular one: a pipe would hang its reader.
 pub fn file_digest(path: &std::path::Path) -> crate::Result<(Digest, u64)> {
     let failed = |e| crate::Error::io(path.display(), e);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(crate::Error::unreadable(path.display(), "expected a regular file", "check the path"));
+    }
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(path).map_err(failed)?).map_err(failed)?;
+    hasher.update_reader(file).map_err(failed)?;
     Ok((hasher.finalize().to_hex().to_string(), hasher.count()))
 }
 
@@ -63,6 +75,7 @@ pub(crate) fn recipe(lineage: &Lineage, partitions: u32) -> Value {
         "stage_version": lineage.stage_version,
         "settings": lineage.settings,
         "models": lineage.models,
+        "values": lineage.values,
         "user_key_check": lineage.user_key_check,
         "partitions": partitions,
     })
@@ -89,15 +102,13 @@ pub(crate) fn why(plan: &Plan, current: Option<&Manifest>) -> String {
     if old.models != new.models {
         reasons.push("other models".into());
     }
+    for name in new.values.keys().filter(|name| old.values.get(*name) != new.values.get(*name)) {
+        reasons.push(format!("{name} changed"));
+    }
     for (name, input) in &new.inputs {
         if old.inputs.get(name).is_none_or(|was| was.content != input.content) {
             reasons.push(format!("input {name} changed"));
         }
-    }
-    let known: std::collections::BTreeSet<_> = old.raw_files.iter().map(|f| &f.blake3).collect();
-    let fresh = new.raw_files.iter().filter(|f| !known.contains(&f.blake3)).count();
-    if fresh > 0 {
-        reasons.push(format!("{fresh} new raw files"));
     }
     if reasons.is_empty() { "another output of the run is not committed".into() } else { reasons.join("; ") }
 }

@@ -1,11 +1,9 @@
 //! Rows of a table: Arrow batches whose type says which contract they keep.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::{Field, Schema};
-use schemas::{Table, fits};
+use arrow::array::RecordBatch;
+use schemas::Table;
 
 use crate::{Error, Result};
 
@@ -27,6 +25,15 @@ impl<T: Table> Rows<T> {
         Rows { batches, table: PhantomData }
     }
 
+    /// Rows from columns.
+    ///
+    /// # Errors
+    /// When they differ in length, or one that is never null has nulls.
+    pub fn of(columns: T::Columns) -> Result<Self> {
+        let batch = T::into_batch(columns).map_err(Error::arrow(format!("making {}", T::NAME)))?;
+        Ok(Self::new(vec![batch]))
+    }
+
     /// No rows.
     pub fn empty() -> Self {
         Self::new(Vec::new())
@@ -42,6 +49,14 @@ impl<T: Table> Rows<T> {
         self.batches
     }
 
+    /// All columns, batch by batch. Of rows of which only some columns were read, take these by their tokens (`Truth::user_id.of(batch)`).
+    ///
+    /// # Errors
+    /// When a column was not read.
+    pub fn columns(&self) -> impl Iterator<Item = Result<T::Columns>> {
+        self.batches.iter().map(|batch| T::from_batch(batch).map_err(Error::arrow(format!("reading {}", T::NAME))))
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.batches.iter().map(RecordBatch::num_rows).sum()
@@ -51,41 +66,11 @@ impl<T: Table> Rows<T> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// A column of a batch as its concrete array type.
-    ///
-    /// # Errors
-    /// When the column is missing or has another type: the reader did not ask for it, or the contract changed.
-    pub fn column<'a, A: 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a A> {
-        let wrong = |got: String| Error::Schema {
-            table: T::NAME.into(),
-            column: name.into(),
-            expected: std::any::type_name::<A>().into(),
-            got,
-        };
-        let column = batch.column_by_name(name).ok_or_else(|| wrong("no such column".into()))?;
-        column.as_any().downcast_ref().ok_or_else(|| wrong(column.data_type().to_string()))
-    }
 }
 
-/// A batch of table `T` from all its columns, in the contract's order.
-pub fn from_columns<T: Table>(columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    let contract = T::contract();
-    for (column, array) in contract.columns.iter().zip(&columns) {
-        if !fits(&column.data_type, array.data_type()) {
-            return Err(Error::Schema {
-                table: T::NAME.into(),
-                column: column.name.into(),
-                expected: column.data_type.to_string(),
-                got: array.data_type().to_string(),
-            });
-        }
+/// A column token's failure is a failure of the rows that were read.
+impl From<arrow::error::ArrowError> for Error {
+    fn from(source: arrow::error::ArrowError) -> Self {
+        Error::arrow("reading columns")(source)
     }
-    let fields: Vec<Field> = contract
-        .columns
-        .iter()
-        .zip(&columns)
-        .map(|(c, array)| Field::new(c.name, array.data_type().clone(), c.nullable))
-        .collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Error::arrow(format!("making {}", T::NAME)))
 }

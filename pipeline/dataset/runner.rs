@@ -1,25 +1,25 @@
 //! The runner: everything that stages do not know. It decides what is up to date, runs the rest partition by partition
 //! within threads and memory, leaves a receipt for each, and commits.
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
-use schemas::{Contract, Layout};
+use schemas::Contract;
 use serde_json::json;
 
 use crate::account::Account;
-use crate::commit::{self, Receipt, plan_path, receipt_path, valid_receipts};
+use crate::commit::{self, Receipt, Run};
 use crate::fault;
-use crate::input::Source;
-use crate::manifest::{Dataset, Lineage, Manifest, Part, to_json};
+use crate::inputs::{Declared, Inputs, other_key};
+use crate::log::{Dataset, Head};
+use crate::manifest::{Lineage, Manifest, Part};
 use crate::memory::Budget;
-use crate::plan::{Output, Plan, digest, recipe, why};
+use crate::plan::{Digest, Output, Plan, digest, recipe, why};
 use crate::progress::{Progress, Style};
-use crate::stage::{Outputs, Stage};
-use crate::{Error, Result, Store, part};
+use crate::regroup::{self, Regrouped, Spill, in_parallel};
+use crate::stage::{Done, Outputs, Stage};
+use crate::{Error, KeySource, Result, Store, part};
 
 /// Which partitions a process takes: those whose number leaves `index` when divided by `count`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,23 +41,34 @@ impl std::str::FromStr for Shard {
     }
 }
 
-/// How to run stages: where, with how much of the machine, and how carefully.
+/// What of the machine a run may use.
 #[derive(Debug, Clone)]
-pub struct Runner {
+pub struct Resources {
     /// The datasets' store.
     pub store: Store,
     /// Partitions in parallel.
     pub threads: usize,
     /// Bytes for the partitions in work together.
     pub memory_limit: u64,
+    /// How progress is shown.
+    pub progress: Style,
+    /// Where the key of user ids comes from.
+    pub user_key: KeySource,
+}
+
+/// How to run stages: where, with how much of the machine, and how carefully.
+#[derive(Debug, Clone)]
+pub struct Runner {
+    /// Where, and with what.
+    pub resources: Resources,
     /// Only these partitions, and no commit.
     pub shard: Option<Shard>,
     /// Say what would run; write nothing.
     pub dry_run: bool,
     /// A larger share of quarantined units fails the run.
     pub max_bad_ratio: f64,
-    /// How progress is shown.
-    pub progress: Style,
+    /// Versions before the current one that keep their parts.
+    pub keep_versions: usize,
     /// The program's git revision, for the lineage.
     pub git_revision: String,
 }
@@ -78,7 +89,7 @@ pub enum Outcome {
 /// What a run did, for the job's summary.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// The job.
+    /// The job, with the step's name where it has one.
     pub job: String,
     /// How it ended.
     pub outcome: Outcome,
@@ -86,47 +97,83 @@ pub struct Summary {
     pub unit: String,
     /// The primary output's account (this shard's, for shards).
     pub account: Account,
-    /// Version, rows and bytes of each output.
-    pub outputs: Vec<(String, u64, u64, u64)>,
+    /// The outputs' versions.
+    pub outputs: Vec<Written>,
     /// Partitions computed by this process.
     pub computed: u64,
     /// Partitions whose parts were reused from the version before, or whose receipts an earlier run left.
     pub reused: u64,
     /// Wall time.
     pub seconds: f64,
-    /// Of it, preparing the source (ingest: reading raw files and regrouping their rows by bucket).
-    pub preparing: f64,
+    /// Of it, regrouping rows (ingest: reading raw files).
+    pub regrouping: f64,
 }
 
-/// What the runner cannot know of a run's origin.
-#[derive(Debug, Clone, Default)]
-pub struct Origin {
-    /// See [`Lineage::models`].
-    pub models: BTreeMap<String, String>,
-    /// See [`Lineage::seed`].
-    pub seed: Option<u64>,
-    /// See [`Lineage::remark`].
-    pub remark: Option<String>,
+/// A version that a run made or found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The dataset.
+    pub dataset: String,
+    /// Its version.
+    pub version: u64,
+    /// Its rows.
+    pub rows: u64,
+    /// Its bytes on disk.
+    pub bytes: u64,
+}
+
+impl Summary {
+    /// What making an artifact did.
+    pub fn artifact(job: &str, outcome: Outcome, seconds: f64) -> Self {
+        Summary {
+            job: job.into(),
+            outcome,
+            unit: String::new(),
+            account: Account::default(),
+            outputs: Vec::new(),
+            computed: 0,
+            reused: 0,
+            seconds,
+            regrouping: 0.0,
+        }
+    }
+
+    /// Whether the outputs are there as they should be: made now, or found up to date.
+    pub fn is_complete(&self) -> bool {
+        matches!(self.outcome, Outcome::UpToDate | Outcome::Committed)
+    }
 }
 
 impl Runner {
-    /// Runs a stage over a source into the named datasets (primary first).
-    pub fn run<S, I>(&self, stage: &S, source: &I, outputs: &[&str], origin: Origin) -> Result<Summary>
-    where
-        S: Stage,
-        I: Source<Rows = S::Inputs>,
-    {
+    /// The datasets' store.
+    pub fn store(&self) -> &Store {
+        &self.resources.store
+    }
+
+    /// The same runner, for a stage that is too small to be sharded: every process makes it whole, and the first one wins.
+    pub fn unsharded(&self) -> Self {
+        Runner { shard: None, ..self.clone() }
+    }
+
+    /// Brings the named datasets (primary first) up to date: runs what of the stage has to be run.
+    pub fn run<S: Stage>(&self, stage: &S, outputs: &[&str]) -> Result<Summary> {
         let started = Instant::now();
         let contracts = S::Outputs::contracts();
-        let datasets: Vec<Dataset> = outputs.iter().map(|name| Dataset::new(&self.store, name)).collect();
+        let store = self.store();
         if !self.dry_run {
             // Whatever a killed commit left is finished first, so that a plain glob is right while this run works.
-            datasets.iter().try_for_each(commit::tidy)?;
+            outputs.iter().try_for_each(|name| commit::tidy(&Dataset::new(store, name), self.keep_versions))?;
         }
-        let current: Vec<Option<Manifest>> = datasets.iter().map(Dataset::current).collect::<Result<_>>()?;
-        let mut plan = self.plan(stage, source, &datasets, &current, &contracts, origin)?;
-        for manifest in current.iter().flatten() {
-            check_key(manifest, plan.lineage.user_key_check.as_deref())?;
+        let datasets = commit::heads(store, outputs.iter().copied())?;
+        let mut declare = Inputs::new(&self.resources, &datasets);
+        let inputs = stage.inputs(&mut declare)?;
+        let declared = declare.finish();
+        let plan = self.plan::<S>(stage, &declared, &datasets, &contracts)?;
+        // What is not in the settings does not reach the stage.
+        let stage: S = serde_json::from_value(plan.lineage.settings.clone())
+            .map_err(|e| Error::bug(format!("{}: settings that cannot be read back: {e}", S::NAME)))?;
+        for current in datasets.iter().filter_map(|(_, head)| head.current.as_ref()) {
+            check_key(current, plan.lineage.user_key_check.as_deref())?;
         }
         let mut summary = Summary {
             job: S::NAME.into(),
@@ -137,121 +184,78 @@ impl Runner {
             computed: 0,
             reused: 0,
             seconds: 0.0,
-            preparing: 0.0,
+            regrouping: 0.0,
         };
-        let stale = current.iter().find(|m| m.as_ref().is_none_or(|m| m.fingerprint != plan.fingerprint));
+        let stale = datasets.iter().map(|(_, head)| head.current.as_ref());
+        let stale = stale.clone().find(|current| current.is_none_or(|m| m.fingerprint != plan.fingerprint));
+        let current = || datasets.iter().filter_map(|(_, head)| head.current.clone()).collect::<Vec<_>>();
         let manifests = match stale {
+            None => current(),
             Some(stale) if self.dry_run => {
-                summary.outcome = Outcome::WouldRun(why(&plan, stale.as_ref()));
-                current.into_iter().flatten().collect()
+                summary.outcome = Outcome::WouldRun(why(&plan, stale));
+                current()
             }
             Some(_) => {
-                let preparing = Instant::now();
-                let receipts = self.prepare(&mut plan, source, &datasets)?;
-                summary.preparing = preparing.elapsed().as_secs_f64();
-                let work = Work { runner: self, plan: &plan, datasets: &datasets, contracts: &contracts };
-                (summary.computed, summary.reused, summary.account) =
-                    work.partitions(stage, source, &current, &receipts)?;
+                let run = Run::new(store, &plan, &datasets);
+                let work = Work { runner: self, run: &run, declared: &declared, contracts: &contracts };
+                let seen = work.all(&stage, &inputs, &mut summary)?;
                 if self.shard.is_some() {
                     summary.outcome = Outcome::ShardDone;
                     Vec::new()
                 } else {
                     summary.outcome = Outcome::Committed;
-                    commit::commit(&self.store, &plan)?
+                    run.commit(&contracts, &seen, self.keep_versions)?
                 }
             }
-            None => current.into_iter().flatten().collect(),
         };
         if let Some(primary) = manifests.first() {
             summary.account = primary.account.clone();
         }
-        summary.outputs = manifests.into_iter().map(|m| (m.dataset, m.version, m.rows, m.bytes)).collect();
+        let written = |m: Manifest| Written { dataset: m.dataset, version: m.version, rows: m.rows, bytes: m.bytes };
+        summary.outputs = manifests.into_iter().map(written).collect();
         summary.seconds = started.elapsed().as_secs_f64();
         Ok(summary)
     }
 
-    fn plan<S, I>(
+    fn plan<S: Stage>(
         &self,
         stage: &S,
-        source: &I,
-        datasets: &[Dataset],
-        current: &[Option<Manifest>],
+        declared: &Declared,
+        datasets: &[(Dataset, Head)],
         contracts: &[Contract],
-        origin: Origin,
-    ) -> Result<Plan>
-    where
-        S: Stage,
-        I: Source<Rows = S::Inputs>,
-    {
-        let partitions = source.partitions();
+    ) -> Result<Plan> {
         let settings = serde_json::to_value(stage)
-            .map_err(|e| Error::setting(S::NAME, "settings that can be written down", e, "report this as a bug"))?;
+            .map_err(|e| Error::bug(format!("{}: settings that cannot be written down: {e}", S::NAME)))?;
+        let partitions = declared.partitions.as_ref().map_or(1, |(partitions, _)| *partitions);
         let lineage = Lineage {
             job: S::NAME.into(),
             stage_version: S::VERSION,
             settings,
-            inputs: source.inputs(),
-            models: origin.models,
-            user_key_check: source.user_key_check().map(str::to_owned),
+            inputs: declared.inputs.clone(),
+            models: declared.models.clone(),
+            values: declared.values.clone(),
+            user_key_check: declared.user_key_check.as_ref().map(|(check, _)| check.clone()),
             git_revision: self.git_revision.clone(),
-            seed: origin.seed,
-            raw_files: source.raw_files(),
-            remark: origin.remark,
+            remark: declared.remark.clone(),
         };
-        let contents: BTreeMap<_, _> = lineage.inputs.iter().map(|(name, i)| (name, &i.content)).collect();
         let outputs: Vec<Output> = datasets
             .iter()
             .zip(contracts)
-            .zip(current)
-            .map(|((dataset, contract), current)| Output {
+            .map(|((dataset, head), contract)| Output {
                 dataset: dataset.name().to_owned(),
                 table: contract.name.into(),
                 table_version: contract.version,
-                base: current.as_ref().map_or(0, |m| m.version),
+                next: head.next,
             })
             .collect();
-        if let Some((output, winner)) = outputs.iter().zip(current).find_map(|(output, current)| {
-            let carried = source.carries(&output.dataset)?;
-            current.as_ref().filter(|m| m.version != carried).map(|m| (output, m))
-        }) {
-            return Err(Error::Conflict {
-                dataset: output.dataset.clone(),
-                version: winner.version,
-                job: winner.lineage.job.clone(),
-            });
-        }
         let names: Vec<_> = outputs.iter().map(|o| (&o.dataset, &o.table, o.table_version)).collect();
-        let fingerprint = digest(&json!([recipe(&lineage, partitions), contents, names]));
+        let keys: Vec<Digest> = (0..partitions).map(|partition| declared.key(partition)).collect();
+        let fingerprint = digest(&json!([recipe(&lineage, partitions), keys, names]));
         Ok(Plan { fingerprint, partitions, unit: S::UNIT.into(), outputs, lineage, max_bad_ratio: self.max_bad_ratio })
-    }
-}
-
-impl Runner {
-    /// Reads what earlier attempts of this run left, and prepares the source if anything remains to be done.
-    ///
-    /// The plan on disk is the one that is committed: a resumed run no longer knows what preparing the source told the
-    /// first attempt. It is written before any receipt is.
-    fn prepare<I: Source>(&self, plan: &mut Plan, source: &I, datasets: &[Dataset]) -> Result<BTreeMap<u32, Receipt>> {
-        let path = plan_path(&datasets[0], &plan.fingerprint);
-        let written: Option<Plan> = self.store.get(&path)?.and_then(|json| serde_json::from_slice(&json).ok());
-        let receipts = match &written {
-            Some(_) => valid_receipts(&self.store, datasets, plan, |p| self.takes(p))?,
-            None => BTreeMap::new(),
-        };
-        if (0..plan.partitions).any(|p| self.takes(p) && !receipts.contains_key(&p)) {
-            source.prepare()?;
-            plan.lineage.raw_files = source.raw_files();
-            self.store.put(&path, to_json(plan))?;
-        } else if let Some(written) = written {
-            plan.lineage = written.lineage;
-            // A run that was resumed is based on what it found then.
-            self.store.put(&path, to_json(plan))?;
-        }
-        Ok(receipts)
     }
 
     /// Whether this process works on a partition.
-    pub fn takes(&self, partition: u32) -> bool {
+    fn takes(&self, partition: u32) -> bool {
         self.shard.is_none_or(|s| partition % s.count == s.index)
     }
 }
@@ -259,119 +263,158 @@ impl Runner {
 fn check_key(manifest: &Manifest, expected: Option<&str>) -> Result<()> {
     match (manifest.lineage.user_key_check.as_deref(), expected) {
         (Some(got), Some(expected)) if got != expected => {
-            Err(Error::OtherKey { dataset: manifest.dataset.clone(), expected: expected.into(), got: got.into() })
+            Err(other_key(&manifest.dataset, expected, "the user key in use", got))
         }
         _ => Ok(()),
     }
 }
 
-/// One run's work: its plan and where its outputs go.
+/// One run's work.
 struct Work<'a> {
     runner: &'a Runner,
-    plan: &'a Plan,
-    datasets: &'a [Dataset],
+    run: &'a Run<'a>,
+    declared: &'a Declared,
     contracts: &'a [Contract],
 }
 
 impl Work<'_> {
-    /// Runs, reuses or resumes every partition of this shard. Returns how many were computed and reused, and the
-    /// account of all.
-    fn partitions<S, I>(
-        &self,
-        stage: &S,
-        source: &I,
-        current: &[Option<Manifest>],
-        receipts: &BTreeMap<u32, Receipt>,
-    ) -> Result<(u64, u64, Account)>
-    where
-        S: Stage,
-        I: Source<Rows = S::Inputs>,
-    {
-        let (runner, plan) = (self.runner, self.plan);
-        let mine = |p: &u32| runner.takes(*p);
-        let todo: Vec<u32> = (0..plan.partitions).filter(mine).filter(|p| !receipts.contains_key(p)).collect();
-        for partition in &todo {
-            let need = stage.memory_bytes(source.memory_bytes(*partition));
-            if need > runner.memory_limit {
-                return Err(Error::Memory {
-                    job: S::NAME.into(),
-                    partition: *partition,
-                    need: need >> 20,
-                    limit: runner.memory_limit >> 20,
-                });
-            }
-        }
-
-        let account = Mutex::new(Account::default());
-        receipts.values().filter(|r| mine(&r.partition)).for_each(|r| {
-            account.lock().unwrap_or_else(PoisonError::into_inner).merge(&r.accounts[0]);
-        });
-        let resumed = receipts.keys().filter(|p| mine(p)).count() as u64;
-        let (computed, reused) = (AtomicU64::new(0), AtomicU64::new(resumed));
-        let progress = Progress::new(S::NAME, S::UNIT, todo.len() as u64, runner.progress);
-        let budget = Budget::new(runner.memory_limit);
-        let next = AtomicUsize::new(0);
-        let failed: Mutex<Option<Error>> = Mutex::new(None);
-        let one = |partition: u32| -> Result<()> {
-            let key = digest(&json!([recipe(&plan.lineage, plan.partitions), source.key(partition), partition]));
-            let receipt = match reusable(current, plan, partition, &key) {
-                Some(receipt) => {
-                    reused.fetch_add(1, Ordering::Relaxed);
-                    receipt
-                }
-                None => {
-                    let _loan = budget.borrow(stage.memory_bytes(source.memory_bytes(partition)));
-                    computed.fetch_add(1, Ordering::Relaxed);
-                    self.compute(stage, source, partition, key)?
-                }
-            };
-            self.leave(&receipt)?;
-            progress.step(receipt.accounts[0].input);
-            account.lock().unwrap_or_else(PoisonError::into_inner).merge(&receipt.accounts[0]);
-            Ok(())
+    /// Runs, reuses or resumes every partition of this shard. Returns those whose receipts need no second look.
+    fn all<S: Stage>(&self, stage: &S, inputs: &S::Inputs, summary: &mut Summary) -> Result<BTreeSet<u32>> {
+        let (runner, plan) = (self.runner, self.run.plan);
+        let mine: BTreeSet<u32> = (0..plan.partitions).filter(|p| runner.takes(*p)).collect();
+        let mut done = match self.run.written_plan()? {
+            Some(_) => self.run.receipts(&BTreeSet::new())?,
+            None => BTreeMap::new(),
         };
-        std::thread::scope(|scope| {
-            for _ in 0..runner.threads.min(todo.len()).max(1) {
-                scope.spawn(|| {
-                    while let Some(partition) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if let Err(e) = one(*partition) {
-                            // The others stop at their next partition; the first error is the one reported.
-                            next.store(todo.len(), Ordering::Relaxed);
-                            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
-                        }
-                    }
-                });
+        self.run.write_plan()?;
+        done.extend(self.run.adopt(self.contracts, |p| mine.contains(&p) && !done.contains_key(&p))?);
+        done.retain(|partition, _| mine.contains(partition));
+        summary.reused = done.len() as u64;
+        for partition in mine.iter().filter(|p| !done.contains_key(p)).copied().collect::<Vec<_>>() {
+            if let Some(receipt) = self.reusable(partition) {
+                self.run.leave(&receipt)?;
+                summary.reused += 1;
+                done.insert(partition, receipt);
             }
-        });
-        if let Some(e) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(e);
         }
-        let account = account.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((computed.into_inner(), reused.into_inner(), account))
+        let todo: Vec<usize> = mine.iter().filter(|p| !done.contains_key(p)).map(|p| *p as usize).collect();
+        summary.computed = todo.len() as u64;
+        let mut receipts: Vec<Receipt> = done.into_values().collect();
+        if !todo.is_empty() {
+            if let Some(regrouped) = &self.declared.regroup {
+                let regrouping = Instant::now();
+                self.regroup(stage, inputs, regrouped)?;
+                stage.mapped(inputs, &runner.resources)?;
+                summary.regrouping = regrouping.elapsed().as_secs_f64();
+            }
+            receipts.extend(self.compute_all(stage, inputs, &todo)?);
+        }
+        receipts.iter().for_each(|receipt| summary.account.merge(&receipt.accounts[0]));
+        Ok(receipts.iter().map(|receipt| receipt.partition).collect())
     }
 
-    fn compute<S, I>(&self, stage: &S, source: &I, partition: u32, key: String) -> Result<Receipt>
-    where
-        S: Stage,
-        I: Source<Rows = S::Inputs>,
-    {
-        let done = stage.run(partition, source.read(partition)?)?;
-        let mut receipt = Receipt { partition, key, parts: Vec::new(), accounts: done.accounts };
-        for (index, batches) in done.outputs.into_batches().into_iter().enumerate() {
-            let (dataset, contract) = (&self.datasets[index], &self.contracts[index]);
+    fn key(&self, partition: u32) -> Digest {
+        digest(&json!([recipe(&self.run.plan.lineage, self.run.plan.partitions), self.declared.key(partition), partition]))
+    }
+
+    /// The receipt of a partition that the current version of every output has under the same key.
+    fn reusable(&self, partition: u32) -> Option<Receipt> {
+        let (plan, key) = (self.run.plan, self.key(partition));
+        let mut receipt = Receipt { partition, key, parts: Vec::new(), accounts: Vec::new() };
+        for ((_, head), contract) in self.run.datasets.iter().zip(self.contracts) {
+            let current = head.current.as_ref().filter(|m| m.partitions == plan.partitions && m.holds(contract))?;
+            let entry = current.ledger.get(partition as usize).filter(|entry| entry.key == receipt.key)?;
+            receipt.parts.push(current.part(partition).cloned());
+            receipt.accounts.push(entry.account.clone());
+        }
+        Some(receipt)
+    }
+
+    /// The first half: all tasks, those of this shard first. Those that no other shard has done by then are done here too, so that no
+    /// shard waits for another.
+    fn regroup<S: Stage>(&self, stage: &S, inputs: &S::Inputs, regrouped: &Arc<Regrouped>) -> Result<()> {
+        let Runner { resources, shard, .. } = self.runner;
+        let first = |task: usize| shard.is_none_or(|s| task as u32 % s.count == s.index);
+        let (mut tasks, others): (Vec<usize>, Vec<usize>) = (0..regrouped.tasks.len()).partition(|task| first(*task));
+        tasks.extend(others);
+        // A half of the memory for rows that are held before they are sent, and as much for their copies.
+        let budget = resources.memory_limit / resources.threads.max(1) as u64 / 8;
+        let budget = usize::try_from(budget).unwrap_or(usize::MAX).clamp(1 << 16, 64 << 20);
+        let progress = Progress::new(S::NAME, "tasks", tasks.len() as u64, resources.progress);
+        let one = |task: usize| {
+            let folder = self.run.path(&format!("sent/{}", regrouped.tasks[task]));
+            let index = match regroup::find(&resources.store, &folder)? {
+                Some(index) => index,
+                None => {
+                    let mut spill = Spill::new(&resources.store, folder, regrouped, budget);
+                    stage.map(inputs, task, &mut spill)?;
+                    spill.finish()?
+                }
+            };
+            progress.step(1);
+            Ok(index)
+        };
+        let mut indexes = in_parallel(resources.threads, &tasks, one)?;
+        indexes.sort_by_key(|(task, _)| *task);
+        regrouped.fill(&resources.store, indexes.into_iter().map(|(_, index)| index).collect());
+        Ok(())
+    }
+
+    fn compute_all<S: Stage>(&self, stage: &S, inputs: &S::Inputs, todo: &[usize]) -> Result<Vec<Receipt>> {
+        let Runner { resources, .. } = self.runner;
+        let shared = stage.open(inputs, resources)?;
+        let need = |partition: u32| stage.memory_bytes(&shared, self.declared.memory_bytes(partition));
+        for partition in todo {
+            let need = need(*partition as u32);
+            if need > resources.memory_limit {
+                let what = format!(
+                    "{}: partition {partition} needs about {} MiB, --memory-limit is {} MiB",
+                    S::NAME,
+                    need >> 20,
+                    resources.memory_limit >> 20
+                );
+                let hint = match self.contracts[0].layout {
+                    schemas::Layout::Users => "raise --memory-limit, or ingest with more --buckets",
+                    schemas::Layout::Parts => "raise --memory-limit",
+                };
+                return Err(Error::usage(what, hint));
+            }
+        }
+        let progress = Progress::new(S::NAME, S::UNIT, todo.len() as u64, resources.progress);
+        let budget = Budget::new(resources.memory_limit);
+        let one = |partition: usize| {
+            let partition = partition as u32;
+            let _loan = budget.borrow(need(partition));
+            let receipt = self.compute(stage, inputs, &shared, partition)?;
+            self.run.leave(&receipt)?;
+            progress.step(receipt.accounts[0].input);
+            Ok(receipt)
+        };
+        let done = match S::ALONE {
+            false => in_parallel(resources.threads, todo, one)?,
+            true => threads(resources.threads)?.install(|| todo.iter().map(|p| Ok((*p, one(*p)?))).collect::<Result<_>>())?,
+        };
+        Ok(done.into_iter().map(|(_, receipt)| receipt).collect())
+    }
+
+    fn compute<S: Stage>(&self, stage: &S, inputs: &S::Inputs, shared: &S::Shared, partition: u32) -> Result<Receipt> {
+        let Done { outputs, accounts } = stage.run(inputs, shared, partition)?;
+        let mut receipt = Receipt { partition, key: self.key(partition), parts: Vec::new(), accounts };
+        for (output, batches) in outputs.into_batches().into_iter().enumerate() {
+            let contract = &self.contracts[output];
             let rows: u64 = batches.iter().map(|b| b.num_rows() as u64).sum();
-            if receipt.accounts.len() <= index {
+            if receipt.accounts.len() <= output {
                 receipt.accounts.push(Account::all(rows));
             }
-            let account = &receipt.accounts[index];
+            let account = &receipt.accounts[output];
             if account.input != account.accounted() {
-                return Err(Error::Unbalanced {
-                    job: S::NAME.into(),
-                    partition,
-                    unit: S::UNIT.into(),
-                    input: account.input,
-                    output: account.accounted(),
-                });
+                return Err(Error::bug(format!(
+                    "{}: partition {partition}: {} {} in, but out + dropped + quarantined {}",
+                    S::NAME,
+                    account.input,
+                    S::UNIT,
+                    account.accounted()
+                )));
             }
             // Partition 0 always has a part, so that a dataset without rows still opens with its columns.
             if rows == 0 && partition > 0 {
@@ -379,59 +422,33 @@ impl Work<'_> {
                 continue;
             }
             let file = part::encode(contract, &batches)?;
-            let name = format!("{partition:04}-{:016x}", attempt());
+            let (written, path) = self.run.new_part(output, partition, contract.layout);
             let part = Part {
                 partition,
-                path: match contract.layout {
-                    Layout::Users => format!("bucket={partition:04}/{name}.parquet"),
-                    Layout::Parts => format!("{name}.parquet"),
-                },
-                staged: format!("_staged/{}/{name}.staged", self.plan.fingerprint),
+                path,
                 rows,
                 bytes: file.len() as u64,
                 memory_bytes: batches.iter().map(|b| b.get_array_memory_size() as u64).sum(),
                 blake3: blake3::hash(&file).to_hex().to_string(),
             };
-            self.runner.store.put(&dataset.path(&part.staged), file.into())?;
+            self.runner.store().put(&written, file.into())?;
             fault::point(fault::STAGED);
             receipt.parts.push(Some(part));
         }
         Ok(receipt)
     }
-
-    /// Leaves the receipt; when another process left one first, its parts stand and ours are deleted.
-    fn leave(&self, receipt: &Receipt) -> Result<()> {
-        let store = &self.runner.store;
-        let path = receipt_path(&self.datasets[0], &self.plan.fingerprint, receipt.partition);
-        if !store.create(&path, to_json(receipt))? {
-            // A reused part was staged by another run, perhaps still is, and is not ours to delete.
-            let ours = format!("_staged/{}/", self.plan.fingerprint);
-            for (dataset, part) in self.datasets.iter().zip(&receipt.parts) {
-                if let Some(part) = part.as_ref().filter(|part| part.staged.starts_with(&ours)) {
-                    store.delete(&dataset.path(&part.staged))?;
-                }
-            }
-        }
-        fault::point(fault::RECEIPT);
-        Ok(())
-    }
 }
 
-/// The receipt of a partition that the current version of every output has under the same key.
-fn reusable(current: &[Option<Manifest>], plan: &Plan, partition: u32, key: &str) -> Option<Receipt> {
-    let mut receipt = Receipt { partition, key: key.to_owned(), parts: Vec::new(), accounts: Vec::new() };
-    for (manifest, output) in current.iter().zip(&plan.outputs) {
-        let manifest = manifest.as_ref().filter(|m| {
-            m.partitions == plan.partitions && m.table == output.table && m.table_version == output.table_version
-        })?;
-        let entry = manifest.ledger.get(partition as usize).filter(|e| e.key == key)?;
-        receipt.parts.push(manifest.part(partition).cloned());
-        receipt.accounts.push(entry.account.clone());
-    }
-    Some(receipt)
+/// A pool of so many threads.
+pub fn threads(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::setting("--threads", "threads that the system can start", e, "give fewer"))
 }
 
-/// A number that no other attempt has.
-fn attempt() -> u64 {
+/// A number that nobody else has drawn.
+pub(crate) fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish()
 }

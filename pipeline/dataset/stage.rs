@@ -1,30 +1,53 @@
-//! Stages: pure functions over one partition's rows.
+//! Stages: pure functions over partitions, whose inputs are declared.
 
 use arrow::array::RecordBatch;
 use schemas::{Contract, Table};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::{Account, Result, Rows};
+use crate::{Account, Inputs, Resources, Result, Rows, Spill};
 
-/// A pure function over one partition. It knows nothing of paths, threads, retries or shards; `self` is its settings,
-/// which are serialised into fingerprints and manifests.
-pub trait Stage: Serialize + Sync {
+/// A pure function over one partition at a time.
+///
+/// `self` is its settings and nothing else: the runner writes them down, and what runs is what it reads back. Whatever else a stage
+/// needs it declares in [`Stage::inputs`], so nothing reaches [`Stage::run`] that is in no fingerprint.
+pub trait Stage: Serialize + DeserializeOwned + Sync {
     /// The job's name.
     const NAME: &'static str;
-    /// Raised whenever the same input and settings give another output.
+    /// Raised whenever the same inputs and settings give another output.
     const VERSION: u32;
     /// What its account counts.
     const UNIT: &'static str;
-    /// What it reads per partition.
-    type Inputs;
+    /// One partition is worked on at a time, with all threads: for stages that share a large model.
+    const ALONE: bool = false;
+    /// Handles of what it reads.
+    type Inputs: Sync;
+    /// What is expensive to open and shared by all partitions: models, pools. Opened only when a partition must be computed.
+    type Shared: Sync;
     /// What it writes per partition: [`Rows`], or a tuple of them with the primary dataset first.
     type Outputs: Outputs;
 
+    /// Declares what it reads.
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Self::Inputs>;
+
+    /// Opens what all partitions share.
+    fn open(&self, inputs: &Self::Inputs, resources: &Resources) -> Result<Self::Shared>;
+
+    /// The first half of a stage that regroups ([`Inputs::regroup`]): one task's rows, to partitions.
+    fn map(&self, _inputs: &Self::Inputs, _task: usize, _spill: &mut Spill<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Looks at what the first half found, before any partition is computed.
+    fn mapped(&self, _inputs: &Self::Inputs, _resources: &Resources) -> Result<()> {
+        Ok(())
+    }
+
     /// One partition.
-    fn run(&self, partition: u32, inputs: Self::Inputs) -> Result<Done<Self::Outputs>>;
+    fn run(&self, inputs: &Self::Inputs, shared: &Self::Shared, partition: u32) -> Result<Done<Self::Outputs>>;
 
     /// Bytes of memory that a partition takes at its peak, given its inputs' size as Arrow arrays.
-    fn memory_bytes(&self, input_bytes: u64) -> u64 {
+    fn memory_bytes(&self, _shared: &Self::Shared, input_bytes: u64) -> u64 {
         3 * input_bytes
     }
 }
@@ -72,3 +95,4 @@ macro_rules! outputs_of_tuples {
 
 outputs_of_tuples!(A 0, B 1);
 outputs_of_tuples!(A 0, B 1, C 2);
+outputs_of_tuples!(A 0, B 1, C 2, D 3);

@@ -1,0 +1,285 @@
+//! Artifacts: folders and files that are no datasets, because other tools make and read such too: a cleaner, an index, an exported model,
+//! a report.
+//!
+//! An artifact is made in a folder beside its target, `NAME.unfinished`, and takes the target's place by one exchange of names, so the
+//! target is there whole at any moment. `querent.json` in it says what it was made of, so one that is up to date is left alone. A folder
+//! without that file is somebody else's, and never replaced. The lock on the unfinished folder goes with its process, so two processes
+//! never make one artifact at a time, and a killed one leaves nothing that has to be cleared by hand.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::inputs::Inputs;
+use crate::manifest::Lineage;
+use crate::plan::{Digest, digest, file_digest, recipe};
+use crate::{Error, Outcome, Resources, Result, Runner};
+
+/// The file that says what an artifact was made of.
+pub const IDENTITY: &str = "querent.json";
+const LOCK: &str = ".lock";
+
+/// What is made, from declared inputs, as a folder or one file.
+pub trait Artifact: Serialize + DeserializeOwned {
+    /// The job's name.
+    const NAME: &'static str;
+    /// Raised whenever the same inputs and settings give another artifact.
+    const VERSION: u32;
+    /// The target is a file, which the draft holds under the target's name; else a folder.
+    const FILE: bool = false;
+    /// Handles of what it reads.
+    type Inputs;
+
+    /// Declares what it reads.
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Self::Inputs>;
+
+    /// Makes it. What an earlier, killed attempt at the same left in the draft is still there.
+    fn make(&self, inputs: &Self::Inputs, draft: &Draft, resources: &Resources) -> Result<()>;
+}
+
+/// What an artifact was made of, and what it consists of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The job and its version, settings, inputs, models.
+    pub lineage: Lineage,
+    /// Digest of all of it.
+    pub fingerprint: Digest,
+    /// Size and BLAKE3 of each file.
+    pub files: BTreeMap<String, (u64, Digest)>,
+}
+
+/// A folder in the making.
+#[derive(Debug)]
+pub struct Draft {
+    /// Where files are written.
+    pub path: PathBuf,
+    lock: File,
+}
+
+impl Draft {
+    /// Writes a file, and to the disk.
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.path.join(name);
+        let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+        let written = folder.and_then(|()| File::create(&path)).and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        });
+        written.map_err(Error::at(&path))
+    }
+
+    /// Writes JSON for people.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        let json = serde_json::to_vec_pretty(value).expect("our own types can be written as JSON");
+        self.write(name, &json)
+    }
+
+    /// A file that `write` makes by way of a temporary one, which would be its owner's alone: it gets the permissions of any new file.
+    pub fn write_through(&self, name: &str, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+        let path = self.path.join(name);
+        let permissions = File::create(&path).and_then(|file| file.metadata()).map_err(Error::at(&path))?.permissions();
+        write(&path)
+            .and_then(|()| fs::set_permissions(&path, permissions))
+            .and_then(|()| File::open(&path)?.sync_all())
+            .map_err(Error::at(&path))
+    }
+
+    /// Starts, or goes on with, the draft of a target.
+    fn open(target: &Path, fingerprint: &str) -> Result<Self> {
+        let path = beside(target, ".unfinished");
+        fs::create_dir_all(&path).map_err(Error::at(&path))?;
+        let lock = File::create(path.join(LOCK)).map_err(Error::at(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let what = format!("{}: another process is making it", target.display());
+                return Err(Error::retry(what, "wait for it, or stop it, then run again"));
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::io(path.display(), e)),
+        }
+        let draft = Draft { path, lock };
+        let begun = fs::read_to_string(draft.path.join(".of")).unwrap_or_default();
+        if begun != fingerprint {
+            for entry in fs::read_dir(&draft.path).map_err(Error::at(&draft.path))?.flatten() {
+                let path = entry.path();
+                if entry.file_name() != LOCK {
+                    let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                    removed.map_err(Error::at(&path))?;
+                }
+            }
+            draft.write(".of", fingerprint.as_bytes())?;
+        }
+        Ok(draft)
+    }
+
+    /// Puts it in the target's place.
+    fn publish(self, target: &Path, file: bool) -> Result<()> {
+        let Draft { path, lock } = self;
+        let sync = |folder: &Path| File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::at(folder));
+        fs::remove_file(path.join(".of")).map_err(Error::at(&path))?;
+        sync(&path)?;
+        if file {
+            let name = target.file_name().unwrap_or_default();
+            fs::rename(path.join(name), target).map_err(Error::at(target))?;
+            fs::rename(path.join(IDENTITY), identity_path(target, true)).map_err(Error::at(target))?;
+        } else {
+            fs::remove_file(path.join(LOCK)).map_err(Error::at(&path))?;
+            match target.symlink_metadata() {
+                Ok(_) => exchange(&path, target)?,
+                Err(_) => fs::rename(&path, target).map_err(Error::at(target))?,
+            }
+        }
+        target.parent().filter(|folder| folder.is_dir()).map_or(Ok(()), sync)?;
+        match fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(path.display(), e)),
+            _ => {}
+        }
+        drop(lock);
+        Ok(())
+    }
+}
+
+/// Two folders change their names in one step.
+fn exchange(a: &Path, b: &Path) -> Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(|e| Error::io(b.display(), e.into()))
+}
+
+fn beside(target: &Path, ending: &str) -> PathBuf {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    target.with_file_name(name)
+}
+
+fn identity_path(target: &Path, file: bool) -> PathBuf {
+    match file {
+        false => target.join(IDENTITY),
+        true => beside(target, &format!(".{IDENTITY}")),
+    }
+}
+
+impl Identity {
+    /// The identity of the artifact in a folder; `None` when there is none.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        Self::of(folder, false)
+    }
+
+    fn of(target: &Path, file: bool) -> Result<Option<Self>> {
+        let path = identity_path(target, file);
+        match fs::read(&path) {
+            Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|e| {
+                Error::unreadable(path.display(), format!("expected what the artifact was made of: {e}"), "delete it and run its job again")
+            }),
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(Error::io(path.display(), e)),
+        }
+    }
+
+    /// Whether the files are there, as far as their sizes tell.
+    fn is_there(&self, target: &Path, file: bool) -> bool {
+        let folder = if file { target.parent().unwrap_or(target) } else { target };
+        self.files.iter().all(|(name, (bytes, _))| fs::metadata(folder.join(name)).is_ok_and(|m| m.len() == *bytes))
+    }
+
+    /// Checks a file's content, when it is opened.
+    pub fn check(&self, folder: &Path, name: &str) -> Result<()> {
+        let path = folder.join(name);
+        let (got, _) = file_digest(&path)?;
+        match self.files.get(name) {
+            Some((_, expected)) if *expected == got => Ok(()),
+            _ => {
+                let hint = format!("delete the folder and run {} again", self.lineage.job);
+                Err(Error::unreadable(path.display(), "the file has changed since it was written", hint))
+            }
+        }
+    }
+}
+
+impl Runner {
+    /// Brings an artifact up to date.
+    ///
+    /// # Errors
+    /// When the target is there and is none of ours, or another process is making it.
+    pub fn make<A: Artifact>(&self, artifact: &A, target: &Path) -> Result<Outcome> {
+        let mut declare = Inputs::new(&self.resources, &[]);
+        let inputs = artifact.inputs(&mut declare)?;
+        let declared = declare.finish();
+        let settings = serde_json::to_value(artifact)
+            .map_err(|e| Error::bug(format!("{}: settings that cannot be written down: {e}", A::NAME)))?;
+        let artifact: A = serde_json::from_value(settings.clone())
+            .map_err(|e| Error::bug(format!("{}: settings that cannot be read back: {e}", A::NAME)))?;
+        let lineage = Lineage {
+            job: A::NAME.into(),
+            stage_version: A::VERSION,
+            settings,
+            inputs: declared.inputs.clone(),
+            models: declared.models.clone(),
+            values: declared.values.clone(),
+            user_key_check: declared.user_key_check.as_ref().map(|(check, _)| check.clone()),
+            git_revision: self.git_revision.clone(),
+            remark: declared.remark.clone(),
+        };
+        let fingerprint = digest(&json!([recipe(&lineage, 1), declared.key(0)]));
+        let found = Identity::of(target, A::FILE)?;
+        if found.is_none() && target.exists() && !A::FILE && !is_empty(target) {
+            let what = format!("{}: expected a new folder or one of {}'s, got somebody else's", target.display(), A::NAME);
+            return Err(Error::usage(what, "name another folder"));
+        }
+        if found.as_ref().is_some_and(|found| found.fingerprint == fingerprint && found.is_there(target, A::FILE)) {
+            return Ok(Outcome::UpToDate);
+        }
+        if self.dry_run {
+            let why = found.map_or("there is none yet".into(), |found| changes(&found.lineage, &lineage));
+            return Ok(Outcome::WouldRun(why));
+        }
+        if let Some(folder) = target.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).map_err(Error::at(folder))?;
+        }
+        let draft = Draft::open(target, &fingerprint)?;
+        artifact.make(&inputs, &draft, &self.resources)?;
+        let mut files = BTreeMap::new();
+        list(&draft.path, "", &mut files)?;
+        draft.write_json(IDENTITY, &Identity { lineage, fingerprint, files })?;
+        draft.publish(target, A::FILE)?;
+        Ok(Outcome::Committed)
+    }
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+fn changes(old: &Lineage, new: &Lineage) -> String {
+    let differ: Vec<&str> = [
+        (old.stage_version != new.stage_version, "its version"),
+        (old.settings != new.settings, "settings"),
+        (old.models != new.models, "models"),
+        (old.inputs != new.inputs, "inputs"),
+        (old.values != new.values, "what it depends on"),
+    ]
+    .into_iter()
+    .filter_map(|(differs, what)| differs.then_some(what))
+    .collect();
+    if differ.is_empty() { "its files are not as they were written".into() } else { format!("{} changed", differ.join(", ")) }
+}
+
+fn list(folder: &Path, below: &str, files: &mut BTreeMap<String, (u64, Digest)>) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::at(folder))? {
+        let entry = entry.map_err(Error::at(folder))?;
+        let name = format!("{below}{}", entry.file_name().to_string_lossy());
+        match entry.path() {
+            path if path.is_dir() => list(&path, &format!("{name}/"), files)?,
+            _ if name.starts_with('.') || name == IDENTITY => {}
+            path => {
+                let (digest, bytes) = file_digest(&path)?;
+                files.insert(name, (bytes, digest));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! The few operations of a file system that the store is made of, so that tests can put another one in its place: one that loses
+//! whatever was not synced.
+
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+/// A regular file in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// Path below the folder that was listed, with `/`.
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
+    pub(crate) age_s: u64,
+}
+
+/// A file system. Paths are absolute. Nothing follows links below the root.
+pub(crate) trait Disk: Send + Sync + std::fmt::Debug {
+    /// A regular file's content; `None` when there is none.
+    fn read(&self, path: &Path) -> io::Result<Option<Bytes>>;
+    /// Whether there is such a regular file.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Some bytes of a file.
+    fn read_range(&self, path: &Path, start: u64, length: usize) -> io::Result<Bytes>;
+    /// Writes a new file, its folders with it, and syncs its content (not its name).
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+    /// A second name for a file; fails when that name is taken.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Moves a file, replacing what is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Deletes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a folder, and the folder's own, outlive a loss of power.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// All regular files below a folder.
+    fn list(&self, folder: &Path) -> io::Result<Vec<Listed>>;
+    /// Removes a folder if it is empty.
+    fn prune(&self, folder: &Path);
+}
+
+/// The machine's own file system.
+#[derive(Debug)]
+pub(crate) struct RealDisk;
+
+impl Disk for RealDisk {
+    fn read(&self, path: &Path) -> io::Result<Option<Bytes>> {
+        if !self.exists(path)? {
+            return Ok(None);
+        }
+        match fs::read(path) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        // Of the path itself: neither a link nor a pipe or device, which would hang whoever reads it.
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_file() => Ok(true),
+            Ok(_) => Err(io::Error::new(ErrorKind::InvalidInput, "expected a regular file, got something else")),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn read_range(&self, path: &Path, start: u64, length: usize) -> io::Result<Bytes> {
+        let mut bytes = vec![0; length];
+        fs::File::open(path)?.read_exact_at(&mut bytes, start)?;
+        Ok(bytes.into())
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            let new: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+            fs::create_dir_all(folder)?;
+            // A new folder's name lies in the folder above it.
+            for folder in new {
+                folder.parent().map_or(Ok(()), |above| self.sync_folder(above))?;
+            }
+        }
+        let mut file = fs::File::create(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if let Some(folder) = to.parent().filter(|folder| !folder.exists()) {
+            fs::create_dir_all(folder)?;
+            folder.parent().map_or(Ok(()), |above| self.sync_folder(above))?;
+        }
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        match fs::File::open(folder) {
+            Ok(folder) => folder.sync_all(),
+            // Somebody removed it, with whatever was in it.
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        walk(folder, "", &mut found)?;
+        Ok(found)
+    }
+
+    fn prune(&self, folder: &Path) {
+        // Fails, rightly, on a folder that is in use.
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+fn walk(folder: &Path, below: &str, found: &mut Vec<Listed>) -> io::Result<()> {
+    // What vanishes while a folder is listed was deleted by another run.
+    let gone = |e: &io::Error| e.kind() == ErrorKind::NotFound;
+    let entries = match fs::read_dir(folder) {
+        Err(e) if gone(&e) => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = if below.is_empty() { name } else { format!("{below}/{name}") };
+        // Of the entry itself: links are not followed.
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => walk(&entry.path(), &path, found)?,
+            Ok(kind) if kind.is_file() => match entry.metadata() {
+                Ok(metadata) => found.push(Listed { path, bytes: metadata.len(), age_s: age(&metadata) }),
+                Err(e) if gone(&e) => {}
+                Err(e) => return Err(e),
+            },
+            Ok(_) => {}
+            Err(e) if gone(&e) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+fn age(metadata: &fs::Metadata) -> u64 {
+    let written = metadata.modified().unwrap_or_else(|_| SystemTime::now());
+    written.elapsed().map_or(0, |age| age.as_secs())
+}

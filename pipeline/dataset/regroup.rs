@@ -1,0 +1,239 @@
+//! Regrouping: rows to partitions by hash. Every task reads one thing and sends its rows to the partitions that they belong to; then each
+//! partition reads what it was sent.
+//!
+//! What tasks send lies in the run's folder, in files of a few megabytes that each hold rows of all partitions. So memory is bounded,
+//! people's texts lie only where datasets lie, and a killed run goes on with the tasks that are left. A task is done when its index is
+//! there, which is written last.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::CompressionType;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::commit::to_json;
+use crate::fault;
+use crate::plan::Digest;
+use crate::{Error, Result, Store};
+
+/// A file of sent rows is written once it is so large.
+const FILE_BYTES: usize = 16 << 20;
+
+/// Rows that tasks send to partitions.
+#[derive(Debug)]
+pub struct Regrouped {
+    pub(crate) partitions: u32,
+    schema: SchemaRef,
+    pub(crate) tasks: Vec<Digest>,
+    done: OnceLock<(Store, Vec<Arc<Index>>)>,
+}
+
+/// What one task sent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Index {
+    chunks: Vec<Chunk>,
+    /// What the task says about what it read.
+    said: Value,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Chunk {
+    partition: u32,
+    file: String,
+    start: u64,
+    bytes: usize,
+    memory_bytes: u64,
+}
+
+impl Regrouped {
+    pub(crate) fn new(partitions: u32, schema: SchemaRef, tasks: Vec<Digest>) -> Self {
+        Regrouped { partitions, schema, tasks, done: OnceLock::new() }
+    }
+
+    pub(crate) fn fill(&self, store: &Store, indexes: Vec<Arc<Index>>) {
+        let _ = self.done.set((store.clone(), indexes));
+    }
+
+    fn indexes(&self) -> &[Arc<Index>] {
+        self.done.get().map_or(&[], |(_, indexes)| indexes)
+    }
+
+    pub(crate) fn memory_bytes(&self, partition: u32) -> u64 {
+        let chunks = self.indexes().iter().flat_map(|index| &index.chunks);
+        chunks.filter(|chunk| chunk.partition == partition).map(|chunk| chunk.memory_bytes).sum()
+    }
+
+    /// What each task said, in their order.
+    pub fn said<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
+        let said = self.indexes().iter().map(|index| serde_json::from_value(index.said.clone()));
+        said.collect::<Result<_, _>>().map_err(|e| Error::bug(format!("what a task said: {e}")))
+    }
+
+    /// The rows that a partition was sent, each batch with the number of its task; a task's rows are in its own order.
+    pub fn read(&self, partition: u32) -> Result<Vec<(usize, RecordBatch)>> {
+        let Some((store, indexes)) = self.done.get() else { return Ok(Vec::new()) };
+        let mut batches = Vec::new();
+        for (task, index) in indexes.iter().enumerate() {
+            for chunk in index.chunks.iter().filter(|chunk| chunk.partition == partition) {
+                let bytes = store.get_range(&chunk.file, chunk.start, chunk.bytes)?;
+                let reader = StreamReader::try_new(bytes.as_ref(), None).map_err(Error::arrow("reading regrouped rows"))?;
+                for batch in reader {
+                    batches.push((task, batch.map_err(Error::arrow("reading regrouped rows"))?));
+                }
+            }
+        }
+        Ok(batches)
+    }
+}
+
+/// Where a task sends its rows.
+#[derive(Debug)]
+pub struct Spill<'a> {
+    store: &'a Store,
+    folder: String,
+    regrouped: &'a Regrouped,
+    bytes: Vec<u8>,
+    files: usize,
+    index: Index,
+    /// Bytes that a task may hold before it sends them.
+    pub budget_bytes: usize,
+}
+
+impl<'a> Spill<'a> {
+    pub(crate) fn new(store: &'a Store, folder: String, regrouped: &'a Regrouped, budget_bytes: usize) -> Self {
+        let (bytes, files, index) = (Vec::new(), 0, Index::default());
+        Spill { store, folder, regrouped, bytes, files, index, budget_bytes }
+    }
+
+    /// Where rows may be sent.
+    pub fn partitions(&self) -> u32 {
+        self.regrouped.partitions
+    }
+
+    /// The columns of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        self.regrouped.schema.clone()
+    }
+
+    /// Sends rows, each to its partition, in their order.
+    pub fn send(&mut self, partition: &[u32], rows: &RecordBatch) -> Result<()> {
+        let partitions = self.regrouped.partitions as usize;
+        let mut starts = vec![0u32; partitions + 1];
+        partition.iter().for_each(|p| starts[*p as usize + 1] += 1);
+        (0..partitions).for_each(|p| starts[p + 1] += starts[p]);
+        let mut next = starts.clone();
+        let mut order = vec![0u32; partition.len()];
+        for (row, p) in (0..).zip(partition) {
+            order[next[*p as usize] as usize] = row;
+            next[*p as usize] += 1;
+        }
+        let sorted = take_record_batch(rows, &UInt32Array::from(order)).map_err(Error::arrow("regrouping rows"))?;
+        for p in 0..partitions {
+            let (start, end) = (starts[p] as usize, starts[p + 1] as usize);
+            if end > start {
+                self.chunk(p as u32, &sorted.slice(start, end - start))?;
+            }
+        }
+        if self.bytes.len() >= FILE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn file(&self) -> String {
+        format!("{}-{}.rows", self.folder, self.files)
+    }
+
+    fn chunk(&mut self, partition: u32, rows: &RecordBatch) -> Result<()> {
+        let failed = || Error::arrow("regrouping rows");
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(failed())?;
+        let start = self.bytes.len();
+        let mut writer = StreamWriter::try_new_with_options(&mut self.bytes, &rows.schema(), options).map_err(failed())?;
+        writer.write(rows).and_then(|()| writer.finish()).map_err(failed())?;
+        drop(writer);
+        let memory: usize = rows.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum();
+        self.index.chunks.push(Chunk {
+            partition,
+            file: self.file(),
+            start: start as u64,
+            bytes: self.bytes.len() - start,
+            memory_bytes: memory as u64,
+        });
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if !self.bytes.is_empty() {
+            self.store.put(&self.file(), std::mem::take(&mut self.bytes).into())?;
+            self.files += 1;
+        }
+        Ok(())
+    }
+
+    /// Says something about what was read: counts, for the partitions to book.
+    pub fn say(&mut self, said: &impl Serialize) -> Result<()> {
+        self.index.said = serde_json::to_value(said).map_err(|e| Error::bug(format!("what a task says: {e}")))?;
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> Result<Arc<Index>> {
+        self.flush()?;
+        self.store.put(&index_path(&self.folder), to_json(&self.index))?;
+        fault::point(fault::SPILLED);
+        Ok(Arc::new(self.index))
+    }
+}
+
+fn index_path(folder: &str) -> String {
+    format!("{folder}.json")
+}
+
+/// The index that an earlier attempt, or another shard, wrote for a task.
+pub(crate) fn find(store: &Store, folder: &str) -> Result<Option<Arc<Index>>> {
+    let Some(json) = store.get(&index_path(folder))? else { return Ok(None) };
+    let Ok(index) = serde_json::from_slice::<Index>(&json) else { return Ok(None) };
+    let files: BTreeMap<&str, ()> = index.chunks.iter().map(|chunk| (chunk.file.as_str(), ())).collect();
+    for file in files.keys() {
+        if !store.exists(file)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Arc::new(index)))
+}
+
+/// Does tasks on some threads, in their order; the first error stops all.
+pub(crate) fn in_parallel<T: Send>(
+    threads: usize,
+    tasks: &[usize],
+    one: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<(usize, T)>> {
+    let next = Mutex::new(tasks.iter().copied());
+    let results: Mutex<Result<Vec<(usize, T)>>> = Mutex::new(Ok(Vec::new()));
+    let lock = |results: &Mutex<Result<Vec<(usize, T)>>>, add: Result<(usize, T)>| {
+        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+        match (results.as_mut(), add) {
+            (Ok(all), Ok(one)) => all.push(one),
+            (Ok(_), Err(e)) => *results = Err(e),
+            (Err(_), _) => {}
+        }
+        results.is_ok()
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(tasks.len()) {
+            scope.spawn(|| {
+                loop {
+                    let task = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(task) = task else { break };
+                    if !lock(&results, one(task).map(|done| (task, done))) {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
