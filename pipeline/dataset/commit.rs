@@ -304,8 +304,9 @@ impl<'a> Run<'a> {
     fn check_bad_ratio(&self, manifests: &[Manifest]) -> Result<()> {
         for manifest in manifests {
             let (bad, total) = (manifest.account.bad(), manifest.account.input);
-            if bad as f64 > self.plan.max_bad_ratio * total as f64 {
-                return Err(too_bad(self.plan, bad, total, &account::list(&manifest.account.quarantined), ""));
+            let limit = self.plan.max_bad_ratio;
+            if bad as f64 > limit * total as f64 {
+                return Err(too_bad(&self.plan.lineage.job, &self.plan.unit, &manifest.account, total, limit, ""));
             }
         }
         Ok(())
@@ -364,11 +365,9 @@ impl<'a> Run<'a> {
 }
 
 /// Too much was set aside. `example` says where the first one lies, as ` (first: file:line)`.
-pub fn too_bad(plan: &Plan, bad: u64, total: u64, reasons: &str, example: &str) -> Error {
-    let what = format!(
-        "{}: {bad} of {total} {} are unreadable ({reasons}), more than --max-bad-ratio {}",
-        plan.lineage.job, plan.unit, plan.max_bad_ratio
-    );
+pub fn too_bad(job: &str, unit: &str, account: &Account, total: u64, limit: f64, example: &str) -> Error {
+    let (bad, reasons) = (account.bad(), account::list(&account.quarantined));
+    let what = format!("{job}: {bad} of {total} {unit} are unreadable ({reasons}), more than --max-bad-ratio {limit}");
     Error::new(Exit::Data, what, format!("mend the input{example}, or raise --max-bad-ratio"))
 }
 

@@ -52,6 +52,8 @@ pub struct Resources {
     pub memory_limit: u64,
     /// How progress is shown.
     pub progress: Style,
+    /// A larger share of quarantined units fails the run.
+    pub max_bad_ratio: f64,
     /// Where the key of user ids comes from.
     pub user_key: KeySource,
 }
@@ -65,8 +67,6 @@ pub struct Runner {
     pub shard: Option<Shard>,
     /// Say what would run; write nothing.
     pub dry_run: bool,
-    /// A larger share of quarantined units fails the run.
-    pub max_bad_ratio: f64,
     /// Versions before the current one that keep their parts.
     pub keep_versions: usize,
     /// The program's git revision, for the lineage.
@@ -251,7 +251,7 @@ impl Runner {
         let names: Vec<_> = outputs.iter().map(|o| (&o.dataset, &o.table, o.table_version)).collect();
         let keys: Vec<Digest> = (0..partitions).map(|partition| declared.key(partition)).collect();
         let fingerprint = digest(&json!([recipe(&lineage, partitions), keys, names]));
-        Ok(Plan { fingerprint, partitions, unit: S::UNIT.into(), outputs, lineage, max_bad_ratio: self.max_bad_ratio })
+        Ok(Plan { fingerprint, partitions, unit: S::UNIT.into(), outputs, lineage, max_bad_ratio: self.resources.max_bad_ratio })
     }
 
     /// Whether this process works on a partition.
@@ -364,8 +364,9 @@ impl Work<'_> {
         let Runner { resources, .. } = self.runner;
         let shared = stage.open(inputs, resources)?;
         let need = |partition: u32| stage.memory_bytes(&shared, self.declared.memory_bytes(partition));
+        let held = stage.shared_bytes(&shared);
         for partition in todo {
-            let need = need(*partition as u32);
+            let need = need(*partition as u32) + held;
             if need > resources.memory_limit {
                 let what = format!(
                     "{}: partition {partition} needs about {} MiB, --memory-limit is {} MiB",
@@ -381,7 +382,7 @@ impl Work<'_> {
             }
         }
         let progress = Progress::new(S::NAME, S::UNIT, todo.len() as u64, resources.progress);
-        let budget = Budget::new(resources.memory_limit);
+        let budget = Budget::new(resources.memory_limit - held);
         let one = |partition: usize| {
             let partition = partition as u32;
             let _loan = budget.borrow(need(partition));

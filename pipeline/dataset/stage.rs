@@ -46,6 +46,11 @@ pub trait Stage: Serialize + DeserializeOwned + Sync {
     /// One partition.
     fn run(&self, inputs: &Self::Inputs, shared: &Self::Shared, partition: u32) -> Result<Done<Self::Outputs>>;
 
+    /// Bytes of memory that what all partitions share takes.
+    fn shared_bytes(&self, _shared: &Self::Shared) -> u64 {
+        0
+    }
+
     /// Bytes of memory that a partition takes at its peak, given its inputs' size as Arrow arrays.
     fn memory_bytes(&self, _shared: &Self::Shared, input_bytes: u64) -> u64 {
         3 * input_bytes
