@@ -117,6 +117,15 @@ pub fn digest_128(parts: &[&[u8]]) -> [u8; 16] {
     first_16(&hasher.finalize())
 }
 
+/// A seed of its own for every purpose and number: 64 bits of BLAKE3 over `seed`, `purpose` and `number`, each with its length. Every
+/// random stream of the project begins here.
+pub fn stream(seed: u64, purpose: &str, number: impl AsRef<[u8]>) -> u64 {
+    let digest = digest_128(&[&seed.to_le_bytes(), purpose.as_bytes(), number.as_ref()]);
+    let mut low = [0; 8];
+    low.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(low)
+}
+
 /// A hash of a user's id for one purpose, uniform over `u64`.
 pub fn user_hash(user_id: &[u8; 16], purpose: &str) -> u64 {
     let mut hasher = blake3::Hasher::new();
