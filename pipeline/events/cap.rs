@@ -105,19 +105,19 @@ fn add(a: [u32; 3], b: [u32; 3]) -> [u32; 3] {
 }
 
 /// The columns of one batch of events; the last three are absent from the dropped ones.
-struct Batch {
-    user_id: StringArray,
-    domain: StringArray,
-    rest: Option<(TimestampMicrosecondArray, StringArray, StringArray)>,
+struct Batch<'a> {
+    user_id: &'a StringArray,
+    domain: &'a StringArray,
+    rest: Option<(&'a TimestampMicrosecondArray, &'a StringArray, &'a StringArray)>,
 }
 
-impl Batch {
+impl Batch<'_> {
     fn len(&self) -> u64 {
         self.user_id.len() as u64
     }
 }
 
-fn batches(rows: &Rows<CleanEvents>) -> Result<Vec<Batch>> {
+fn batches(rows: &Rows<CleanEvents>) -> Result<Vec<Batch<'_>>> {
     rows.batches()
         .iter()
         .map(|batch| {
@@ -160,7 +160,7 @@ impl User<'_> {
 }
 
 /// The users of sorted batches, each with all its runs.
-fn users_of(batches: &[Batch]) -> impl Iterator<Item = User<'_>> {
+fn users_of<'a>(batches: &'a [Batch<'a>]) -> impl Iterator<Item = User<'a>> {
     let (mut batch, mut row) = (0, 0);
     std::iter::from_fn(move || {
         while batch < batches.len() && row == batches[batch].user_id.len() {
@@ -188,7 +188,7 @@ fn users_of(batches: &[Batch]) -> impl Iterator<Item = User<'_>> {
 
 /// Profiles in the making.
 struct Writer<'a> {
-    events: &'a [Batch],
+    events: &'a [Batch<'a>],
     done: Vec<RecordBatch>,
     user_id: StringBuilder,
     split: StringBuilder,
@@ -202,7 +202,7 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(events: &'a [Batch]) -> Self {
+    fn new(events: &'a [Batch<'a>]) -> Self {
         Writer {
             events,
             done: Vec::new(),
@@ -224,7 +224,7 @@ impl<'a> Writer<'a> {
         let mut left = [cap; 3];
         self.recent.clear();
         for run in &user.runs {
-            let Some((occurred_at, ..)) = self.events.get(run.batch).and_then(|b| b.rest.as_ref()).filter(|_| cap > 0) else {
+            let Some((occurred_at, ..)) = self.events.get(run.batch).and_then(|b| b.rest).filter(|_| cap > 0) else {
                 continue;
             };
             let take = (run.end - run.start).min(left[run.domain] as usize);
@@ -235,7 +235,7 @@ impl<'a> Writer<'a> {
         // Most recent first; of equal times the order of the rows decides: domain, then event id.
         self.recent.sort_by_key(|(at, ..)| *at);
         for (Reverse(at), domain, batch, row) in &self.recent {
-            let Some((_, text, news_id)) = &self.events[*batch].rest else { continue };
+            let Some((_, text, news_id)) = self.events[*batch].rest else { continue };
             self.domain.append_value(DOMAINS[*domain]);
             self.occurred_at.push(*at);
             self.text.append_value(text.value(*row));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, BooleanArray, Float32Array, RecordBatch};
+use arrow::array::{BooleanArray, Float32Array, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
 use dataset::{Account, ByPartition, Done, Error, Inputs, Resources, Result, Rows, Stage, Whole};
 use schemas::{CleanEvents, CleanEventsColumns, Events, EventsColumns, TextScores};

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use arrow::array::Array;
 use chrono::{DateTime, Utc};
 use dataset::{Account, Digest, Done, Error, Inputs, Manifest, Regrouped, Resources, Result, Rows, Spill, Stage, UserKey, Whole};
-use schemas::{Events, News, Quarantine, RawFiles, Truth};
+use schemas::{Events, News, Quarantine, RawFiles, RawFilesColumns, Truth};
 use serde::{Deserialize, Serialize};
 
 use super::collect::{Collector, Rules, SPILLED, Window};
@@ -94,16 +95,16 @@ impl IngestEvents {
         // The times moved. That is no matter while no known file has a row that one of the two cut-offs left out or counts as truth. The
         // history's start may move forward only: older rows are gone.
         let first = old.cut_off.min(self.cut_off).timestamp_micros();
-        let moved = format!("the cut-off, window or history moved, and rows of the window were counted by the old one");
+        let moved = "the cut-off, window or history moved past rows that were placed by the old one".to_owned();
         if self.window()?.start < old.window()?.start {
             return Ok(Some("the history begins earlier than before".into()));
         }
         let Some(files) = files else { return Ok(Some(moved)) };
         for rows in files.parts() {
             for columns in rows?.columns() {
-                let columns = columns?;
-                let late = |i| columns.dated_from_cut_off.value(i) || columns.latest_at.iter().nth(i).flatten() >= Some(first);
-                if (0..columns.file.len()).any(late) {
+                let RawFilesColumns { file, latest_at, dated_from_cut_off, .. } = columns?;
+                let late = |i| dated_from_cut_off.value(i) || (latest_at.is_valid(i) && latest_at.value(i) >= first);
+                if (0..file.len()).any(late) {
                     return Ok(Some(moved));
                 }
             }

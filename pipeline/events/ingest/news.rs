@@ -107,10 +107,10 @@ fn merge(batches: impl Iterator<Item = RecordBatch>, mut account: Account) -> Re
         let (categories, subcategories) = (News::category.of(&batch)?, News::subcategory.of(&batch)?);
         for row in 0..batch.num_rows() {
             let article = Article {
-                summary: text(&summaries, row),
+                summary: text(summaries, row),
                 title: text(titles, row),
-                category: text(&categories, row),
-                subcategory: text(&subcategories, row),
+                category: text(categories, row),
+                subcategory: text(subcategories, row),
                 entities: entities.row(row).map(str::to_owned).collect(),
             };
             account.input += u64::from(article.title.is_some());
