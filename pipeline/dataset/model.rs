@@ -94,6 +94,8 @@ enum Flaw {
     PlacesByOutput,
     /// A half-committed run is not ended before the next one begins.
     NoSettle,
+    /// An output that has a version of this fingerprint already gets no entry.
+    SkipsSame,
 }
 
 /// One situation to check.

@@ -83,7 +83,8 @@ impl Setup {
         w.writers[who] = Writer { at, starts: w.writers[who].starts, ..Writer::default() };
     }
 
-    /// What this run made is gone. If the run is over, that is how it learns of it.
+    /// What this run made is gone. If the run is over, that is how it learns of it: a twin committed all of its outputs,
+    /// or it is lost.
     fn gone(&self, w: &mut World, who: usize) {
         let process = w.writers[who].process;
         let base = w.base[usize::from(process)];
@@ -91,7 +92,7 @@ impl Setup {
         let lost = self.outputs().any(|o| w.logs[o].head > base[o] && !self.is_ours(w, o, base[o] + 1, process));
         if !self.is_over(w, process, self.heads(w)) || by_me && !lost {
             Self::end(w, who, Write::Broken);
-        } else if self.is_ours(w, PRIMARY, base[PRIMARY] + 1, process) {
+        } else if self.outputs().all(|o| self.is_ours(w, o, base[o] + 1, process)) {
             w.writers[who].at = Write::SyncLog(PRIMARY as u8);
         } else {
             Self::end(w, who, Write::Conflict);
@@ -217,7 +218,10 @@ impl Setup {
             }
             Write::Enter(output) => {
                 let o = usize::from(output);
-                if w.logs[o].head == base[o] {
+                let has = w.logs[o].version(base[o]).filter(|(number, _)| self.is_ours(w, o, *number, process));
+                if let (Flaw::SkipsSame, Some((number, _))) = (self.flaw, has) {
+                    w.base[me][o] = number - 1;
+                } else if w.logs[o].head == base[o] {
                     w.logs[o].push(Entry { by: process, parts: w.writers[who].parts[o] });
                     if self.flaw == Flaw::RetryIsLoss {
                         w.placed &= !self.made(w, who, self.outputs());
