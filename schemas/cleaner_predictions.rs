@@ -1,29 +1,24 @@
 //! `cleaner_predictions`: what a classifier says of labelled behaviours that it was not trained on.
 
-use arrow::datatypes::DataType;
+use crate::kind::{Bool, Float32, Int32, Text};
+use crate::table::table;
 
-use crate::{Column, Layout, SortColumn, Table, ascending, column, text, uint32};
-
-/// One row per labelled behaviour.
-pub struct CleanerPredictions;
-
-impl Table for CleanerPredictions {
-    const NAME: &'static str = "cleaner_predictions";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str =
-        "one row per labelled behaviour, scored by a classifier that was trained without its fold";
-    const LAYOUT: Layout = Layout::Parts;
-    const KEY: &'static [&'static str] = &["text"];
-    const ORDER: &'static [SortColumn] = &[ascending("text")];
-
-    fn columns() -> Vec<Column> {
-        vec![
-            column("text", text(), "the behaviour"),
-            column("domain", text(), "as `labels` has it"),
-            column("fold", uint32(), "the fold that it was left out with, from 0"),
-            column("label", DataType::Boolean, "true: keep; false: noise"),
-            column("keep_score", DataType::Float32, "the classifier's calibrated probability of keep"),
-            column("kept", DataType::Boolean, "what its threshold decides"),
-        ]
+table! {
+    /// One row per labelled behaviour.
+    CleanerPredictions, CleanerPredictionsColumns {
+        name: "cleaner_predictions",
+        version: 2,
+        about: "one row per labelled behaviour, scored by a classifier that was trained without its fold",
+        layout: Parts,
+        key: [text],
+        order: [text],
+        columns: {
+            text: Text = "the behaviour",
+            domain: Text = "as `labels` has it",
+            fold: Int32 = "the fold that it was left out with, from 0",
+            label: Bool = "true: keep; false: noise",
+            keep_score: Float32 = "the classifier's calibrated probability of keep",
+            kept: Bool = "what its threshold decides",
+        }
     }
 }

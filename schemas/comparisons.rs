@@ -1,30 +1,27 @@
 //! `comparisons`: methods against each other, on the same users.
 
-use crate::{Column, Layout, SortColumn, Table, column, float64, nullable, text, uint32};
+use crate::kind::{Float64, Int32, Text};
+use crate::table::table;
 
-/// One row per pair of methods, slice, metric and cut.
-#[derive(Debug)]
-pub struct Comparisons;
-
-impl Table for Comparisons {
-    const NAME: &'static str = "comparisons";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str = "one row per pair of methods, slice of users, metric and cut";
-    const LAYOUT: Layout = Layout::Parts;
-    const KEY: &'static [&'static str] = &["a", "b", "slice", "metric", "k"];
-    const ORDER: &'static [SortColumn] = &[];
-
-    fn columns() -> Vec<Column> {
-        vec![
-            column("a", text(), "one method"),
-            column("b", text(), "the other"),
-            column("slice", text(), "see metrics"),
-            column("metric", text(), "see metrics"),
-            nullable("k", uint32(), "see metrics"),
-            column("difference", float64(), "mean over users of a minus b"),
-            nullable("relative", float64(), "the difference, relative to b; null when b is 0"),
-            column("p_value", float64(), "two-sided, of the paired randomisation test"),
-            column("p_adjusted", float64(), "by Holm, over the pairs of one slice, metric and cut"),
-        ]
+table! {
+    /// One row per pair of methods, slice, metric and cut.
+    Comparisons, ComparisonsColumns {
+        name: "comparisons",
+        version: 2,
+        about: "one row per pair of methods, slice of users, metric and cut",
+        layout: Parts,
+        key: [a, b, slice, metric, k],
+        order: [],
+        columns: {
+            a: Text = "one method",
+            b: Text = "the other",
+            slice: Text = "see metrics",
+            metric: Text = "see metrics",
+            k: Option<Int32> = "see metrics",
+            difference: Float64 = "mean over users of a minus b",
+            relative: Option<Float64> = "the difference, relative to b; null when b is 0",
+            p_value: Float64 = "two-sided, of the paired randomisation test",
+            p_adjusted: Float64 = "by Holm, over the pairs of one slice, metric and cut",
+        }
     }
 }

@@ -1,32 +1,28 @@
 //! `events`: what users did before the cut-off, scrubbed and de-duplicated.
 
-use crate::{Column, Layout, SortColumn, Table, ascending, column, descending, id, nullable, text, timestamp};
+use crate::kind::{Id, Text, Time};
+use crate::table::table;
 
 /// The domains, in the order of their names (the order in which a user's rows lie).
 pub const DOMAINS: [&str; 3] = ["browse", "news", "search"];
 
-/// One row per behaviour.
-#[derive(Debug)]
-pub struct Events;
-
-impl Table for Events {
-    const NAME: &'static str = "events";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str = "one row per behaviour before the cut-off";
-    const LAYOUT: Layout = Layout::Users;
-    const KEY: &'static [&'static str] = &["event_id"];
-    const ORDER: &'static [SortColumn] =
-        &[ascending("user_id"), ascending("domain"), descending("occurred_at"), ascending("event_id")];
-
-    fn columns() -> Vec<Column> {
-        vec![
-            column("event_id", id(), "hash of user, domain, time and text; the tie-breaker of equal times"),
-            column("user_id", id(), "keyed hash of the platform's own id"),
-            column("domain", text(), "search, browse or news"),
-            column("occurred_at", timestamp(), "when it happened"),
-            column("text", text(), "query, page title or news title; scrubbed of personal data"),
-            nullable("news_id", text(), "the article, for news clicks; else null"),
-            column("source", text(), "the raw log it came from, as the configuration names it"),
-        ]
+table! {
+    /// One row per behaviour.
+    Events, EventsColumns {
+        name: "events",
+        version: 1,
+        about: "one row per behaviour before the cut-off",
+        layout: Users,
+        key: [event_id],
+        order: [user_id, domain, occurred_at descending, event_id],
+        columns: {
+            event_id: Id = "hash of user, domain, time and text; the tie-breaker of equal times",
+            user_id: Id = "keyed hash of the platform's own id",
+            domain: Text = "search, browse or news",
+            occurred_at: Time = "when it happened",
+            text: Text = "query, page title or news title; scrubbed of personal data",
+            news_id: Option<Text> = "the article, for news clicks; else null",
+            source: Text = "the raw log it came from, as the configuration names it",
+        }
     }
 }

@@ -1,33 +1,28 @@
 //! `interests`: the news search queries that say what a user is interested in.
 
-use arrow::datatypes::DataType;
+use crate::kind::{Float32, Id, Int32, Int64, Text, Texts};
+use crate::table::table;
 
-use crate::{Column, Layout, SortColumn, Table, ascending, column, id, list, nullable, text, uint32, uint64};
-
-/// One row per user and candidate list.
-#[derive(Debug)]
-pub struct Interests;
-
-impl Table for Interests {
-    const NAME: &'static str = "interests";
-    const VERSION: u32 = 2;
-    const ABOUT: &'static str = "one row per user and candidate list of queries";
-    const LAYOUT: Layout = Layout::Users;
-    const KEY: &'static [&'static str] = &["user_id", "candidate"];
-    const ORDER: &'static [SortColumn] = &[ascending("user_id"), ascending("candidate")];
-
-    fn columns() -> Vec<Column> {
-        vec![
-            column("user_id", id(), "keyed hash of the platform's own id"),
-            column("candidate", uint32(), "0: the chosen list; others are the lists it was chosen from"),
-            column("queries", list(text()), "news search queries; empty when the output had no list"),
-            nullable("reasoning", text(), "what the policy wrote before the list"),
-            nullable("reward", DataType::Float32, "what the list was chosen by"),
-            nullable("structure", DataType::Float32, "1 when the output keeps the form of a list, else 0"),
-            column("policy", text(), "who wrote it"),
-            column("sample", uint32(), "number of the sample"),
-            column("seed", uint64(), "seed of the sampling"),
-            column("finish", text(), "how the output ended"),
-        ]
+table! {
+    /// One row per user and candidate list.
+    Interests, InterestsColumns {
+        name: "interests",
+        version: 3,
+        about: "one row per user and candidate list of queries",
+        layout: Users,
+        key: [user_id, candidate],
+        order: [user_id, candidate],
+        columns: {
+            user_id: Id = "keyed hash of the platform's own id",
+            candidate: Int32 = "0: the chosen list; others are the lists it was chosen from",
+            queries: Texts = "news search queries; empty when the output had no list",
+            reasoning: Option<Text> = "what the policy wrote before the list",
+            reward: Option<Float32> = "what the list was chosen by",
+            structure: Option<Float32> = "1 when the output keeps the form of a list, else 0",
+            policy: Text = "who wrote it",
+            sample: Int32 = "number of the sample",
+            seed: Int64 = "seed of the sampling: 64 bits, as the signed number of the same bits",
+            finish: Text = "how the output ended",
+        }
     }
 }

@@ -1,27 +1,23 @@
 //! `labels`: which behaviours an annotator would keep.
 
-use arrow::datatypes::DataType;
+use crate::kind::{Bool, Text};
+use crate::table::table;
 
-use crate::{Column, Layout, SortColumn, Table, ascending, column, nullable, text};
-
-/// One row per distinct behaviour that was labelled.
-pub struct Labels;
-
-impl Table for Labels {
-    const NAME: &'static str = "labels";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str = "one row per distinct behaviour that was labelled";
-    const LAYOUT: Layout = Layout::Parts;
-    const KEY: &'static [&'static str] = &["text"];
-    const ORDER: &'static [SortColumn] = &[ascending("text")];
-
-    fn columns() -> Vec<Column> {
-        vec![
-            column("text", text(), "the behaviour"),
-            column("domain", text(), "where it occurs most: search, browse or news (or as the labels file says)"),
-            column("label", DataType::Boolean, "true: keep; false: noise"),
-            column("annotator", text(), "who said so: rules, the endpoint's model, or the labels file"),
-            nullable("reason", text(), "why, when the annotator gave a reason"),
-        ]
+table! {
+    /// One row per distinct behaviour that was labelled.
+    Labels, LabelsColumns {
+        name: "labels",
+        version: 1,
+        about: "one row per distinct behaviour that was labelled",
+        layout: Parts,
+        key: [text],
+        order: [text],
+        columns: {
+            text: Text = "the behaviour",
+            domain: Text = "where it occurs most: search, browse or news (or as the labels file says)",
+            label: Bool = "true: keep; false: noise",
+            annotator: Text = "who said so: rules, the endpoint's model, or the labels file",
+            reason: Option<Text> = "why, when the annotator gave a reason",
+        }
     }
 }

@@ -1,24 +1,22 @@
 //! `latent_interests`: what simulated users care about. Evaluation may read it, nothing else.
 
-use crate::{Column, Layout, SortColumn, Table, ascending, column, float64, id, list, text};
+use crate::kind::{Float64, Id, Text, Texts};
+use crate::table::table;
 
-/// One row per user and latent interest.
-pub struct LatentInterests;
-
-impl Table for LatentInterests {
-    const NAME: &'static str = "latent_interests";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str = "one row per simulated user and interest (2 to 6); evaluation only";
-    const LAYOUT: Layout = Layout::Users;
-    const KEY: &'static [&'static str] = &["user_id", "topic"];
-    const ORDER: &'static [SortColumn] = &[ascending("user_id"), ascending("topic")];
-
-    fn columns() -> Vec<Column> {
-        vec![
-            column("user_id", id(), "keyed hash of the simulated id"),
-            column("topic", text(), "the topic"),
-            column("entities", list(text()), "the entities of the topic that the user follows"),
-            column("weight", float64(), "share of the user's interest-driven behaviour; sums to 1"),
-        ]
+table! {
+    /// One row per user and latent interest.
+    LatentInterests, LatentInterestsColumns {
+        name: "latent_interests",
+        version: 1,
+        about: "one row per simulated user and interest (2 to 6); evaluation only",
+        layout: Users,
+        key: [user_id, topic],
+        order: [user_id, topic],
+        columns: {
+            user_id: Id = "keyed hash of the simulated id",
+            topic: Text = "the topic",
+            entities: Texts = "the entities of the topic that the user follows",
+            weight: Float64 = "share of the user's interest-driven behaviour; sums to 1",
+        }
     }
 }

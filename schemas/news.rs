@@ -1,28 +1,25 @@
 //! `news`: the articles.
 
-use crate::{Column, Layout, SortColumn, Table, ascending, column, list, nullable, text, timestamp};
+use crate::kind::{Text, Texts, Time};
+use crate::table::table;
 
-/// One row per article.
-#[derive(Debug)]
-pub struct News;
-
-impl Table for News {
-    const NAME: &'static str = "news";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str = "one row per article";
-    const LAYOUT: Layout = Layout::Parts;
-    const KEY: &'static [&'static str] = &["news_id"];
-    const ORDER: &'static [SortColumn] = &[ascending("news_id")];
-
-    fn columns() -> Vec<Column> {
-        vec![
-            column("news_id", text(), "the platform's id of the article"),
-            nullable("published_at", timestamp(), "publication, else the first time it was shown; null: never shown"),
-            nullable("category", text(), "the platform's category"),
-            nullable("subcategory", text(), "the platform's subcategory"),
-            column("title", text(), "headline"),
-            nullable("abstract", text(), "summary"),
-            column("entities", list(text()), "names of the entities in it; often empty"),
-        ]
+table! {
+    /// One row per article.
+    News, NewsColumns {
+        name: "news",
+        version: 1,
+        about: "one row per article",
+        layout: Parts,
+        key: [news_id],
+        order: [news_id],
+        columns: {
+            news_id: Text = "the platform's id of the article",
+            published_at: Option<Time> = "publication, else the first time it was shown; null: never shown",
+            category: Option<Text> = "the platform's category",
+            subcategory: Option<Text> = "the platform's subcategory",
+            title: Text = "headline",
+            r#abstract: Option<Text> = "summary",
+            entities: Texts = "names of the entities in it; often empty",
+        }
     }
 }

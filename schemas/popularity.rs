@@ -1,23 +1,20 @@
 //! `popularity`: how often articles were clicked before the cut-off.
 
-use crate::{Column, Layout, SortColumn, Table, ascending, column, text, uint64};
+use crate::kind::{Int64, Text};
+use crate::table::table;
 
-/// One row per article that any history names.
-#[derive(Debug)]
-pub struct Popularity;
-
-impl Table for Popularity {
-    const NAME: &'static str = "popularity";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str = "one row per article that was clicked before the cut-off";
-    const LAYOUT: Layout = Layout::Parts;
-    const KEY: &'static [&'static str] = &["news_id"];
-    const ORDER: &'static [SortColumn] = &[ascending("news_id")];
-
-    fn columns() -> Vec<Column> {
-        vec![
-            column("news_id", text(), "the article"),
-            column("clicks", uint64(), "clicks of all users, repeats included"),
-        ]
+table! {
+    /// One row per article that any history names.
+    Popularity, PopularityColumns {
+        name: "popularity",
+        version: 2,
+        about: "one row per article that was clicked before the cut-off",
+        layout: Parts,
+        key: [news_id],
+        order: [news_id],
+        columns: {
+            news_id: Text = "the article",
+            clicks: Int64 = "clicks of all users, repeats included",
+        }
     }
 }
