@@ -88,6 +88,7 @@ pub use quarantine::{Quarantine, QuarantineColumns};
 pub use raw::{
     RawClicks, RawClicksColumns, RawNews, RawNewsColumns, RawSearches, RawSearchesColumns, RawVisits, RawVisitsColumns,
 };
+pub use raw_files::{RawFiles, RawFilesColumns};
 pub use recommendations::{Recommendations, RecommendationsColumns};
 pub use statistics::{Statistics, StatisticsColumns};
 pub use text_scores::{TextScores, TextScoresColumns};

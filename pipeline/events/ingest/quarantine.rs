@@ -31,7 +31,7 @@ pub(super) fn files_and_quarantine<'a>(
         files.insert((raw.id.source.clone(), raw.id.blake3.clone(), path.clone(), bytes, units, latest, tally.dated_from_cut_off));
         for (line, reason) in &tally.quarantined {
             rows_in += 1;
-            rows.insert((raw.id.source.clone(), path.clone(), *line as i64, reason.clone()));
+            rows.insert((path.clone(), *line as i64, reason.clone(), raw.id.source.clone()));
         }
     }
     for columns in carried.0.columns() {
@@ -47,7 +47,7 @@ pub(super) fn files_and_quarantine<'a>(
         let QuarantineColumns { source, file, line, reason } = columns?;
         rows_in += source.len();
         rows.extend((0..source.len()).map(|i| {
-            (source.value(i).to_owned(), file.value(i).to_owned(), line.value(i), reason.value(i).to_owned())
+            (file.value(i).to_owned(), line.value(i), reason.value(i).to_owned(), source.value(i).to_owned())
         }));
     }
     // A file that was read under two paths is one file.
@@ -68,10 +68,10 @@ pub(super) fn files_and_quarantine<'a>(
         dated_from_cut_off: files.iter().map(|f| Some(f.6)).collect(),
     })?;
     let rows = Rows::of(QuarantineColumns {
-        source: rows.iter().map(|r| Some(&r.0)).collect(),
-        file: rows.iter().map(|r| Some(&r.1)).collect(),
-        line: rows.iter().map(|r| r.2).collect(),
-        reason: rows.iter().map(|r| Some(&r.3)).collect(),
+        source: rows.iter().map(|r| Some(&r.3)).collect(),
+        file: rows.iter().map(|r| Some(&r.0)).collect(),
+        line: rows.iter().map(|r| r.1).collect(),
+        reason: rows.iter().map(|r| Some(&r.2)).collect(),
     })?;
     Ok(((files, files_account), (rows, rows_account)))
 }
