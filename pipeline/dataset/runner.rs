@@ -394,7 +394,8 @@ impl Work<'_> {
                 return Err(Error::usage(what, hint));
             }
         }
-        let progress = Progress::new(S::NAME, S::UNIT, todo.len() as u64, resources.progress);
+        let style = if S::ALONE { Style::Silent } else { resources.progress };
+        let progress = Progress::new(S::NAME, S::UNIT, todo.len() as u64, style);
         let budget = Budget::new(resources.memory_limit - held);
         let one = |partition: usize| {
             let partition = partition as u32;

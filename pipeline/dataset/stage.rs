@@ -18,7 +18,8 @@ pub trait Stage: Serialize + DeserializeOwned + Sync {
     const VERSION: u32;
     /// What its account counts.
     const UNIT: &'static str;
-    /// One partition is worked on at a time, with all threads: for stages that share a large model.
+    /// One partition is worked on at a time, with all threads: for stages that share a large model. Such a stage shows its own progress,
+    /// which is finer than by partition.
     const ALONE: bool = false;
     /// Handles of what it reads.
     type Inputs: Sync;
