@@ -60,7 +60,7 @@ impl QueryVectors {
             if encoded.is_err() {
                 // Whoever waits for them tries by itself, and has an error of its own to report.
                 let mut state = self.state();
-                mine.iter().for_each(|&text| drop(state.slots.remove(&names[text])));
+                state.slots.retain(|name, slot| slot.is_some() || !mine.iter().any(|&text| names[text] == *name));
             }
             self.done.notify_all();
             encoded?;
