@@ -107,7 +107,13 @@ impl Config {
 
     fn check(&self) -> Result<()> {
         for step in self.steps.iter().chain(&self.asked).filter(|step| step.name.is_some()) {
-            let keys = find(self.commands, &step.job).map(|job| (job.keys)()).unwrap_or_default();
+            let Some(job) = find(self.commands, &step.job) else { continue };
+            if !job.named {
+                let named: Vec<_> = jobs(self.commands).filter(|(_, job)| job.named).map(|(name, _)| name).collect();
+                let what = format!("step {step}: expected a job whose steps may have names, got {}", step.job);
+                return Err(Error::usage(what, format!("they are {}", named.join(", "))));
+            }
+            let keys = (job.keys)();
             if keys.iter().any(|key| Some(key) == step.name.as_ref()) {
                 let what = format!("step {step}: expected a name that is no setting of {}", step.job);
                 return Err(Error::usage(what, "call it something else"));

@@ -193,15 +193,21 @@ impl Context {
 
     /// What a setting names that may be a step of a pipeline (`train-cleaner`, `grpo@teacher`): the folder that the step makes. Else it is
     /// a path. A step's name counts when the pipeline has that step, or no file has that name.
-    pub(crate) fn folder(&self, named: &str) -> Result<PathBuf> {
-        let path = PathBuf::from(named);
-        let Ok(step) = named.parse::<Step>() else { return Ok(path) };
-        let Some(job) = find(self.config.commands, &step.job) else { return Ok(path) };
-        if !self.config.steps.contains(&step) && path.exists() {
-            return Ok(path);
-        }
+    pub(crate) fn folder(&self, named: &Path) -> Result<PathBuf> {
+        let step = named.to_str().and_then(|text| text.parse::<Step>().ok());
+        let step = step.filter(|step| self.config.steps.contains(step) || !named.exists());
+        let job = step.as_ref().and_then(|step| find(self.config.commands, &step.job));
+        let (Some(step), Some(job)) = (step, job) else { return Ok(named.to_owned()) };
         let target = (job.settle)(&self.config, &step, None)?.target(&self.of_step(&step))?;
-        target.ok_or_else(|| Error::setting(&self.step.to_string(), "a step that makes a folder, or a path", named, "name another"))
+        target.ok_or_else(|| {
+            let expected = "a path, or a step that makes a folder";
+            Error::setting(&self.step.to_string(), expected, named.display(), "name another")
+        })
+    }
+
+    /// Whether the pipeline has a step.
+    pub(crate) fn has_step(&self, step: &str) -> bool {
+        self.config.steps.iter().any(|known| known.to_string() == step)
     }
 
     /// Brings datasets up to date that bear this step's name.

@@ -87,7 +87,7 @@ pub(crate) fn resolve<S: Args + Serialize + DeserializeOwned>(
             map.insert((*key).to_owned(), value.clone());
             settings = S::deserialize(Value::Object(map.clone())).map_err(|e| refused::<S>(&map, &setting, &e.to_string()))?;
             if let Some(arg) = arg(key) {
-                check(arg, &value).map_err(|said| wrong(&setting, &node.place, &format!("{said}, got {value}")))?;
+                check(arg, &value).map_err(|said| wrong(&setting, &node.place, &said))?;
             }
         }
     }
@@ -139,7 +139,7 @@ fn as_flag(arg: &Arg, node: &Node) -> Value {
             };
             Value::Array(text.split(delimiter).map(|text| item(text.trim())).collect())
         }
-        (Some(text), value) if is_text(arg) && !value.is_string() => Value::from(text.as_str()),
+        (Some(text), value) if is_text(arg) && !value.is_string() && !is_list(arg) => Value::from(text.as_str()),
         (_, value) => value.clone(),
     }
 }
@@ -156,15 +156,16 @@ fn check(arg: &Arg, value: &Value) -> Result<(), String> {
     let probe = Command::new("probe").no_binary_name(true).arg(Arg::new("value").long("value").value_parser(parser));
     texts.iter().try_for_each(|text| {
         let parsed = probe.clone().try_get_matches_from([format!("--value={text}")]);
-        parsed.map(|_| ()).map_err(|e| said(&e))
+        parsed.map(|_| ()).map_err(|e| said(&e, text))
     })
 }
 
-fn said(error: &clap::Error) -> String {
-    match error.get(ContextKind::ValidValue) {
+fn said(error: &clap::Error, got: &str) -> String {
+    let said = match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(valid)) if !valid.is_empty() => format!("expected one of {}", valid.join(", ")),
         _ => std::error::Error::source(error).map_or_else(|| error.kind().to_string(), ToString::to_string),
-    }
+    };
+    if said.starts_with("expected") { format!("{said}, got {got}") } else { said }
 }
 
 /// A value of the wrong type, at the list's item that is to blame.

@@ -8,7 +8,7 @@
 //! default  <  [job] of the file  <  [job.name]  <  --set job.key=value  <  --key value
 //! ```
 
-pub(crate) mod cli;
+mod cli;
 mod config;
 mod context;
 mod layers;
@@ -27,7 +27,8 @@ use dataset::{Result, Summary};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use config::Config;
+pub(crate) use cli::{Completions, main};
+use config::Config;
 pub(crate) use context::{Context, Place};
 pub(crate) use pipeline::Run;
 use step::Step;
@@ -40,6 +41,9 @@ pub(crate) trait Job: Args + Serialize + DeserializeOwned {
     const NAME: &'static str;
     /// Sections of other jobs that hold some of its settings: the encoder that `embed` and `retrieve` share is set in `[embed]`.
     const SHARES: &'static [&'static str] = &[];
+
+    /// Whether its steps may have names: only where something picks up what each of them makes.
+    const NAMED: bool = false;
 
     /// Brings what it makes up to date.
     fn run(&self, context: &Context) -> Result<Vec<Summary>>;
@@ -84,6 +88,7 @@ enum Act {
 /// What a job's entry can do.
 struct JobEntry {
     shares: &'static [&'static str],
+    named: bool,
     /// The keys that its section may have.
     keys: fn() -> Vec<String>,
     /// The job with its settings, those of a command line or without one.
@@ -113,7 +118,7 @@ impl<J: Job> Ready for J {
 
 /// A job's line in the list of commands.
 pub(crate) const fn job<J: Job + 'static>() -> Entry {
-    let entry = JobEntry { shares: J::SHARES, keys: layers::keys::<J>, settle: settle::<J> };
+    let entry = JobEntry { shares: J::SHARES, named: J::NAMED, keys: layers::keys::<J>, settle: settle::<J> };
     Entry { name: J::NAME, command: context::command_of_job::<J>, act: Act::Job(entry) }
 }
 
@@ -149,6 +154,24 @@ impl Entry {
     /// What it does, in one sentence.
     pub(crate) fn about(&self) -> String {
         (self.command)().get_about().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// All that its help says.
+    #[cfg(test)]
+    pub(crate) fn help(&self) -> String {
+        (self.command)().render_long_help().to_string()
+    }
+}
+
+/// Checks what can be checked of all commands together.
+#[cfg(test)]
+pub(crate) fn check(commands: Commands) {
+    cli::command(commands).debug_assert();
+    let config = Config::read(commands, None, &[], None).expect("nothing to read");
+    for (name, job) in jobs(commands) {
+        if let Err(e) = (job.settle)(&config, &Step::of(name), None) {
+            panic!("{name}: {e}");
+        }
     }
 }
 

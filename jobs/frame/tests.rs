@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use dataset::{Error, Exit, Result, Summary};
 use serde::{Deserialize, Serialize};
 
-use super::{Commands, Config, Context, Entry, Job, Step, cli, job, layers, output, tool};
+use super::{Config, Context, Entry, Job, Step, cli, job, layers, output, tool};
 
 /// Bake bread from dough.
 ///
@@ -77,6 +77,8 @@ struct Topping {
 
 impl Job for Bake {
     const NAME: &'static str = "bake";
+
+    const NAMED: bool = true;
 
     fn run(&self, _: &Context) -> Result<Vec<Summary>> {
         Ok(Vec::new())
@@ -180,6 +182,8 @@ fn a_step_has_what_its_table_says_differently() {
     assert_eq!(unknown, "c.toml:3: [bake]: dark is no setting of it\nhint: no step of [run] jobs is called bake@dark");
     let inside = wrong("[run]\njobs = [\"bake@dark\"]\n[bake.dark]\nheta = 250\n", &[]);
     assert_eq!(inside, "c.toml:4: [bake.dark]: heta is no setting of it\nhint: did you mean \"heat\"?");
+    let nameless = wrong("[run]\njobs = [\"warm@dark\"]\n", &[]);
+    assert_eq!(nameless, "step warm@dark: expected a job whose steps may have names, got warm\nhint: they are bake");
     let clash = wrong("[run]\njobs = [\"bake@toppings\"]\n", &[]);
     assert!(clash.contains("a name that is no setting of bake"), "{clash}");
     assert!(wrong("[run]\njobs = [\"bake@\"]\n", &[]).contains("for example generate@student"));
@@ -192,7 +196,7 @@ fn mistakes_are_named_with_file_and_line() {
     for (file, expected) in [
         ("[bake]\n\nloavs = 3\n", "c.toml:3: [bake]: loavs is no setting of it\nhint: did you mean \"loaves\"?"),
         ("[bake]\nloaves = \"many\"\n", "c.toml:2: [bake] loaves: expected u32, got string \"many\"\nhint: see `querent bake --help`"),
-        ("[bake]\nloaves = 0\n", "c.toml:2: [bake] loaves: 0 is not in 1..4294967295, got 0\nhint: see `querent bake --help`"),
+        ("[bake]\nloaves = 0\n", "c.toml:2: [bake] loaves: 0 is not in 1..=4294967295\nhint: see `querent bake --help`"),
         ("[bake]\nfrom = \"below\"\n", "c.toml:2: [bake] from: unknown variant `below`, expected `above` or `all-sides`\nhint: did you mean \"above\"?"),
         ("[bake]\nheat = nan\n", "c.toml:2: expected a finite number, got nan\nhint: write another value"),
         ("[bake]\nhours = 3\n", "c.toml:2: [bake]: hours is no setting of it\nhint: hours belongs to [warm]"),
@@ -239,18 +243,19 @@ fn shares_are_shares_and_threads_are_some() {
 
 #[test]
 fn a_setting_may_name_a_step() -> Result<()> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let root = folder.path().display().to_string();
-    let file = folder.path().join("c.toml");
+    let place = tempfile::tempdir().expect("a folder");
+    let root = place.path().display().to_string();
+    let file = place.path().join("c.toml");
     std::fs::write(&file, "[run]\njobs = [\"bake@dark\", \"warm\"]\n").expect("writable");
     let command = super::context::command_of_job::<Warm>().no_binary_name(true);
     let file = file.display().to_string();
     let matches = command.try_get_matches_from(["--data", &root, "--config", &file]).expect("good flags");
     let context = Context::of_job(&COMMANDS, Step::of("warm"), &matches)?;
-    assert_eq!(context.folder("bake@dark")?, PathBuf::from("loaf.dark"));
-    assert_eq!(context.folder("bake")?, PathBuf::from("loaf"));
-    assert_eq!(context.folder("some/folder")?, PathBuf::from("some/folder"));
-    assert!(context.folder("warm").is_err_and(|e| e.to_string().contains("a step that makes a folder")));
+    let folder = |named: &str| context.folder(named.as_ref());
+    assert_eq!(folder("bake@dark")?, PathBuf::from("loaf.dark"));
+    assert_eq!(folder("bake")?, PathBuf::from("loaf"));
+    assert_eq!(folder("some/folder")?, PathBuf::from("some/folder"));
+    assert!(folder("warm").is_err_and(|e| e.to_string().contains("a step that makes a folder")));
     assert_eq!(context.dataset("warmth"), "warmth");
     assert_eq!(context.of_step(&"warm@x".parse()?).dataset("warmth"), "warmth.x");
     assert_eq!(context.of_step(&"warm@x".parse()?).unnamed().dataset("warmth"), "warmth");
@@ -264,16 +269,12 @@ fn help_is_the_jobs_own_and_the_start_page_lists_all() -> Result<()> {
     assert!(help.starts_with("Bake bread from dough.\n\nReads dough. Writes bread."), "{help}");
     let order: Vec<_> = ["--heat", "--loaves", "--threads"].iter().map(|flag| help.find(flag).expect("listed")).collect();
     assert!(order.is_sorted(), "{help}");
-    command.debug_assert();
+    super::check(&COMMANDS);
     let mut page = Vec::new();
-    cli::start_page(&mut page, commands())?;
+    cli::start_page(&mut page, &COMMANDS)?;
     let page = String::from_utf8(page).expect("text");
     assert!(page.contains("bake           Bake bread from dough\n") && page.contains("demo.toml"), "{page}");
     Ok(())
-}
-
-fn commands() -> Commands {
-    &COMMANDS
 }
 
 #[test]
