@@ -1,25 +1,23 @@
 //! `embed`: every article becomes a vector; only articles that are new, or whose text is, are put to the encoder.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
 
-use arrow::array::{Array, ArrayRef, FixedSizeListArray, Float32Array, StringArray};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{Array, Float32Array, RecordBatch, StringArray};
+use clap::{Args, ValueEnum};
 use dataset::bucket::{digest_128, hex};
-use dataset::plan::Digest;
-use dataset::{Account, Dataset, Done, Error, Input, InputRef, Result, Rows, Source, Stage, from_columns};
-use schemas::{News, NewsVectors};
+use dataset::{Account, ByPartition, Done, Manifest, Resources, Result, Rows, Stage, Whole};
+use schemas::{Lists, News, NewsVectors, NewsVectorsColumns};
 use serde::{Deserialize, Serialize};
 use text::Encoder;
 
-use crate::vectors::flat;
+use crate::EncoderSettings;
+use crate::encoder::Declared;
 
 /// Articles of one partition: what is lost by a kill, and how often progress is shown.
 const ARTICLES_PER_PARTITION: u64 = 4096;
 
 /// What of an article is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 pub enum Fields {
     /// The title.
     #[serde(rename = "title")]
@@ -27,198 +25,246 @@ pub enum Fields {
     /// The title, then the abstract if there is one.
     #[default]
     #[serde(rename = "title,abstract")]
+    #[value(name = "title,abstract")]
     TitleAndAbstract,
 }
 
-/// Embeds articles. The encoder enters by its name, which covers its files and options.
-#[derive(Debug, Serialize)]
-pub struct Embed<'a> {
-    /// What of an article is read.
+/// Embeds articles.
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Embed {
+    /// What of an article is read
+    #[arg(long, value_name = "FIELDS", value_enum, default_value_t = Fields::TitleAndAbstract)]
     pub fields: Fields,
-    /// The encoder's name.
-    pub encoder_name: String,
-    /// The encoder.
-    #[serde(skip)]
-    pub encoder: &'a Encoder,
+    /// The encoder
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub encoder: EncoderSettings,
 }
 
-impl<'a> Embed<'a> {
-    /// With this encoder.
-    pub fn new(fields: Fields, encoder: &'a Encoder) -> Self {
-        Embed { fields, encoder_name: encoder.name().to_owned(), encoder }
+impl Default for Embed {
+    fn default() -> Self {
+        dataset::defaults()
     }
 }
 
-/// One partition's articles, and the vectors that the version before has for some of them.
-#[derive(Debug)]
-pub struct PartArticles {
-    news: Rows<News>,
-    known: Vec<Rows<NewsVectors>>,
-}
-
-/// `news`, each part cut by hash into partitions of a few thousand articles.
+/// What embed reads: `news`, each part cut by hash into partitions of a few thousand articles.
 #[derive(Debug)]
 pub struct Articles {
-    news: Input<News>,
-    before: Option<Input<NewsVectors>>,
+    news: ByPartition<News>,
     cuts: u32,
+    /// Vectors of the version before that the same encoder made.
+    known: Option<Whole<NewsVectors>>,
+    encoder: Declared,
 }
 
 impl Articles {
-    /// The current `news`; vectors of the version before are carried over when the same encoder made them.
-    pub fn new(news: Input<News>, dataset: &Dataset, encoder: &str) -> Result<Self> {
-        let manifest = &news.snapshot().manifest;
-        let per_part = manifest.rows / u64::from(manifest.partitions.max(1));
-        let cuts = per_part.div_ceil(ARTICLES_PER_PARTITION).clamp(1, 256) as u32;
-        let before = match dataset.current()? {
-            Some(m) if m.lineage.settings["encoder_name"] == encoder => {
-                let before = Input::<NewsVectors>::open(dataset.store(), dataset.name())?;
-                (before.partitions().is_multiple_of(manifest.partitions)).then_some(before)
+    /// The articles of one partition.
+    fn read(&self, partition: u32) -> Result<Vec<RecordBatch>> {
+        let cut = partition / self.news.manifest().partitions;
+        let mut news = Vec::new();
+        for batch in self.news.read(partition)?.batches() {
+            let mine = News::news_id.of(batch)?.iter().map(|id| id.map(|id| cut_of(id, self.cuts) == cut)).collect();
+            news.push(arrow::compute::filter_record_batch(batch, &mine)?);
+        }
+        Ok(news)
+    }
+
+    /// The vectors that there may be for them. However many partitions the version before had, this part's articles lie in every
+    /// `parts`-th of them.
+    fn known(&self, partition: u32) -> Result<Vec<RecordBatch>> {
+        let Some(known) = &self.known else { return Ok(Vec::new()) };
+        let parts = self.news.manifest().partitions;
+        let batches = |partition| Ok(known.read(partition)?.into_batches());
+        match known.partitions() == parts * self.cuts {
+            true => batches(partition),
+            false => {
+                let from = (partition % parts..known.partitions()).step_by(parts as usize);
+                Ok(from.map(batches).collect::<Result<Vec<_>>>()?.concat())
             }
-            _ => None,
-        };
-        Ok(Articles { news: news.columns(&["news_id", "title", "abstract"]), before, cuts })
+        }
     }
 }
 
-impl Source for Articles {
-    type Rows = PartArticles;
-
-    fn partitions(&self) -> u32 {
-        self.news.partitions() * self.cuts
-    }
-
-    fn inputs(&self) -> BTreeMap<String, InputRef> {
-        self.news.inputs()
-    }
-
-    fn key(&self, partition: u32) -> Digest {
-        self.news.key(partition % self.news.partitions())
-    }
-
-    fn memory_bytes(&self, partition: u32) -> u64 {
-        self.news.memory_bytes(partition % self.news.partitions())
-    }
-
-    fn user_key_check(&self) -> Option<&str> {
-        None
-    }
-
-    fn read(&self, partition: u32) -> Result<PartArticles> {
-        let parts = self.news.partitions();
-        let (part, cut) = (partition % parts, partition / parts);
-        let mut news = Vec::new();
-        for batch in self.news.read(part)?.batches() {
-            let ids = Rows::<News>::column::<StringArray>(batch, "news_id")?;
-            let mine = ids.iter().map(|id| id.map(|id| cut_of(id, self.cuts) == cut)).collect();
-            news.push(filter_record_batch(batch, &mine).map_err(Error::arrow("cutting news"))?);
-        }
-        // However many partitions the version before had, this part's articles lie in every `parts`-th of them.
-        let known = match &self.before {
-            Some(before) if before.partitions() == self.partitions() => vec![before.read(partition)?],
-            Some(before) => {
-                (part..before.partitions()).step_by(parts as usize).map(|p| before.read(p)).collect::<Result<_>>()?
-            }
-            None => Vec::new(),
-        };
-        Ok(PartArticles { news: Rows::new(news), known })
-    }
+fn cuts(news: &Manifest) -> u32 {
+    let per_part = news.rows / u64::from(news.partitions.max(1));
+    per_part.div_ceil(ARTICLES_PER_PARTITION).clamp(1, 256) as u32
 }
 
 fn cut_of(news_id: &str, cuts: u32) -> u32 {
     (u128::from_be_bytes(digest_128(&[b"cut", news_id.as_bytes()])) % u128::from(cuts)) as u32
 }
 
-impl Stage for Embed<'_> {
+impl Stage for Embed {
     const NAME: &'static str = "embed";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "articles";
-    type Inputs = PartArticles;
+    type Inputs = Articles;
+    type Shared = Encoder;
     type Outputs = Rows<NewsVectors>;
 
-    fn run(&self, _: u32, PartArticles { news, known }: PartArticles) -> Result<Done<Self::Outputs>> {
-        let before = known_vectors(&known)?;
-        let dimensions = self.encoder.dimensions();
-        let (mut ids, mut hashes, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-        for batch in news.batches() {
-            let [id, title, summary] =
-                ["news_id", "title", "abstract"].map(|name| Rows::<News>::column::<StringArray>(batch, name));
-            let (id, title, summary) = (id?, title?, summary?);
-            for row in 0..batch.num_rows() {
-                let text = match (self.fields, summary.is_valid(row)) {
-                    (Fields::TitleAndAbstract, true) => format!("{} {}", title.value(row), summary.value(row)),
-                    _ => title.value(row).to_owned(),
-                };
-                ids.push(id.value(row).to_owned());
-                hashes.push(hex(&digest_128(&[text.as_bytes()])));
-                texts.push(text);
-            }
-        }
-        let mut account = Account::all(ids.len() as u64);
+    fn inputs(&self, declare: &mut dataset::Inputs<'_>) -> Result<Articles> {
+        let encoder = self.encoder.declare(declare)?;
+        let news = declare.by_cut::<News>("news", cuts)?;
+        let (parts, cuts) = (news.manifest().partitions, cuts(news.manifest()));
+        let same = |before: &Manifest| {
+            before.lineage.stage_version == Self::VERSION
+                && before.lineage.values.get("encoder").is_some_and(|name| *name == encoder.name)
+                && before.partitions.is_multiple_of(parts)
+        };
+        let known = declare.cache::<NewsVectors>(0, same).map(|known| {
+            known.columns(&[NewsVectors::news_id.name(), NewsVectors::text_hash.name(), NewsVectors::vector.name()])
+        });
+        let news = news.columns(&[News::news_id.name(), News::title.name(), News::r#abstract.name()]);
+        Ok(Articles { news, cuts, known, encoder })
+    }
 
-        let mut new: Vec<usize> = Vec::new();
+    fn open(&self, articles: &Articles, _: &Resources) -> Result<Encoder> {
+        articles.encoder.open()
+    }
+
+    fn run(&self, articles: &Articles, encoder: &Encoder, partition: u32) -> Result<Done<Self::Outputs>> {
+        let known = articles.known(partition)?.iter().map(Known::of).collect::<Result<Vec<_>>>()?;
+        let texts = texts(&articles.read(partition)?, self.fields)?;
+        let found: Vec<Option<&[f32]>> = find(&texts, &known, encoder.dimensions());
+        let mut new: Vec<&str> = Vec::new();
         let mut first: HashMap<&str, usize> = HashMap::new();
-        let mut slots: Vec<Slot<'_>> = Vec::with_capacity(ids.len());
-        for row in 0..ids.len() {
-            match before.get(ids[row].as_str()).filter(|(hash, _)| *hash == hashes[row]) {
-                Some((_, vector)) => slots.push(Slot::Known(vector)),
-                None => {
-                    let slot = *first.entry(texts[row].as_str()).or_insert_with(|| {
-                        new.push(row);
-                        new.len() - 1
-                    });
-                    slots.push(Slot::New(slot));
-                }
+        for (text, found) in texts.iter().zip(&found) {
+            if found.is_none() {
+                first.entry(text.text.as_str()).or_insert_with(|| {
+                    new.push(&text.text);
+                    new.len() - 1
+                });
             }
         }
+        let mut account = Account::all(texts.len() as u64);
         account.note("texts embedded", new.len() as u64);
-        account.note("carried over", slots.iter().filter(|slot| matches!(slot, Slot::Known(_))).count() as u64);
-        let fresh: Vec<&str> = new.iter().map(|&row| texts[row].as_str()).collect();
-        let fresh = self.encoder.documents(&fresh).map_err(Error::model)?;
-
-        let mut values = Vec::with_capacity(ids.len() * dimensions);
-        for slot in slots {
-            values.extend_from_slice(match slot {
-                Slot::Known(vector) => vector,
-                Slot::New(at) => &fresh[at],
-            });
+        account.note("carried over", found.iter().flatten().count() as u64);
+        let made = encoder.documents(&new)?;
+        let mut values = Vec::with_capacity(texts.len() * encoder.dimensions());
+        for (text, found) in texts.iter().zip(found) {
+            values.extend_from_slice(found.unwrap_or_else(|| &made[first[text.text.as_str()]]));
         }
-        let item = Arc::new(Field::new("item", DataType::Float32, false));
-        let vectors = FixedSizeListArray::try_new(item, dimensions as i32, Arc::new(Float32Array::from(values)), None)
-            .map_err(Error::arrow("vectors"))?;
-        let encoder = StringArray::from(vec![self.encoder_name.as_str(); ids.len()]);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from(ids)),
-            Arc::new(StringArray::from(hashes)),
-            Arc::new(encoder),
-            Arc::new(vectors),
-        ];
-        Ok(Done { outputs: Rows::new(vec![from_columns::<NewsVectors>(columns)?]), accounts: vec![account] })
+        let lengths = std::iter::repeat_n(encoder.dimensions(), texts.len());
+        let rows = NewsVectorsColumns {
+            news_id: texts.iter().map(|text| Some(text.news_id.as_str())).collect(),
+            text_hash: texts.iter().map(|text| Some(text.hash.as_str())).collect(),
+            encoder: StringArray::from(vec![encoder.name(); texts.len()]),
+            vector: Lists::from_lengths(lengths, Float32Array::from(values)),
+        };
+        Ok(Done { outputs: Rows::of(rows)?, accounts: vec![account] })
     }
 
     /// A part of `news`, and a partition's vectors three times over: as made, as columns, encoded.
-    fn memory_bytes(&self, input_bytes: u64) -> u64 {
-        2 * input_bytes + 3 * 2 * ARTICLES_PER_PARTITION * 4 * self.encoder.dimensions() as u64
+    fn memory_bytes(&self, encoder: &Encoder, input_bytes: u64) -> u64 {
+        2 * input_bytes + 3 * 2 * ARTICLES_PER_PARTITION * 4 * encoder.dimensions() as u64
     }
 }
 
-enum Slot<'a> {
-    Known(&'a [f32]),
-    New(usize),
+/// What of an article is put to the encoder.
+#[derive(Debug, PartialEq, Eq)]
+struct Text {
+    news_id: String,
+    text: String,
+    hash: String,
 }
 
-/// Text hash and vector by article.
-fn known_vectors(known: &[Rows<NewsVectors>]) -> Result<HashMap<&str, (&str, &[f32])>> {
-    let mut vectors = HashMap::new();
-    for batch in known.iter().flat_map(Rows::batches) {
-        let id: &StringArray = Rows::<NewsVectors>::column(batch, "news_id")?;
-        let hash: &StringArray = Rows::<NewsVectors>::column(batch, "text_hash")?;
-        let vector: &FixedSizeListArray = Rows::<NewsVectors>::column(batch, "vector")?;
-        let length = vector.value_length() as usize;
-        let values = flat(vector)?;
+fn texts(news: &[RecordBatch], fields: Fields) -> Result<Vec<Text>> {
+    let mut texts = Vec::new();
+    for batch in news {
+        let (id, title, summary) = (News::news_id.of(batch)?, News::title.of(batch)?, News::r#abstract.of(batch)?);
         for row in 0..batch.num_rows() {
-            vectors.insert(id.value(row), (hash.value(row), &values[row * length..(row + 1) * length]));
+            let text = match (fields, summary.is_valid(row)) {
+                (Fields::TitleAndAbstract, true) => format!("{} {}", title.value(row), summary.value(row)),
+                _ => title.value(row).to_owned(),
+            };
+            let hash = hex(&digest_128(&[text.as_bytes()]));
+            texts.push(Text { news_id: id.value(row).to_owned(), text, hash });
         }
     }
-    Ok(vectors)
+    Ok(texts)
+}
+
+/// Vectors of the version before.
+struct Known {
+    news_id: StringArray,
+    text_hash: StringArray,
+    vector: Lists<Float32Array>,
+}
+
+impl Known {
+    fn of(batch: &RecordBatch) -> Result<Self> {
+        Ok(Known {
+            news_id: NewsVectors::news_id.of(batch)?.clone(),
+            text_hash: NewsVectors::text_hash.of(batch)?.clone(),
+            vector: NewsVectors::vector.of(batch)?,
+        })
+    }
+}
+
+/// For each text the vector that is known of it: that of the same article, made of the same text.
+fn find<'a>(texts: &[Text], known: &'a [Known], dimensions: usize) -> Vec<Option<&'a [f32]>> {
+    let rows = known.iter().flat_map(|known| (0..known.vector.len()).map(move |row| (known, row)));
+    let vectors: HashMap<&str, (&str, &[f32])> = rows
+        .map(|(known, row)| (known.news_id.value(row), (known.text_hash.value(row), known.vector.row(row))))
+        .collect();
+    let of = |text: &Text| {
+        let (hash, vector) = vectors.get(text.news_id.as_str())?;
+        (*hash == text.hash && vector.len() == dimensions).then_some(*vector)
+    };
+    texts.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::TimestampMicrosecondArray;
+    use schemas::{NewsColumns, Table};
+
+    use super::*;
+
+    fn news(rows: &[(&str, &str, Option<&str>)]) -> Result<RecordBatch> {
+        let nothing = || StringArray::new_null(rows.len());
+        Ok(News::into_batch(NewsColumns {
+            news_id: rows.iter().map(|(id, ..)| Some(*id)).collect(),
+            published_at: TimestampMicrosecondArray::new_null(rows.len()),
+            category: nothing(),
+            subcategory: nothing(),
+            title: rows.iter().map(|(_, title, _)| Some(*title)).collect(),
+            r#abstract: rows.iter().map(|(.., summary)| *summary).collect(),
+            entities: rows.iter().map(|_| [""; 0]).collect(),
+        })?)
+    }
+
+    #[test]
+    fn an_article_s_text_is_its_title_and_its_abstract() -> Result<()> {
+        let news = [news(&[("a", "rain", Some("in Basel")), ("b", "sun", None)])?];
+        let read = |fields| Ok::<_, dataset::Error>(texts(&news, fields)?.into_iter().map(|t| t.text).collect::<Vec<_>>());
+        assert_eq!(read(Fields::TitleAndAbstract)?, ["rain in Basel", "sun"]);
+        assert_eq!(read(Fields::Title)?, ["rain", "sun"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_vector_is_carried_over_for_the_same_article_with_the_same_text() -> Result<()> {
+        let texts = texts(&[news(&[("a", "rain", None), ("b", "sun", None), ("c", "rain", None)])?], Fields::Title)?;
+        let known = Known {
+            news_id: vec!["a", "b"].into(),
+            text_hash: vec![texts[0].hash.as_str(), "of another text"].into(),
+            vector: [[1.0, 0.0], [0.0, 1.0]].into_iter().collect(),
+        };
+        let known = [known];
+        assert_eq!(find(&texts, &known, 2), [Some([1.0, 0.0].as_slice()), None, None]);
+        assert_eq!(find(&texts, &known, 3), [None, None, None], "another encoder's are too short");
+        Ok(())
+    }
+
+    #[test]
+    fn settings_survive_being_written_down() {
+        let settings = Embed::default();
+        assert_eq!((settings.fields, settings.encoder.options.max_tokens), (Fields::TitleAndAbstract, 256));
+        let json = serde_json::to_value(&settings).expect("JSON");
+        assert_eq!(json["fields"], "title,abstract");
+        let back: Embed = serde_json::from_value(json.clone()).expect("settings");
+        assert_eq!(serde_json::to_value(back).expect("JSON"), json);
+    }
 }

@@ -1,276 +1,217 @@
 //! `import`: lists that another system recommends, as `recommendations.<method>`, so that they are evaluated like ours.
+//!
+//! Each file is read once, and its rows go to their users' buckets (`listed.rs`); then each bucket's lists are put in order.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float32Array, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::array::{Float32Array, Int32Array, StringArray};
+use clap::Args;
 use dataset::bucket::{bucket, hex, unhex};
-use dataset::plan::{Digest, digest, file_digest};
-use dataset::{Account, Done, Error, Input, InputRef, Result, Rows, Source, Stage, UserKey, from_columns};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use schemas::{Profiles, Recommendations};
+use dataset::plan::{digest, file_digest};
+use dataset::{
+    Account, ByPartition, Dataset, Done, Error, Inputs, Regrouped, Resources, Result, Rows, Spill, Stage, UserKey,
+    Whole,
+};
+use schemas::{News, Profiles, Recommendations, RecommendationsColumns};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::Pool;
+use crate::listed::{Listed, ListsFile, in_order};
+use crate::{METHODS, Pool};
+
+/// Imports lists.
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Import {
+    /// What the lists are called.
+    #[arg(skip)]
+    pub method: String,
+    /// Parquet files. Their contents decide, not where they lie.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub files: Vec<PathBuf>,
+    /// Which columns of the files are what
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub columns: ImportColumns,
+}
+
+impl Default for Import {
+    fn default() -> Self {
+        dataset::defaults()
+    }
+}
 
 /// Which columns of the files are what.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ImportColumns {
-    /// The user: the platform's id, or ours when `hashed`.
-    pub user: String,
-    /// The article's id.
-    pub news_id: String,
-    /// From 1, best first. Without such a column `score` decides.
-    pub rank: String,
-    /// Larger is better, as 32-bit floats; of equal ones the greater id comes first, as in trec_eval.
-    pub score: String,
-    /// Users are ours already: 32 hex digits.
+    /// Column with the platform's user ids
+    #[arg(long, value_name = "COLUMN", default_value = "user_id")]
+    pub user_column: String,
+    /// The user column has querent's own ids (32 hex digits)
+    #[arg(long)]
     pub hashed: bool,
+    /// Column with the articles' ids
+    #[arg(long, value_name = "COLUMN", default_value = "news_id")]
+    pub news_id_column: String,
+    /// Column with ranks from 1, best first
+    #[arg(long, value_name = "COLUMN", default_value = "rank")]
+    pub rank_column: String,
+    /// Column with scores, used where there are no ranks. Larger is better; of equal ones the greater id comes first, as in trec_eval
+    #[arg(long, value_name = "COLUMN", default_value = "score")]
+    pub score_column: String,
 }
 
 impl Default for ImportColumns {
     fn default() -> Self {
-        ImportColumns {
-            user: "user_id".into(),
-            news_id: "news_id".into(),
-            rank: "rank".into(),
-            score: "score".into(),
-            hashed: false,
+        dataset::defaults()
+    }
+}
+
+impl Import {
+    /// The dataset that it writes.
+    pub fn output(&self) -> String {
+        format!("recommendations.{}", self.method)
+    }
+
+    /// Checks that the method has a name of its own, and that there is something to import.
+    pub fn check(&self) -> Result<()> {
+        let fine = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        if self.method.is_empty() || !self.method.chars().all(fine) {
+            let got = format!("{:?}", self.method);
+            return Err(Error::setting("METHOD", "letters, digits, - and _", got, "such as production"));
+        }
+        if METHODS.contains(&self.method.as_str()) {
+            let expected = format!("another name than {}", METHODS.join(", "));
+            return Err(Error::setting("METHOD", expected, &self.method, "`querent retrieve` writes the lists of these"));
+        }
+        match self.files.is_empty() {
+            true => Err(Error::setting("FILES", "Parquet files of lists", "none", "see `querent import --help`")),
+            false => Ok(()),
         }
     }
 }
 
-/// One row: an article of a user's list.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Listed {
-    /// Our id.
-    pub user: [u8; 16],
-    /// Its place, if the file has one.
-    pub rank: Option<i64>,
-    /// Its score.
-    pub score: f32,
-    /// The article.
-    pub news_id: String,
-}
-
-/// The files' rows by bucket, and the users who have a profile.
+/// What import reads.
 #[derive(Debug)]
-pub struct Lists {
+pub struct Sources {
     files: Vec<PathBuf>,
-    columns: ImportColumns,
-    key: UserKey,
-    key_check: String,
-    content: Digest,
-    profiles: Input<Profiles>,
-    buckets: Vec<Mutex<Vec<Listed>>>,
+    /// None for ids that are ours already.
+    key: Option<UserKey>,
+    profiles: ByPartition<Profiles>,
+    news: Whole<News>,
+    rows: Arc<Regrouped>,
 }
 
-impl Lists {
-    /// Files to import; they are read when the runner asks for it.
-    pub fn new(files: Vec<PathBuf>, columns: ImportColumns, key: UserKey, profiles: Input<Profiles>) -> Result<Self> {
-        let key_check = key.check();
-        let digests: Vec<String> = files.iter().map(|file| Ok(file_digest(file)?.0)).collect::<Result<_>>()?;
-        let content = digest(&json!([digests, columns]));
-        let buckets = (0..profiles.partitions()).map(|_| Mutex::default()).collect();
-        let profiles = profiles.columns(&["user_id"]);
-        Ok(Lists { files, columns, key, key_check, content, profiles, buckets })
+impl Sources {
+    /// The rows that were sent to a bucket.
+    fn listed(&self, partition: u32) -> Result<Listed> {
+        Listed::of(self.rows.read(partition)?.into_iter().map(|(_, batch)| batch).collect())
     }
 
-    fn read_file(&self, path: &Path) -> Result<()> {
-        let bad = |what: String, hint: &str| Error::unreadable(path.display(), what, hint);
-        let file = File::open(path).map_err(|e| Error::io(path.display(), e))?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build());
-        let reader = reader.map_err(|e| bad(format!("expected Parquet: {e}"), "export the lists as Parquet"))?;
-        let mut first_row = 0;
-        for batch in reader {
-            let batch = batch.map_err(|e| bad(format!("expected Parquet: {e}"), "copy the file again"))?;
-            self.read_batch(path, &batch, first_row)?;
-            first_row += batch.num_rows();
+    /// The users of a bucket who have a profile.
+    fn known(&self, partition: u32) -> Result<HashSet<[u8; 16]>> {
+        let mut known = HashSet::new();
+        for batch in self.profiles.read(partition)?.batches() {
+            known.extend(Profiles::user_id.of(batch)?.iter().flatten().filter_map(unhex));
         }
-        Ok(())
-    }
-
-    fn read_batch(&self, path: &Path, batch: &RecordBatch, first_row: usize) -> Result<()> {
-        let ImportColumns { user, news_id, rank, score, hashed } = &self.columns;
-        let names: Vec<String> = batch.schema().fields().iter().map(|f| f.name().clone()).collect();
-        let column = |name: &str, to: &DataType| -> Result<Option<ArrayRef>> {
-            let Some(column) = batch.column_by_name(name) else { return Ok(None) };
-            let wrong = || format!("column {name}: expected {to} without nulls, got {}", column.data_type());
-            let hint = "mend the export; see `querent import --help`";
-            let cast = cast(column, to).map_err(|_| Error::unreadable(path.display(), wrong(), hint))?;
-            match (0..cast.len()).find(|&row| cast.is_null(row)) {
-                Some(row) => {
-                    let what = format!("row {}, column {name}: expected {to}, got null or none", first_row + row + 1);
-                    Err(Error::unreadable(path.display(), what, hint))
-                }
-                None => Ok(Some(cast)),
-            }
-        };
-        let missing = |name: &str| {
-            let what = format!("expected a column {name}, got {}", names.join(", "));
-            Error::unreadable(
-                path.display(),
-                what,
-                "name the columns with --user-column, --news-id-column, --rank-column, --score-column",
-            )
-        };
-        let users = column(user, &DataType::Utf8)?.ok_or_else(|| missing(user))?;
-        let news = column(news_id, &DataType::Utf8)?.ok_or_else(|| missing(news_id))?;
-        let ranks = column(rank, &DataType::Int64)?;
-        let scores = column(score, &DataType::Float64)?;
-        if ranks.is_none() && scores.is_none() {
-            return Err(missing(&format!("{rank} or {score}")));
-        }
-        let (users, news) = (users.as_string::<i32>(), news.as_string::<i32>());
-        let ranks = ranks.as_ref().map(|ranks| ranks.as_primitive::<Int64Type>());
-        let scores = scores.as_ref().map(|scores| scores.as_primitive::<Float64Type>());
-        for row in 0..batch.num_rows() {
-            let at = |column: &str, expected: &str, got: String| {
-                let what = format!("row {}, column {column}: expected {expected}, got {got}", first_row + row + 1);
-                Error::unreadable(path.display(), what, "mend the export")
-            };
-            let raw = users.value(row);
-            let id = match hashed {
-                true => unhex(raw).ok_or_else(|| at(user, "32 hex digits", format!("{} characters", raw.len())))?,
-                false => self.key.user_id(raw.as_bytes()),
-            };
-            let rank_here = ranks.map(|ranks| ranks.value(row));
-            if let Some(got) = rank_here.filter(|rank| *rank < 1) {
-                return Err(at(rank, "a rank from 1", got.to_string()));
-            }
-            let score_here = scores.map_or(0.0, |scores| scores.value(row) as f32);
-            if score_here.is_nan() {
-                return Err(at(score, "a number", "NaN".into()));
-            }
-            let listed = Listed { user: id, rank: rank_here, score: score_here, news_id: news.value(row).to_owned() };
-            let mut bucket = self.buckets[bucket(&id, self.buckets.len() as u32) as usize]
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            bucket.push(listed);
-        }
-        Ok(())
+        Ok(known)
     }
 }
 
-impl Source for Lists {
-    type Rows = (Vec<Listed>, Rows<Profiles>);
-
-    fn partitions(&self) -> u32 {
-        self.profiles.partitions()
-    }
-
-    fn inputs(&self) -> BTreeMap<String, InputRef> {
-        let files = InputRef { version: 1, content: self.content.clone() };
-        self.profiles.inputs().into_iter().chain([("files".to_owned(), files)]).collect()
-    }
-
-    fn key(&self, partition: u32) -> Digest {
-        digest(&json!([self.content, self.profiles.key(partition), partition]))
-    }
-
-    fn memory_bytes(&self, partition: u32) -> u64 {
-        64 * self.buckets[partition as usize].lock().unwrap_or_else(PoisonError::into_inner).len() as u64
-    }
-
-    fn user_key_check(&self) -> Option<&str> {
-        // Ids that are ours already carry the key of whoever made them: the profiles'.
-        if self.columns.hashed { self.profiles.user_key_check() } else { Some(&self.key_check) }
-    }
-
-    fn prepare(&self) -> Result<()> {
-        if self.profiles.user_key_check() != self.user_key_check() {
-            return Err(Error::OtherKey {
-                dataset: "profiles".into(),
-                expected: self.key_check.clone(),
-                got: self.profiles.user_key_check().unwrap_or("none").into(),
-            });
-        }
-        self.files.iter().try_for_each(|file| self.read_file(file))
-    }
-
-    fn read(&self, partition: u32) -> Result<Self::Rows> {
-        let mut bucket = self.buckets[partition as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        Ok((std::mem::take(&mut *bucket), self.profiles.read(partition)?))
-    }
-}
-
-/// Puts lists in order: ranks without gaps, each article once.
-#[derive(Debug, Serialize)]
-pub struct Import<'a> {
-    /// What the lists are called.
-    pub method: String,
-    /// All articles, to count unknown ones.
-    #[serde(skip)]
-    pub news: &'a Pool,
-}
-
-impl Stage for Import<'_> {
+impl Stage for Import {
     const NAME: &'static str = "import";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "rows";
-    type Inputs = (Vec<Listed>, Rows<Profiles>);
+    type Inputs = Sources;
+    /// All articles, to count unknown ones.
+    type Shared = Pool;
     type Outputs = Rows<Recommendations>;
 
-    fn run(&self, _: u32, (rows, profiles): Self::Inputs) -> Result<Done<Self::Outputs>> {
-        let mut known: HashSet<[u8; 16]> = HashSet::new();
-        for batch in profiles.batches() {
-            known.extend(Rows::<Profiles>::column::<StringArray>(batch, "user_id")?.iter().flatten().filter_map(unhex));
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Sources> {
+        self.check()?;
+        let interests = format!("interests.{}", self.method);
+        if Dataset::new(declare.store(), &interests).current()?.is_some() {
+            let expected = format!("another name than {}, whose queries are in {interests}", self.method);
+            return Err(Error::setting("METHOD", expected, &self.method, "`querent retrieve` writes its lists"));
         }
-        let mut account = Account { input: rows.len() as u64, ..Account::default() };
-        let ordered = in_order(rows)?;
-        account.output = ordered.len() as u64;
-        account.drop("an article again in one list", account.input - account.output);
-        let unknown = ordered.iter().filter(|(listed, _)| self.news.number(&listed.news_id).is_none()).count();
-        account.note("unknown articles", unknown as u64);
-        let strangers = ordered.iter().filter(|(listed, _)| !known.contains(&listed.user)).count();
-        account.note("of users without a profile", strangers as u64);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from(vec![self.method.as_str(); ordered.len()])),
-            Arc::new(ordered.iter().map(|(listed, _)| Some(hex(&listed.user))).collect::<StringArray>()),
-            Arc::new(ordered.iter().map(|(_, rank)| *rank).collect::<UInt32Array>()),
-            Arc::new(ordered.iter().map(|(listed, _)| Some(listed.news_id.as_str())).collect::<StringArray>()),
-            Arc::new(ordered.iter().map(|(listed, _)| listed.score).collect::<Float32Array>()),
-            Arc::new(StringArray::new_null(ordered.len())),
-        ];
-        Ok(Done { outputs: Rows::new(vec![from_columns::<Recommendations>(columns)?]), accounts: vec![account] })
-    }
-}
-
-/// Rows by user, best first, with ranks from 1: an article that is in a list twice counts where it stands first.
-///
-/// # Errors
-/// When two articles of a user have the same rank.
-pub fn in_order(mut rows: Vec<Listed>) -> Result<Vec<(Listed, u32)>> {
-    rows.sort_unstable_by(|a, b| {
-        let better = b.score.total_cmp(&a.score).then_with(|| b.news_id.cmp(&a.news_id));
-        a.user.cmp(&b.user).then(a.rank.cmp(&b.rank)).then(better)
-    });
-    if let Some(twice) =
-        rows.windows(2).find(|w| w[0].user == w[1].user && w[0].rank.is_some() && w[0].rank == w[1].rank)
-    {
-        let what = format!("expected each rank once, got rank {} twice", twice[0].rank.unwrap_or_default());
-        let hint = "mend the export, or leave the rank out and give a score";
-        return Err(Error::unreadable(format!("the list of user {}", hex(&twice[0].user)), what, hint));
-    }
-    let mut ordered: Vec<(Listed, u32)> = Vec::with_capacity(rows.len());
-    let mut taken: HashSet<String> = HashSet::new();
-    for listed in rows {
-        let rank = match ordered.last() {
-            Some((last, rank)) if last.user == listed.user => rank + 1,
-            _ => {
-                taken.clear();
-                1
-            }
+        let profiles = declare.by_partition::<Profiles>("profiles")?.columns(&[Profiles::user_id.name()]);
+        let news = declare.whole::<News>("news")?.columns(&[News::news_id.name()]);
+        let key = (!self.columns.hashed).then(|| declare.user_key()).transpose()?;
+        // In the order of their contents: which file was named first decides nothing.
+        let mut files: Vec<(String, PathBuf)> =
+            self.files.iter().map(|file| Ok((file_digest(file)?.0, file.clone()))).collect::<Result<_>>()?;
+        files.sort();
+        let task = |(number, (blake3, _)): (usize, &(String, PathBuf))| {
+            // The same file twice is two tasks.
+            let twice = files[..number].iter().filter(|(other, _)| other == blake3).count();
+            digest(&json!([blake3, twice]))
         };
-        if taken.insert(listed.news_id.clone()) {
-            ordered.push((listed, rank));
-        }
+        let tasks = files.iter().enumerate().map(task).collect();
+        let rows = declare.regroup(profiles.manifest().partitions, Listed::schema(), tasks)?;
+        Ok(Sources { files: files.into_iter().map(|(_, file)| file).collect(), key, profiles, news, rows })
     }
-    Ok(ordered)
+
+    fn map(&self, inputs: &Sources, task: usize, spill: &mut Spill<'_>) -> Result<()> {
+        let mut file = ListsFile::open(&inputs.files[task], &self.columns, inputs.key.as_ref())?;
+        let (buckets, budget) = (spill.partitions(), spill.budget_bytes);
+        while let Some(listed) = file.read(budget)? {
+            let to: Vec<u32> = (0..listed.len()).map(|row| bucket(&listed.user(row), buckets)).collect();
+            spill.send(&to, &listed.into_batch()?)?;
+        }
+        Ok(())
+    }
+
+    /// Lists of which nobody could be evaluated are a mistake: ids of another kind, or under another key.
+    fn mapped(&self, inputs: &Sources, _: &Resources) -> Result<()> {
+        let mut rows = 0;
+        for partition in 0..inputs.profiles.manifest().partitions {
+            let listed = inputs.listed(partition)?;
+            rows += listed.len();
+            let known = if listed.len() > 0 { inputs.known(partition)? } else { HashSet::new() };
+            if (0..listed.len()).any(|row| known.contains(&listed.user(row))) {
+                return Ok(());
+            }
+        }
+        let what = format!("{}: expected lists of users who have a profile, got {rows} rows of none", self.output());
+        let hint = match self.columns.hashed {
+            true => "--hashed wants querent's own ids, under the key of these datasets",
+            false => "is --user-column the platform's user id, as the raw logs have it? --hashed is for querent's own ids",
+        };
+        Err(Error::new(dataset::Exit::Data, what, hint))
+    }
+
+    fn open(&self, inputs: &Sources, _: &Resources) -> Result<Pool> {
+        Pool::all(&inputs.news)
+    }
+
+    fn run(&self, inputs: &Sources, news: &Pool, partition: u32) -> Result<Done<Self::Outputs>> {
+        let listed = inputs.listed(partition)?;
+        let known = inputs.known(partition)?;
+        let ordered = in_order(&listed)?;
+        let rows = || ordered.iter().map(|(row, _)| *row);
+        let mut account = Account { input: listed.len() as u64, output: ordered.len() as u64, ..Account::default() };
+        account.drop("an article again in one list", account.input - account.output);
+        let unknown = rows().filter(|row| news.number(listed.news_id(*row)).is_none()).count();
+        account.note("unknown articles", unknown as u64);
+        let strangers = rows().filter(|row| !known.contains(&listed.user(*row))).count();
+        account.note("of users without a profile", strangers as u64);
+        let columns = RecommendationsColumns {
+            method: StringArray::from(vec![self.method.as_str(); ordered.len()]),
+            user_id: rows().map(|row| Some(hex(&listed.user(row)))).collect(),
+            rank: ordered.iter().map(|(_, rank)| *rank).collect::<Int32Array>(),
+            news_id: rows().map(|row| Some(listed.news_id(row))).collect(),
+            score: rows().map(|row| Some(listed.score(row))).collect::<Float32Array>(),
+            query: StringArray::new_null(ordered.len()),
+        };
+        Ok(Done { outputs: Rows::of(columns)?, accounts: vec![account] })
+    }
+
+    /// The rows, their order, and the same as columns.
+    fn memory_bytes(&self, _: &Pool, input_bytes: u64) -> u64 {
+        4 * input_bytes
+    }
 }

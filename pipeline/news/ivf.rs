@@ -9,7 +9,7 @@ use std::path::Path;
 
 use arrow::buffer::{Buffer, ScalarBuffer};
 use bytes::Bytes;
-use dataset::{Error, Result, write_through};
+use dataset::{Error, Result};
 use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -43,7 +43,7 @@ pub struct Ivf {
 }
 
 fn failed(e: impl std::fmt::Display) -> Error {
-    Error::model(format!("inverted file: {e}"))
+    Error::retry(format!("inverted file: {e}"), "this is a bug, unless memory ran out; nothing was committed")
 }
 
 impl Ivf {
@@ -58,33 +58,31 @@ impl Ivf {
     }
 
     /// Spreads vectors of unit length over at most so many cells, by k-means of cosines. `step` is told of every few assignments
-    /// done. The same vectors give the same cells with any number of threads.
-    pub fn build(vectors: &Vectors, cells: usize, threads: usize, step: &(dyn Fn(u64) + Sync)) -> Result<Self> {
-        pool(threads)?.install(|| {
-            let sample = spread(vectors, vectors.len().min(SAMPLED.saturating_mul(cells)));
-            let mut centroids = spread(vectors, cells.clamp(1, vectors.len()));
-            for _ in 0..ROUNDS {
-                let nearest = assign(&sample, &Exact::new(centroids.clone())?, step)?;
-                centroids = means(&sample, &nearest, &centroids);
+    /// done. The same vectors give the same cells on any number of threads.
+    pub fn build(vectors: &Vectors, cells: usize, step: &(dyn Fn(u64) + Sync)) -> Result<Self> {
+        let sample = spread(vectors, vectors.len().min(SAMPLED.saturating_mul(cells)));
+        let mut centroids = spread(vectors, cells.clamp(1, vectors.len()));
+        for _ in 0..ROUNDS {
+            let nearest = assign(&sample, &Exact::new(centroids.clone())?, step)?;
+            centroids = means(&sample, &nearest, &centroids);
+        }
+        let nearest = assign(vectors, &Exact::new(centroids.clone())?, step)?;
+        // Rows by cell, within it by article; cells that nothing is nearest to fall away.
+        let mut rows: Vec<u32> = (0..vectors.len() as u32).collect();
+        rows.sort_by_key(|&article| nearest[article as usize]);
+        let (mut kept, mut starts) = (Vec::new(), Vec::new());
+        for (row, &article) in (0..).zip(&rows) {
+            let cell = nearest[article as usize];
+            if kept.last() != Some(&cell) {
+                kept.push(cell);
+                starts.push(row);
             }
-            let nearest = assign(vectors, &Exact::new(centroids.clone())?, step)?;
-            // Rows by cell, within it by article; cells that nothing is nearest to fall away.
-            let mut rows: Vec<u32> = (0..vectors.len() as u32).collect();
-            rows.sort_by_key(|&article| nearest[article as usize]);
-            let (mut kept, mut starts) = (Vec::new(), Vec::new());
-            for (row, &article) in (0..).zip(&rows) {
-                let cell = nearest[article as usize];
-                if kept.last() != Some(&cell) {
-                    kept.push(cell);
-                    starts.push(row);
-                }
-            }
-            starts.push(rows.len() as u32);
-            Ivf::new(vectors.gather(&rows), rows.into(), starts.into(), centroids.gather(&kept))
-        })
+        }
+        starts.push(rows.len() as u32);
+        Ivf::new(vectors.gather(&rows), rows.into(), starts.into(), centroids.gather(&kept))
     }
 
-    /// Lays the cells out, on the threads that it is called on.
+    /// Lays the cells out.
     fn new(
         vectors: Vectors,
         articles: ScalarBuffer<u32>,
@@ -98,24 +96,25 @@ impl Ivf {
 
     /// Writes the inverted file as safetensors: `vectors` `[articles, dimensions]` cell after cell, `articles` (each row's number in
     /// the pool), `starts` (each cell's first row, and the end), `centroids` `[cells, dimensions]`.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    pub fn save(&self, path: &Path) -> std::io::Result<()> {
         let (n, d, cells) = (self.vectors.len(), self.vectors.dimensions(), self.cells());
-        let view = |kind, shape: &[usize], values| TensorView::new(kind, shape.to_vec(), values).map_err(failed);
+        let view = |kind, shape: &[usize], values| {
+            TensorView::new(kind, shape.to_vec(), values).map_err(std::io::Error::other)
+        };
         let tensors = [
             ("articles", view(Dtype::U32, &[n], self.articles.inner().as_slice())?),
             ("centroids", view(Dtype::F32, &[cells, d], self.centroids.vectors().bytes())?),
             ("starts", view(Dtype::U32, &[cells + 1], self.starts.inner().as_slice())?),
             ("vectors", view(Dtype::F32, &[n, d], self.vectors.bytes())?),
         ];
-        let write = |path: &Path| safetensors::serialize_to_file(tensors, None, path).map_err(std::io::Error::other);
-        write_through(path, write)
+        safetensors::serialize_to_file(tensors, None, path).map_err(std::io::Error::other)
     }
 
     /// Maps an inverted file into memory, and lays it out for the products.
     ///
     /// # Errors
     /// When the file is none, or one of other vectors.
-    pub fn open(path: &Path, dimensions: usize, articles: usize, threads: usize) -> Result<Self> {
+    pub fn open(path: &Path, dimensions: usize, articles: usize) -> Result<Self> {
         let damaged = |what: String| Error::unreadable(path.display(), what, "run index again");
         let file = File::open(path).map_err(|e| damaged(e.to_string()))?;
         #[expect(unsafe_code, reason = "memory maps")]
@@ -144,7 +143,7 @@ impl Ivf {
             return Err(damaged(format!("articles: expected numbers below {articles}")));
         }
         let (vectors, centroids) = (Vectors::of(dimensions, vectors), Vectors::of(dimensions, centroids));
-        pool(threads)?.install(|| Ivf::new(vectors, numbers, starts, centroids))
+        Ivf::new(vectors, numbers, starts, centroids)
     }
 
     /// Number of cells.
@@ -200,10 +199,6 @@ impl Ivf {
         let values = self.vectors.values().len();
         (2 * values + 6 * self.centroids.vectors().values().len(), 4 * values)
     }
-}
-
-fn pool(threads: usize) -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(failed)
 }
 
 /// So many of the vectors, evenly spread.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::exact::dot;
-use crate::{Exact, Hit, Ivf, Pool, Vectors, recall};
+use crate::{Exact, Hit, Ivf, Vectors, recall};
 
 /// Unit vectors around a few centres, some of them twice.
 fn vectors(count: usize, dimensions: usize, seed: u64) -> Vectors {
@@ -58,7 +58,7 @@ proptest! {
     fn an_inverted_file_is_exact_once_every_cell_is_looked_into(count in 1_usize..900, cells in 1_usize..60, k in 0_usize..40, seed in 0_u64..1000) {
         let (articles, queries) = (vectors(count, 33, seed), vectors(70, 33, seed + 1));
         let ks: Vec<usize> = (0..70).map(|query| k + query % 3).collect();
-        let index = Ivf::build(&articles, cells, 2, &|_| ())?;
+        let index = Ivf::build(&articles, cells, &|_| ())?;
         prop_assert!((1..=cells).contains(&index.cells()));
         let found = index.search(queries.values(), &ks, index.cells())?;
         for (query, (found, k)) in found.iter().zip(ks).enumerate() {
@@ -79,14 +79,16 @@ fn an_inverted_file_finds_most_in_few_cells_and_survives_the_disk() -> dataset::
     let step = |done| {
         steps.fetch_add(done, Ordering::Relaxed);
     };
-    let built = Ivf::build(&articles, 40, 1, &step)?;
+    let built = dataset::threads(1)?.install(|| Ivf::build(&articles, 40, &step))?;
     assert_eq!(steps.into_inner(), Ivf::assignments(3_000, 40));
-    built.save(&path)?;
-    Ivf::build(&articles, 40, 3, &|_| ())?.save(&again)?;
+    let failed = |e| dataset::Error::io("a file", e);
+    built.save(&path).map_err(failed)?;
+    let other = dataset::threads(3)?.install(|| Ivf::build(&articles, 40, &|_| ()))?;
+    other.save(&again).map_err(failed)?;
     let bytes = |path| std::fs::read(path).map_err(|e| dataset::Error::io("a file", e));
     assert_eq!(bytes(&path)?, bytes(&again)?, "the same with any number of threads");
 
-    let mapped = Ivf::open(&path, 48, 3_000, 2)?;
+    let mapped = Ivf::open(&path, 48, 3_000)?;
     let ks = vec![10; 200];
     let truth: Vec<Vec<Hit>> = (0..200).map(|query| brute_force(&articles, queries.get(query), 10)).collect();
     let mut last = 0.0;
@@ -100,10 +102,10 @@ fn an_inverted_file_finds_most_in_few_cells_and_survives_the_disk() -> dataset::
     assert!(last == 1.0 && recall(&truth, &mapped.search(queries.values(), &ks, 16)?) > 0.9);
 
     // Of other vectors, cut short, and with numbers that are none.
-    assert_eq!(Ivf::open(&path, 48, 2_999, 1).map(|_| ()).map_err(|e| e.exit_code()), Err(3));
+    assert_eq!(Ivf::open(&path, 48, 2_999).map(|_| ()).map_err(|e| e.exit_code()), Err(3));
     let whole = bytes(&path)?;
     std::fs::write(&again, &whole[..whole.len() - 1]).map_err(|e| dataset::Error::io("a file", e))?;
-    assert_eq!(Ivf::open(&again, 48, 3_000, 1).map(|_| ()).map_err(|e| e.exit_code()), Err(3));
+    assert_eq!(Ivf::open(&again, 48, 3_000).map(|_| ()).map_err(|e| e.exit_code()), Err(3));
     let header = 8 + u64::from_le_bytes(whole[..8].try_into().expect("eight bytes")) as usize;
     let mut foreign = whole.clone();
     let tensors = safetensors::SafeTensors::deserialize(&whole).expect("a file of ours");
@@ -112,7 +114,7 @@ fn an_inverted_file_finds_most_in_few_cells_and_survives_the_disk() -> dataset::
         assert!(at >= header);
         foreign[at..at + 4].copy_from_slice(&9_999_u32.to_le_bytes());
         std::fs::write(&again, &foreign).map_err(|e| dataset::Error::io("a file", e))?;
-        let error = Ivf::open(&again, 48, 3_000, 1).expect_err("numbers that are none").to_string();
+        let error = Ivf::open(&again, 48, 3_000).expect_err("numbers that are none").to_string();
         assert!(error.contains(name), "{error}");
         foreign[at..at + 4].copy_from_slice(&whole[at..at + 4]);
     }
@@ -123,14 +125,8 @@ fn an_inverted_file_finds_most_in_few_cells_and_survives_the_disk() -> dataset::
     let crooked = [&(header.len() as u64).to_le_bytes(), header.as_slice(), &[0; 5]].concat();
     for bytes in [safetensors::serialize(empty, None).expect("tensors"), crooked] {
         std::fs::write(&again, bytes).map_err(|e| dataset::Error::io("a file", e))?;
-        let error = Ivf::open(&again, 1, 1, 1).expect_err("no inverted file").to_string();
+        let error = Ivf::open(&again, 1, 1).expect_err("no inverted file").to_string();
         assert!(error.contains("run index again"), "{error}");
     }
     Ok(())
-}
-
-#[test]
-fn pools_number_articles_in_the_order_of_their_ids() {
-    let pool = Pool::of(["b", "a", "c", "b"].map(str::to_owned).to_vec());
-    assert_eq!((pool.len(), pool.number("b"), pool.number("d")), (3, Some(1), None));
 }

@@ -10,6 +10,7 @@
 //! equally good articles the one with the greater number (and id) comes first.
 
 mod embed;
+mod encoder;
 mod exact;
 mod fusion;
 mod import;
@@ -17,6 +18,9 @@ mod index;
 mod ivf;
 #[cfg(test)]
 mod laws;
+mod listed;
+mod lists;
+mod measure;
 mod people;
 mod pool;
 mod popularity;
@@ -25,16 +29,16 @@ mod retrieve;
 mod vectors;
 
 pub use embed::{Articles, Embed, Fields};
+pub use encoder::EncoderSettings;
 pub use exact::Exact;
 pub use fusion::{Fetched, Fusion, fuse};
-pub use import::{Import, ImportColumns, Listed, Lists, in_order};
-pub use index::{ByProbes, IndexManifest, Measured, Searched, ask, measure, open_index, recall, save_index};
+pub use import::{Import, ImportColumns};
+pub use index::{Index, IndexAbout, IndexInputs, SearchSettings};
 pub use ivf::Ivf;
-pub use people::{People, Queries};
-pub use pool::{Candidates, Pool, titles};
-pub use popularity::{CountClicks, popularity};
-pub use queries::QueryVectors;
-pub use retrieve::{Fetch, Retrieve, Retriever};
+pub use measure::{ByProbes, Measured, Searched, ask, recall};
+pub use pool::{Candidates, Corpus, POOL, Pool, PoolSettings};
+pub use popularity::popularity;
+pub use retrieve::{METHODS, Retrieve};
 pub use vectors::Vectors;
 
 /// An article that a query fetched: its number in the pool, and its similarity.

@@ -1,19 +1,16 @@
 //! Whom to recommend to: users, what they have read, and their queries.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use arrow::array::{Array, ListArray, StringArray, StructArray, UInt32Array};
-use dataset::plan::{Digest, digest};
-use dataset::{Error, Input, InputRef, Result, Rows, Source, Store, same_users};
-use schemas::{Events, Interests, Profiles};
-use serde::Serialize;
-use serde_json::json;
+use arrow::array::Array;
+use dataset::{ByPartition, Error, Inputs, Result};
+use schemas::{Behaviours, Events, Interests, Lists, Profiles};
 
 /// Where a user's queries come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Queries {
-    /// The chosen list of `interests`.
-    Interests,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Queries {
+    /// The chosen list of this dataset.
+    Interests(String),
     /// The user's own most recent news titles, at most this many.
     OwnTitles(usize),
     /// The method needs none.
@@ -22,112 +19,61 @@ pub enum Queries {
 
 /// One user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Person {
+pub(crate) struct Person {
     /// Our id.
-    pub user_id: String,
+    pub(crate) user_id: String,
     /// Distinct, not blank.
-    pub queries: Vec<String>,
+    pub(crate) queries: Vec<String>,
     /// Articles read before the cut-off.
-    pub seen: HashSet<String>,
+    pub(crate) seen: HashSet<String>,
 }
 
 /// The users of `profiles`, bucket by bucket.
 #[derive(Debug)]
-pub struct People {
-    profiles: Input<Profiles>,
-    events: Option<Input<Events>>,
-    interests: Option<Input<Interests>>,
+pub(crate) struct People {
+    profiles: ByPartition<Profiles>,
+    events: Option<ByPartition<Events>>,
+    interests: Option<ByPartition<Interests>>,
     queries: Queries,
-    others: BTreeMap<String, InputRef>,
 }
 
 impl People {
-    /// The current versions. `others`: what else the result depends on, such as the index.
-    ///
-    /// # Errors
-    /// When a dataset is missing, or when they are not of one ingest.
-    pub fn open(store: &Store, queries: Queries, keep_seen: bool, others: BTreeMap<String, InputRef>) -> Result<Self> {
-        let profiles = Input::<Profiles>::open(store, "profiles")?;
-        let columns: &[&'static str] = match queries {
-            Queries::OwnTitles(_) => &["user_id", "behaviours"],
-            _ => &["user_id"],
+    /// Declares what is read of users; `events` only where articles that they have read are left out.
+    pub(crate) fn declare(declare: &mut Inputs<'_>, queries: Queries, keep_seen: bool) -> Result<Self> {
+        let columns = [Profiles::user_id.name(), Profiles::behaviours.name()];
+        let columns = if matches!(queries, Queries::OwnTitles(_)) { &columns[..] } else { &columns[..1] };
+        let profiles = declare.by_partition::<Profiles>("profiles")?.columns(columns);
+        let events = (!keep_seen).then(|| declare.by_partition::<Events>("events")).transpose()?;
+        let events = events.map(|events| events.columns(&[Events::user_id.name(), Events::news_id.name()]));
+        let interests = match &queries {
+            Queries::Interests(dataset) => {
+                let columns = [Interests::user_id.name(), Interests::candidate.name(), Interests::queries.name()];
+                Some(declare.by_partition::<Interests>(dataset)?.columns(&columns))
+            }
+            _ => None,
         };
-        let events = (!keep_seen)
-            .then(|| Ok::<_, Error>(Input::<Events>::open(store, "events")?.columns(&["user_id", "domain", "news_id"])))
-            .transpose()?;
-        let interests = matches!(queries, Queries::Interests)
-            .then(|| {
-                Ok::<_, Error>(Input::<Interests>::open(store, "interests")?.columns(&[
-                    "user_id",
-                    "candidate",
-                    "queries",
-                ]))
-            })
-            .transpose()?;
-        events.as_ref().map_or(Ok(()), |events| same_users(&profiles, events))?;
-        interests.as_ref().map_or(Ok(()), |interests| same_users(&profiles, interests))?;
-        Ok(People { profiles: profiles.columns(columns), events, interests, queries, others })
-    }
-}
-
-impl Source for People {
-    type Rows = Vec<Person>;
-
-    fn partitions(&self) -> u32 {
-        self.profiles.partitions()
+        Ok(People { profiles, events, interests, queries })
     }
 
-    fn inputs(&self) -> BTreeMap<String, InputRef> {
-        let mut inputs = self.profiles.inputs();
-        inputs.extend(self.events.iter().flat_map(Source::inputs));
-        inputs.extend(self.interests.iter().flat_map(Source::inputs));
-        inputs.extend(self.others.clone());
-        inputs
-    }
-
-    fn key(&self, partition: u32) -> Digest {
-        let others: Vec<_> = self.others.iter().map(|(name, input)| (name, &input.content)).collect();
-        digest(&json!([
-            self.profiles.key(partition),
-            self.events.as_ref().map(|i| i.key(partition)),
-            self.interests.as_ref().map(|i| i.key(partition)),
-            others
-        ]))
-    }
-
-    fn memory_bytes(&self, partition: u32) -> u64 {
-        self.profiles.memory_bytes(partition)
-            + self.events.as_ref().map_or(0, |i| i.memory_bytes(partition))
-            + self.interests.as_ref().map_or(0, |i| i.memory_bytes(partition))
-    }
-
-    fn user_key_check(&self) -> Option<&str> {
-        self.profiles.user_key_check()
-    }
-
-    fn read(&self, partition: u32) -> Result<Vec<Person>> {
+    /// The users of a bucket, in the order of their ids.
+    pub(crate) fn read(&self, partition: u32) -> Result<Vec<Person>> {
         let mut people = Vec::new();
         for batch in self.profiles.read(partition)?.batches() {
-            let users = Rows::<Profiles>::column::<StringArray>(batch, "user_id")?;
+            let users = Profiles::user_id.of(batch)?;
             let titles = match self.queries {
-                Queries::OwnTitles(titles) => {
-                    Some((Rows::<Profiles>::column::<ListArray>(batch, "behaviours")?, titles))
-                }
+                Queries::OwnTitles(titles) => Some((Profiles::behaviours.of(batch)?, titles)),
                 _ => None,
             };
             for row in 0..batch.num_rows() {
-                let queries = match titles {
-                    Some((behaviours, titles)) => own_titles(&behaviours.value(row), titles)?,
-                    None => Vec::new(),
-                };
-                people.push(Person { user_id: users.value(row).to_owned(), queries, seen: HashSet::new() });
+                let queries = titles.as_ref().map(|(behaviours, titles)| own_titles(behaviours, row, *titles));
+                let (user_id, seen) = (users.value(row).to_owned(), HashSet::new());
+                people.push(Person { user_id, queries: queries.unwrap_or_default(), seen });
             }
         }
         let at: HashMap<String, usize> = people.iter().enumerate().map(|(at, p)| (p.user_id.clone(), at)).collect();
         if let Some(events) = &self.events {
             for batch in events.read(partition)?.batches() {
-                let users = Rows::<Events>::column::<StringArray>(batch, "user_id")?;
-                let news = Rows::<Events>::column::<StringArray>(batch, "news_id")?;
+                let (users, news) = (Events::user_id.of(batch)?, Events::news_id.of(batch)?);
                 for row in (0..batch.num_rows()).filter(|&row| news.is_valid(row)) {
                     if let Some(&at) = at.get(users.value(row)) {
                         people[at].seen.insert(news.value(row).to_owned());
@@ -135,23 +81,16 @@ impl Source for People {
                 }
             }
         }
-        if let Some(interests) = &self.interests {
+        if let (Some(interests), Queries::Interests(dataset)) = (&self.interests, &self.queries) {
             for batch in interests.read(partition)?.batches() {
-                let users = Rows::<Interests>::column::<StringArray>(batch, "user_id")?;
-                let candidates = Rows::<Interests>::column::<UInt32Array>(batch, "candidate")?;
-                let queries = Rows::<Interests>::column::<ListArray>(batch, "queries")?;
+                let (users, candidates) = (Interests::user_id.of(batch)?, Interests::candidate.of(batch)?);
+                let queries = Interests::queries.of(batch)?;
                 for row in (0..batch.num_rows()).filter(|&row| candidates.value(row) == 0) {
                     let Some(&at) = at.get(users.value(row)) else {
-                        return Err(Error::Mismatch {
-                            what: format!("interests, user {}", users.value(row)),
-                            expected: "a user of profiles".into(),
-                            got: "none".into(),
-                            hint: "profiles changed since: generate the interests again".into(),
-                        });
+                        let what = format!("{dataset}, user {}: expected a user of profiles, got none", users.value(row));
+                        return Err(Error::retry(what, "profiles changed since: generate the interests again"));
                     };
-                    let list = queries.value(row);
-                    let list = list.as_any().downcast_ref::<StringArray>().into_iter().flatten().flatten();
-                    people[at].queries = distinct(list, usize::MAX);
+                    people[at].queries = distinct(queries.row(row), usize::MAX);
                 }
             }
         }
@@ -160,16 +99,10 @@ impl Source for People {
 }
 
 /// Titles of the most recent news clicks in a user's behaviours, which lie most recent first.
-fn own_titles(behaviours: &dyn Array, titles: usize) -> Result<Vec<String>> {
-    let column = |name: &str| {
-        let behaviours = behaviours.as_any().downcast_ref::<StructArray>()?;
-        behaviours.column_by_name(name)?.as_any().downcast_ref::<StringArray>()
-    };
-    let (Some(domains), Some(texts)) = (column("domain"), column("text")) else {
-        return Err(Error::unreadable("profiles", "behaviours without domain and text", "run cap again"));
-    };
-    let news = domains.iter().zip(texts).filter(|(domain, _)| *domain == Some("news"));
-    Ok(distinct(news.filter_map(|(_, text)| text), titles))
+fn own_titles(behaviours: &Lists<Behaviours>, row: usize, titles: usize) -> Vec<String> {
+    let Behaviours { domain, text, .. } = behaviours.items();
+    let news = behaviours.range(row).filter(|&at| domain.value(at) == "news");
+    distinct(news.map(|at| text.value(at)), titles)
 }
 
 fn distinct<'a>(texts: impl Iterator<Item = &'a str>, at_most: usize) -> Vec<String> {

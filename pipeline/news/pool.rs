@@ -1,19 +1,22 @@
 //! The candidates: which articles may be recommended.
 
-use std::collections::HashSet;
-
-use arrow::array::{Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::Array;
 use chrono::{DateTime, SecondsFormat};
+use clap::{Args, ValueEnum};
 use dataset::plan::{Digest, digest};
-use dataset::{Dataset, Error, Input, Result, Rows, Source, Store};
+use dataset::{Dataset, Error, Inputs, Result, Store, Whole};
 use schemas::{Events, News, Popularity};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 const DAY_US: i64 = 86_400_000_000;
+/// The cut-off and the window's end, which ingest declares.
+const WINDOW: &str = "window_us";
+/// The declared value that is equal for equal candidates: what `evaluate` compares, and what an index must be of.
+pub const POOL: &str = "pool";
 
 /// Which articles may be recommended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Candidates {
     /// Published from some days before the cut-off until the window's end.
@@ -35,77 +38,176 @@ impl std::fmt::Display for Candidates {
     }
 }
 
-/// The candidate articles, numbered in the order of their ids.
-#[derive(Debug, Clone)]
-pub struct Pool {
-    ids: Vec<String>,
-    /// Which they are, for people.
-    pub about: String,
+/// Which articles may be recommended, and how many are too many to look at each: what index and retrieve share.
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PoolSettings {
+    /// Which articles may be recommended
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = Candidates::Live)]
+    pub candidates: Candidates,
+    /// How long before the cut-off live articles may have been published
+    #[arg(long, value_name = "DAYS", default_value_t = 3)]
+    pub candidate_days: u32,
+    /// So many candidates and fewer are searched exactly, which is fast enough, and need no index
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub exact_up_to: usize,
 }
 
-impl Pool {
-    /// Chooses the candidates from the current `news`. `days`: how long before the cut-off live articles may have been published.
-    ///
-    /// # Errors
-    /// When there are none.
-    pub fn open(store: &Store, candidates: Candidates, days: u32) -> Result<Self> {
-        let events = Dataset::new(store, "events").snapshot::<Events>()?;
-        let window = events.window()?;
-        let cut = window.start;
-        let live = cut - i64::from(days) * DAY_US..window.end;
-        let clicked = match candidates {
-            Candidates::Before => clicked_before(store)?,
-            _ => Vec::new(),
+impl Default for PoolSettings {
+    fn default() -> Self {
+        dataset::defaults()
+    }
+}
+
+/// What a pool is chosen from, declared.
+#[derive(Debug)]
+pub struct Corpus {
+    candidates: Candidates,
+    /// Publication times of live articles: from, until before. `before` ends at the cut-off.
+    published: [i64; 2],
+    /// The value [`POOL`].
+    pub(crate) digest: Digest,
+    news: Whole<News>,
+    clicked: Option<Whole<Popularity>>,
+}
+
+impl PoolSettings {
+    /// Whether `popularity` decides which articles are candidates.
+    pub fn reads_popularity(&self) -> bool {
+        self.candidates == Candidates::Before
+    }
+
+    /// Declares what the candidates are chosen from, and their digest as the value [`POOL`].
+    pub(crate) fn declare(&self, declare: &mut Inputs<'_>) -> Result<Corpus> {
+        let news = declare.whole::<News>("news")?;
+        let window = match self.candidates {
+            Candidates::All => [i64::MIN, i64::MAX],
+            _ => declare.value_of::<Events, [i64; 2]>("events", WINDOW)?,
         };
-        let news = Input::<News>::open(store, "news")?.columns(&["news_id", "published_at"]);
-        let mut ids = Vec::new();
-        for part in 0..news.partitions() {
-            for batch in news.read(part)?.batches() {
-                let id: &StringArray = Rows::<News>::column(batch, "news_id")?;
-                let published: &TimestampMicrosecondArray = Rows::<News>::column(batch, "published_at")?;
-                for row in 0..batch.num_rows() {
-                    let at = published.is_valid(row).then(|| published.value(row));
-                    let taken = match candidates {
-                        Candidates::All => true,
-                        Candidates::Live => at.is_some_and(|at| live.contains(&at)),
-                        Candidates::Before => {
-                            at.is_some_and(|at| at < cut)
-                                || clicked.binary_search_by(|c| c.as_str().cmp(id.value(row))).is_ok()
-                        }
-                    };
-                    if taken {
-                        ids.push(id.value(row).to_owned());
-                    }
-                }
-            }
-        }
-        ids.sort_unstable();
+        let clicked = self.reads_popularity().then(|| declare.whole::<Popularity>("popularity")).transpose()?;
+        let corpus = self.corpus(news, window, clicked)?;
+        declare.value(POOL, &corpus.digest)?;
+        Ok(corpus)
+    }
+
+    /// What the candidates are chosen from now, outside of any run.
+    pub(crate) fn now(&self, store: &Store) -> Result<Corpus> {
+        let events = Dataset::new(store, "events").snapshot::<Events>()?.manifest;
+        let window = events.lineage.values.get(WINDOW).cloned().unwrap_or_default();
+        let window: [i64; 2] = serde_json::from_value(window)
+            .map_err(|e| Error::unreadable("events", format!("no {WINDOW}: {e}"), "run ingest again"))?;
+        let clicked = self.reads_popularity().then(|| Whole::open(store, "popularity")).transpose()?;
+        self.corpus(Whole::open(store, "news")?, window, clicked)
+    }
+
+    fn corpus(
+        &self,
+        news: Whole<News>,
+        [cut_off, end]: [i64; 2],
+        clicked: Option<Whole<Popularity>>,
+    ) -> Result<Corpus> {
+        let candidates = self.candidates;
+        let published = match candidates {
+            Candidates::All => [i64::MIN, i64::MAX],
+            Candidates::Live => [self.first_live(cut_off)?, end],
+            Candidates::Before => [i64::MIN, cut_off],
+        };
+        let clicks = clicked.as_ref().map(|clicked| &clicked.manifest().content);
+        let digest = digest(&json!([news.manifest().content, candidates, published, clicks]));
+        let news = news.columns(&[News::news_id.name(), News::published_at.name()]);
+        let clicked = clicked.map(|clicked| clicked.columns(&[Popularity::news_id.name()]));
+        Ok(Corpus { candidates, published, digest, news, clicked })
+    }
+
+    fn first_live(&self, cut_off: i64) -> Result<i64> {
+        let days = i64::from(self.candidate_days).checked_mul(DAY_US);
+        days.and_then(|days| cut_off.checked_sub(days)).ok_or_else(|| {
+            let hint = "the default is 3; --candidates all takes all articles";
+            Error::setting("candidate_days", "days that the calendar has", self.candidate_days, hint)
+        })
+    }
+}
+
+impl Corpus {
+    /// Which articles they are, in words.
+    pub fn about(&self) -> String {
         let day = |us: i64| {
             DateTime::from_timestamp_micros(us)
                 .map_or_else(String::new, |at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
         };
-        let about = match candidates {
-            Candidates::All => format!("all {} articles", ids.len()),
-            Candidates::Live => {
-                format!("{} articles published from {} to {}", ids.len(), day(live.start), day(live.end))
+        let [from, until] = self.published;
+        match self.candidates {
+            Candidates::All => "all articles".into(),
+            Candidates::Live => format!("articles published from {} to {}", day(from), day(until)),
+            Candidates::Before => format!("articles known before {}", day(until)),
+        }
+    }
+
+    /// Articles that there are, candidates or not.
+    pub(crate) fn articles(&self) -> u64 {
+        self.news.manifest().rows
+    }
+
+    /// Chooses the candidates.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn open(&self) -> Result<Pool> {
+        let mut clicked = Vec::new();
+        for part in self.clicked.iter().flat_map(Whole::parts) {
+            for batch in part?.batches() {
+                clicked.extend(Popularity::news_id.of(batch)?.iter().flatten().map(str::to_owned));
             }
-            Candidates::Before => format!("{} articles known before {}", ids.len(), day(cut)),
-        };
+        }
+        let clicked = Pool::of(clicked);
+        let [from, until] = self.published;
+        let mut ids = Vec::new();
+        for part in self.news.parts() {
+            for batch in part?.batches() {
+                let (id, published) = (News::news_id.of(batch)?, News::published_at.of(batch)?);
+                let taken = |row: &usize| {
+                    self.candidates == Candidates::All
+                        || (published.is_valid(*row) && (from..until).contains(&published.value(*row)))
+                        || clicked.number(id.value(*row)).is_some()
+                };
+                ids.extend((0..batch.num_rows()).filter(taken).map(|row| id.value(row).to_owned()));
+            }
+        }
         match ids.is_empty() {
             true => {
                 let hint =
                     "raise candidate_days, or take \"all\"; `querent inspect news` shows when articles were published";
-                Err(Error::setting(&format!("candidates = \"{candidates}\""), "articles to recommend", about, hint))
+                let setting = format!("candidates = \"{}\"", self.candidates);
+                Err(Error::setting(&setting, "articles to recommend", format!("no {}", self.about()), hint))
             }
-            false => Ok(Pool { ids, about }),
+            false => Ok(Pool::of(ids)),
         }
     }
+}
 
+/// Some articles, numbered in the order of their ids.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    ids: Vec<String>,
+}
+
+impl Pool {
     /// A pool of these ids.
     pub fn of(mut ids: Vec<String>) -> Self {
         ids.sort_unstable();
         ids.dedup();
-        Pool { about: format!("{} articles", ids.len()), ids }
+        Pool { ids }
+    }
+
+    /// All articles of `news`.
+    pub(crate) fn all(news: &Whole<News>) -> Result<Self> {
+        let mut ids = Vec::new();
+        for part in news.parts() {
+            for batch in part?.batches() {
+                ids.extend(News::news_id.of(batch)?.iter().flatten().map(str::to_owned));
+            }
+        }
+        Ok(Pool::of(ids))
     }
 
     /// Ids by number, ascending.
@@ -127,49 +229,23 @@ impl Pool {
     pub fn number(&self, news_id: &str) -> Option<u32> {
         self.ids.binary_search_by(|id| id.as_str().cmp(news_id)).ok().map(|number| number as u32)
     }
-
-    /// Digest of the ids.
-    pub fn content(&self) -> Digest {
-        digest(&json!(self.ids))
-    }
 }
 
-/// Titles of at most so many articles of a pool, evenly spread, where they have one.
-///
-/// # Errors
-/// When none has.
-pub fn titles(store: &Store, pool: &Pool, count: usize) -> Result<Vec<String>> {
-    let wanted: HashSet<u32> =
-        (0..count.min(pool.len())).map(|at| (at * pool.len() / count.min(pool.len())) as u32).collect();
-    let news = Input::<News>::open(store, "news")?.columns(&["news_id", "title"]);
-    let mut titles = Vec::new();
-    for part in 0..news.partitions() {
-        for batch in news.read(part)?.batches() {
-            let id: &StringArray = Rows::<News>::column(batch, "news_id")?;
-            let title: &StringArray = Rows::<News>::column(batch, "title")?;
-            let taken =
-                |&row: &usize| title.is_valid(row) && pool.number(id.value(row)).is_some_and(|n| wanted.contains(&n));
-            titles.extend((0..batch.num_rows()).filter(taken).map(|row| title.value(row).to_owned()));
-        }
-    }
-    match titles.is_empty() {
-        true => {
-            Err(Error::unreadable("news", "no article of the pool has a title", "ingest titles, or leave --verify out"))
-        }
-        false => Ok(titles),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn clicked_before(store: &Store) -> Result<Vec<String>> {
-    let popularity = Input::<Popularity>::open(store, "popularity")?;
-    let mut ids = Vec::new();
-    for part in 0..popularity.partitions() {
-        for batch in popularity.read(part)?.batches() {
-            ids.extend(
-                Rows::<Popularity>::column::<StringArray>(batch, "news_id")?.iter().flatten().map(str::to_owned),
-            );
-        }
+    #[test]
+    fn pools_number_articles_in_the_order_of_their_ids() {
+        let pool = Pool::of(["b", "a", "c", "b"].map(str::to_owned).to_vec());
+        assert_eq!((pool.len(), pool.number("b"), pool.number("d")), (3, Some(1), None));
     }
-    ids.sort_unstable();
-    Ok(ids)
+
+    #[test]
+    fn days_beyond_the_calendar_are_refused() -> Result<()> {
+        let of = |candidate_days| PoolSettings { candidate_days, ..PoolSettings::default() }.first_live(0);
+        assert_eq!(of(3)?, -3 * DAY_US);
+        assert_eq!(of(u32::MAX).map_err(|e| e.exit_code()), Err(2));
+        Ok(())
+    }
 }

@@ -1,19 +1,28 @@
 //! Vectors of a pool's articles, in memory.
 
-use std::collections::BTreeSet;
-
-use arrow::array::{Array, FixedSizeListArray, Float32Array, StringArray};
 use arrow::buffer::{Buffer, ScalarBuffer};
-use dataset::{Error, Input, Result, Rows, Source, Store};
+use dataset::{Error, Inputs, Result, Whole};
 use schemas::NewsVectors;
 
 use crate::Pool;
+use crate::encoder::check_encoder;
+
+/// The dataset.
+pub(crate) const NEWS_VECTORS: &str = "news_vectors";
 
 /// `[articles · dimensions]` 32-bit floats, in the pool's order.
 #[derive(Debug, Clone)]
 pub struct Vectors {
     dimensions: usize,
     values: ScalarBuffer<f32>,
+}
+
+/// Declares `news_vectors`, and which encoder made them: its name.
+pub(crate) fn declare(declare: &mut Inputs<'_>) -> Result<(Whole<NewsVectors>, String)> {
+    let vectors = declare.whole::<NewsVectors>(NEWS_VECTORS)?;
+    let encoder = declare.value_of::<NewsVectors, String>(NEWS_VECTORS, "encoder")?;
+    let columns = [NewsVectors::news_id.name(), NewsVectors::encoder.name(), NewsVectors::vector.name()];
+    Ok((vectors.columns(&columns), encoder))
 }
 
 impl Vectors {
@@ -28,50 +37,41 @@ impl Vectors {
         Vectors { dimensions, values: bytes.into() }
     }
 
-    /// Reads the vectors of a pool's articles from the current `news_vectors`.
+    /// Reads the vectors of a pool's articles, with their article, encoder and vector columns.
     ///
     /// # Errors
     /// When an article has none, or when another encoder made them.
-    pub fn read(store: &Store, pool: &Pool, encoder: &str) -> Result<Self> {
-        let input = Input::<NewsVectors>::open(store, "news_vectors")?.columns(&["news_id", "encoder", "vector"]);
+    pub fn read(vectors: &Whole<NewsVectors>, pool: &Pool, encoder: &str) -> Result<Self> {
         let (mut values, mut dimensions, mut found) = (Vec::new(), 0, 0);
-        let mut encoders = BTreeSet::new();
-        for part in 0..input.partitions() {
-            for batch in input.read(part)?.batches() {
-                let id: &StringArray = Rows::<NewsVectors>::column(batch, "news_id")?;
-                let by: &StringArray = Rows::<NewsVectors>::column(batch, "encoder")?;
-                let vector: &FixedSizeListArray = Rows::<NewsVectors>::column(batch, "vector")?;
-                encoders.extend(by.iter().flatten().map(str::to_owned));
-                let length = vector.value_length() as usize;
-                if dimensions == 0 {
-                    dimensions = length;
-                    values = vec![0.0; pool.len() * dimensions];
-                }
-                if length != dimensions {
-                    return Err(Error::unreadable("news_vectors", "vectors of different lengths", "run embed again"));
-                }
-                let floats = flat(vector)?;
+        for part in vectors.parts() {
+            for batch in part?.batches() {
+                let (id, by) = (NewsVectors::news_id.of(batch)?, NewsVectors::encoder.of(batch)?);
+                let vector = NewsVectors::vector.of(batch)?;
                 for row in 0..batch.num_rows() {
-                    if let Some(number) = pool.number(id.value(row)) {
-                        let at = number as usize * dimensions;
-                        values[at..at + dimensions].copy_from_slice(&floats[row * dimensions..(row + 1) * dimensions]);
-                        found += 1;
+                    check_encoder(NEWS_VECTORS, by.value(row), encoder)?;
+                    let Some(number) = pool.number(id.value(row)) else { continue };
+                    let vector = vector.row(row);
+                    if dimensions == 0 {
+                        dimensions = vector.len();
+                        values = vec![0.0; pool.len() * dimensions];
                     }
+                    if vector.len() != dimensions || dimensions == 0 {
+                        let what = "expected vectors of one length, got several";
+                        return Err(Error::unreadable(NEWS_VECTORS, what, "run embed again"));
+                    }
+                    let at = number as usize * dimensions;
+                    values[at..at + dimensions].copy_from_slice(vector);
+                    found += 1;
                 }
             }
         }
         if values.iter().any(|x: &f32| !x.is_finite()) {
             let what = "expected finite numbers, got NaN or infinity";
-            return Err(Error::unreadable("news_vectors", what, "delete the dataset's folder and run embed again"));
+            return Err(Error::unreadable(NEWS_VECTORS, what, "delete the dataset's folder and run embed again"));
         }
-        check_encoder("news_vectors", &encoders.into_iter().collect::<Vec<_>>().join(" and "), encoder)?;
         if found < pool.len() {
-            return Err(Error::Mismatch {
-                what: "news_vectors".into(),
-                expected: format!("a vector for each of {} articles", pool.len()),
-                got: format!("{found}"),
-                hint: "news has changed since: run embed again".into(),
-            });
+            let what = format!("{NEWS_VECTORS}: expected a vector for each of {} articles, got {found}", pool.len());
+            return Err(Error::retry(what, "news has changed since: run embed again"));
         }
         Ok(Vectors::new(dimensions, values))
     }
@@ -111,27 +111,5 @@ impl Vectors {
     /// All values.
     pub fn values(&self) -> &[f32] {
         &self.values
-    }
-}
-
-/// The values of a column of vectors.
-pub(crate) fn flat(vectors: &FixedSizeListArray) -> Result<&[f32]> {
-    let length = vectors.value_length() as usize;
-    let values = vectors.values().as_any().downcast_ref::<Float32Array>().ok_or_else(|| {
-        Error::unreadable("news_vectors", "expected 32-bit floats", "delete the dataset's folder and run embed again")
-    })?;
-    Ok(&values.values()[vectors.value_offset(0) as usize..][..vectors.len() * length])
-}
-
-/// Refuses vectors of another encoder than the queries'.
-pub(crate) fn check_encoder(what: &str, got: &str, expected: &str) -> Result<()> {
-    match got == expected {
-        true => Ok(()),
-        false => {
-            let expected = format!("vectors of the query encoder, {expected}");
-            let got = if got.is_empty() { "none".into() } else { format!("those of {got}") };
-            let hint = "queries and articles need one encoder (model, max_tokens, prefixes): give the same, or run embed and index again";
-            Err(Error::setting(what, expected, got, hint))
-        }
     }
 }

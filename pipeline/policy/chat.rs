@@ -1,8 +1,9 @@
 //! Chat templates of the families: how turns of system, user and assistant are told apart by control tokens.
 
+use dataset::{Error, Result};
 use serde::Serialize;
 
-use crate::{Error, Result, Tokenizer};
+use crate::Tokenizer;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,8 @@ impl Chat {
             (_, true) => Ok(Chat::Llama3),
             _ => Err(Error::setting(
                 "policy",
-                "expected a chat model with <|im_start|> (Qwen2, SmolLM2) or <|start_header_id|> (Llama 3) tokens, got neither",
+                "a chat model with <|im_start|> (Qwen2, SmolLM2) or <|start_header_id|> (Llama 3) tokens",
+                "neither",
                 "take the model's instruct or chat variant",
             )),
         }

@@ -11,23 +11,21 @@
 //! itself.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use arrow::array::{
-    Array, ArrayRef, BinaryArray, ListArray, ListBuilder, RecordBatch, StringArray, UInt32Array, UInt32Builder,
-    UInt64Array, UInt64Builder,
-};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{Array, BinaryArray, Int32Array, RecordBatch, StringArray};
 use bytes::Bytes;
 use candle_core::{Device, Tensor};
-use dataset::{Rows, Store, decode, encode, from_columns};
-use schemas::{PolicyOptimizer, PolicyState, PolicyWeights, Table};
+use dataset::{Error, Result, Store, decode, encode};
+use schemas::{
+    Lists, PolicyOptimizer, PolicyOptimizerColumns, PolicyState, PolicyStateColumns, PolicyWeights,
+    PolicyWeightsColumns, Table,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use text::Digests;
 
-use crate::{Config, Error, Model, Policy, Result, Tokenizer};
+use crate::files::{candle, read, wrong};
+use crate::{Config, Lora, Model, Policy, Tokenizer};
 
 /// The file that makes a checkpoint.
 pub const STATE: &str = "state.parquet";
@@ -35,6 +33,7 @@ const WEIGHTS: &str = "weights.parquet";
 const OPTIMIZER: &str = "optimizer.parquet";
 /// Bytes of a tensor in one row.
 const PART_BYTES: usize = 16 << 20;
+const DTYPE: &str = "F32";
 const HINT: &str = "the checkpoint was changed or damaged after it was written: take another step";
 
 /// Where training stands.
@@ -48,8 +47,8 @@ pub struct State {
     pub random: Vec<u64>,
     /// Digest of the training's settings.
     pub settings_digest: String,
-    /// Digests of the model that training began with.
-    pub base: Digests,
+    /// Digests of the files of the model that training began with, by name.
+    pub base: BTreeMap<String, String>,
     /// Figures of this step.
     pub metrics: BTreeMap<String, f64>,
 }
@@ -76,11 +75,7 @@ pub fn folder(name: &str, step: u64) -> String {
 /// Writes a checkpoint of `model` under `name`. One that is there already is left as it is, and false returned.
 pub fn save(store: &Store, name: &str, model: &Model, state: &State, moments: &Moments) -> Result<bool> {
     if let Some((metric, value)) = state.metrics.iter().find(|(_, value)| !value.is_finite()) {
-        return Err(Error::setting(
-            metric,
-            format!("expected a finite figure, got {value}"),
-            "training has gone wrong",
-        ));
+        return Err(Error::setting(metric, "a finite figure", value, "training has gone wrong"));
     }
     let folder = folder(name, state.step);
     let at = |file: &str| format!("{folder}/{file}");
@@ -89,26 +84,24 @@ pub fn save(store: &Store, name: &str, model: &Model, state: &State, moments: &M
     }
     let weights = encode(&PolicyWeights::contract(), &weights_batches(&model.policy.stored())?)?;
     let optimizer = encode(&PolicyOptimizer::contract(), &moments_batches(moments)?)?;
-    let mut random = ListBuilder::new(UInt64Builder::new()).with_field(item(DataType::UInt64));
-    random.append_value(state.random.iter().copied().map(Some));
-    let text = |text: String| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(UInt64Array::from(vec![state.step])),
-        Arc::new(UInt64Array::from(vec![state.prompt_cursor])),
-        Arc::new(random.finish()),
-        text(state.settings_digest.clone()),
-        text(json(&state.base)?),
-        text(model.policy.config.to_json().to_string()),
-        Arc::new(StringArray::from(vec![model.policy.lora().map(|lora| json(&lora)).transpose()?])),
-        text(model.tokenizer.to_json()?),
-        text(json(&state.metrics)?),
-        text(digest(&weights)),
-        text(digest(&optimizer)),
-    ];
-    let row = encode(&PolicyState::contract(), &[from_columns::<PolicyState>(columns)?])?;
+    let text = |text: String| StringArray::from(vec![text]);
+    let row = PolicyStateColumns {
+        step: vec![state.step as i64].into(),
+        prompt_cursor: vec![state.prompt_cursor as i64].into(),
+        random: std::iter::once(state.random.iter().map(|word| *word as i64)).collect(),
+        settings_digest: text(state.settings_digest.clone()),
+        base: text(json(&state.base)?),
+        config: text(model.policy.config.to_json().to_string()),
+        lora: vec![model.policy.lora().map(|lora| json(&lora)).transpose()?].into(),
+        tokenizer: text(model.tokenizer.to_json()?),
+        metrics: text(json(&state.metrics)?),
+        weights_blake3: text(digest(&weights)),
+        optimizer_blake3: text(digest(&optimizer)),
+    };
+    let row = encode(&PolicyState::contract(), &[row.into_batch()?])?;
     store.put(&at(WEIGHTS), weights.into())?;
     store.put(&at(OPTIMIZER), optimizer.into())?;
-    Ok(store.create(&at(STATE), row.into())?)
+    store.create(&at(STATE), row.into())
 }
 
 /// The finished steps under `name`, in order.
@@ -141,20 +134,13 @@ pub fn retain(store: &Store, name: &str, keep: usize, metric: &str) -> Result<()
     Ok(())
 }
 
-fn read(path: &Path, file: &str) -> Result<Bytes> {
-    let path = path.join(file);
-    std::fs::read(&path).map(Bytes::from).map_err(|e| Error::model(&path, e, HINT))
-}
-
 /// A file that must be the one that the state names.
-fn read_checked(path: &Path, file: &str, row: &Row, column: &str) -> Result<Bytes> {
-    let (bytes, expected) = (read(path, file)?, row.text(column)?);
-    match digest(&bytes) == expected {
-        true => Ok(bytes),
-        false => {
-            let what = format!("expected BLAKE3 {expected}, got {}", digest(&bytes));
-            Err(Error::model(&path.join(file), what, HINT))
-        }
+fn read_checked(path: &Path, file: &str, expected: &str) -> Result<Bytes> {
+    let path = path.join(file);
+    let bytes = Bytes::from(read(&path, HINT)?);
+    match digest(&bytes) {
+        got if got == expected => Ok(bytes),
+        got => Err(wrong(&path, format!("expected BLAKE3 {expected}, got {got}"), HINT)),
     }
 }
 
@@ -163,12 +149,16 @@ fn read_checked(path: &Path, file: &str, row: &Row, column: &str) -> Result<Byte
 /// # Errors
 /// When a file is missing, or is not the one that the state names.
 pub fn load(path: &Path) -> Result<Checkpoint> {
-    let row = Row::read(&path.join(STATE), read(path, STATE)?)?;
+    let row = Row::open(path)?;
     let (state, _) = row.state()?;
-    let optimizer = read_checked(path, OPTIMIZER, &row, "optimizer_blake3")?;
+    let optimizer = read_checked(path, OPTIMIZER, row.columns.optimizer_blake3.value(0))?;
     let url = path.join(OPTIMIZER).display().to_string();
-    let batches = decode(&url, &PolicyOptimizer::contract(), optimizer, &[])?;
-    let mut parts = tensors::<PolicyOptimizer>(path, &batches)?;
+    let mut pieces = Pieces::new();
+    for batch in decode(&url, &PolicyOptimizer::contract(), optimizer, &[])? {
+        let PolicyOptimizerColumns { name, moment, shape, data, .. } = PolicyOptimizer::from_batch(&batch)?;
+        gather(&mut pieces, &name, Some(&moment), &shape, &data);
+    }
+    let mut parts = tensors(path, pieces)?;
     let names: Vec<String> = parts.keys().filter(|(_, moment)| *moment == 1).map(|(name, _)| name.clone()).collect();
     let moments = names.into_iter().filter_map(|name| {
         let pair = [parts.remove(&(name.clone(), 1))?, parts.remove(&(name.clone(), 2))?];
@@ -179,19 +169,20 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
 
 /// A checkpoint's model, from its folder on a local disk; the optimizer is not looked at.
 pub(crate) fn open(path: &Path) -> Result<Model> {
-    let state_path = path.join(STATE);
-    let bytes = read(path, STATE)?;
-    let digests = Digests::from([(STATE.to_owned(), digest(&bytes))]);
-    let row = Row::read(&state_path, bytes)?;
-    let wrong = |what: String| Error::model(&state_path, what, HINT);
-    let config = Config::from_json(row.text("config")?.as_bytes()).map_err(wrong)?;
-    let tokenizer = Tokenizer::from_json(&state_path, row.text("tokenizer")?.as_bytes())?;
+    let row = Row::open(path)?;
+    let wrong = |what: String| wrong(&row.path, what, HINT);
+    let config = Config::from_json(row.columns.config.value(0).as_bytes()).map_err(wrong)?;
+    let tokenizer = Tokenizer::from_json(&row.path, row.columns.tokenizer.value(0).as_bytes())?;
     let (_, lora) = row.state()?;
-    let weights = read_checked(path, WEIGHTS, &row, "weights_blake3")?;
-    let batches = decode(&path.join(WEIGHTS).display().to_string(), &PolicyWeights::contract(), weights, &[])?;
-    let weights = tensors::<PolicyWeights>(path, &batches)?.into_iter().map(|((name, _), tensor)| (name, tensor));
+    let weights = read_checked(path, WEIGHTS, row.columns.weights_blake3.value(0))?;
+    let mut pieces = Pieces::new();
+    for batch in decode(&path.join(WEIGHTS).display().to_string(), &PolicyWeights::contract(), weights, &[])? {
+        let PolicyWeightsColumns { name, shape, data, .. } = PolicyWeights::from_batch(&batch)?;
+        gather(&mut pieces, &name, None, &shape, &data);
+    }
+    let weights = tensors(path, pieces)?.into_iter().map(|((name, _), tensor)| (name, tensor));
     let policy = Policy::restore(config, weights.collect(), lora, path)?;
-    Ok(Model { policy, tokenizer, digests, trained: true })
+    Ok(Model { policy, tokenizer })
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -199,140 +190,139 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 fn json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|e| Error::setting("checkpoint", e, "this is a bug"))
-}
-
-fn item(data_type: DataType) -> Arc<Field> {
-    Arc::new(Field::new("item", data_type, false))
+    serde_json::to_string(value).map_err(|e| Error::bug(format!("checkpoint: {e}")))
 }
 
 /// The row of `state.parquet`.
 struct Row {
-    path: std::path::PathBuf,
-    batch: RecordBatch,
+    path: PathBuf,
+    columns: PolicyStateColumns,
 }
 
 impl Row {
+    fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join(STATE);
+        Row::read(&path, read(&path, HINT)?.into())
+    }
+
     fn read(path: &Path, bytes: Bytes) -> Result<Self> {
         let batches = decode(&path.display().to_string(), &PolicyState::contract(), bytes, &[])?;
-        match batches.into_iter().find(|batch| batch.num_rows() == 1) {
-            Some(batch) => Ok(Row { path: path.into(), batch }),
-            None => Err(Error::model(path, "expected one row", HINT)),
+        match batches.iter().find(|batch| batch.num_rows() == 1) {
+            Some(batch) => Ok(Row { path: path.into(), columns: PolicyState::from_batch(batch)? }),
+            None => Err(wrong(path, "expected one row", HINT)),
         }
     }
 
-    fn text(&self, column: &str) -> Result<&str> {
-        Ok(Rows::<PolicyState>::column::<StringArray>(&self.batch, column)?.value(0))
-    }
-
-    fn number(&self, column: &str) -> Result<u64> {
-        Ok(Rows::<PolicyState>::column::<UInt64Array>(&self.batch, column)?.value(0))
-    }
-
-    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T> {
-        serde_json::from_str(self.text(column)?)
-            .map_err(|e| Error::model(&self.path, format!("column {column}: expected JSON, got {e}"), HINT))
+    fn json<T: DeserializeOwned>(&self, column: &str, text: &StringArray) -> Result<T> {
+        serde_json::from_str(text.value(0))
+            .map_err(|e| wrong(&self.path, format!("column {column}: expected JSON, got {e}"), HINT))
     }
 
     /// The state, and the adapters' sizes.
-    fn state(&self) -> Result<(State, Option<crate::Lora>)> {
-        let random = Rows::<PolicyState>::column::<ListArray>(&self.batch, "random")?.value(0);
-        let random = random.as_any().downcast_ref::<UInt64Array>().map(|a| a.values().to_vec()).unwrap_or_default();
-        let has_lora = Rows::<PolicyState>::column::<StringArray>(&self.batch, "lora")?.is_valid(0);
+    fn state(&self) -> Result<(State, Option<Lora>)> {
+        let PolicyStateColumns { step, prompt_cursor, random, settings_digest, base, lora, metrics, .. } =
+            &self.columns;
         let state = State {
-            step: self.number("step")?,
-            prompt_cursor: self.number("prompt_cursor")?,
-            random,
-            settings_digest: self.text("settings_digest")?.to_owned(),
-            base: self.json("base")?,
-            metrics: self.json("metrics")?,
+            step: step.value(0) as u64,
+            prompt_cursor: prompt_cursor.value(0) as u64,
+            random: random.row(0).iter().map(|word| *word as u64).collect(),
+            settings_digest: settings_digest.value(0).to_owned(),
+            base: self.json("base", base)?,
+            metrics: self.json("metrics", metrics)?,
         };
-        Ok((state, if has_lora { Some(self.json("lora")?) } else { None }))
+        Ok((state, if lora.is_valid(0) { Some(self.json("lora", lora)?) } else { None }))
     }
 }
 
-/// A tensor's bytes in parts, as columns from `dtype` on.
+/// What the rows of a tensor's parts have in common, and the parts' bytes.
 struct Parts {
-    shapes: ListBuilder<UInt32Builder>,
-    parts: Vec<u32>,
-    data: Vec<Vec<u8>>,
+    shape: Vec<i32>,
+    parts: Vec<Vec<u8>>,
 }
 
 impl Parts {
-    fn new() -> Self {
-        let shapes = ListBuilder::new(UInt32Builder::new()).with_field(item(DataType::UInt32));
-        Parts { shapes, parts: Vec::new(), data: Vec::new() }
+    fn of(tensor: &Tensor) -> Result<Self> {
+        let values: Vec<f32> = tensor.flatten_all().and_then(|flat| flat.to_vec1()).map_err(candle)?;
+        let bytes = |part: &[f32]| part.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let shape = tensor.dims().iter().map(|n| *n as i32).collect();
+        Ok(Parts { shape, parts: values.chunks(PART_BYTES / 4).map(bytes).collect() })
     }
 
-    /// Adds a tensor; returns its number of parts.
-    fn add(&mut self, tensor: &Tensor) -> Result<usize> {
-        let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-        let parts: Vec<&[f32]> = values.chunks(PART_BYTES / 4).collect();
-        for (number, part) in (0..).zip(&parts) {
-            self.shapes.append_value(tensor.dims().iter().map(|n| Some(*n as u32)));
-            self.parts.push(number);
-            self.data.push(part.iter().flat_map(|x| x.to_le_bytes()).collect());
-        }
-        Ok(parts.len())
-    }
-
-    fn columns(mut self) -> Vec<ArrayRef> {
-        let digests: Vec<String> = self.data.iter().map(|data| digest(data)).collect();
-        vec![
-            Arc::new(StringArray::from(vec!["F32"; self.parts.len()])),
-            Arc::new(self.shapes.finish()),
-            Arc::new(UInt32Array::from(self.parts)),
-            Arc::new(BinaryArray::from_iter_values(self.data)),
-            Arc::new(StringArray::from(digests)),
-        ]
+    /// The shape's column.
+    fn shapes(&self) -> Lists<Int32Array> {
+        std::iter::once(self.shape.iter().copied()).collect()
     }
 }
 
-/// A batch per tensor: no array holds more than one.
+/// A batch per part: no array holds more than one.
 fn weights_batches(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<RecordBatch>> {
-    let batch = |(name, tensor): (&String, &Tensor)| {
-        let mut parts = Parts::new();
-        let count = parts.add(tensor)?;
-        let names: ArrayRef = Arc::new(StringArray::from(vec![name.as_str(); count]));
-        Ok(from_columns::<PolicyWeights>(std::iter::once(names).chain(parts.columns()).collect())?)
-    };
-    tensors.iter().map(batch).collect()
+    let mut batches = Vec::new();
+    for (name, tensor) in tensors {
+        let parts = Parts::of(tensor)?;
+        for (number, data) in (0..).zip(&parts.parts) {
+            let columns = PolicyWeightsColumns {
+                name: vec![name.as_str()].into(),
+                dtype: vec![DTYPE].into(),
+                shape: parts.shapes(),
+                part: vec![number].into(),
+                data: vec![data.as_slice()].into(),
+                blake3: vec![digest(data)].into(),
+            };
+            batches.push(columns.into_batch()?);
+        }
+    }
+    Ok(batches)
 }
 
 fn moments_batches(moments: &Moments) -> Result<Vec<RecordBatch>> {
-    let batch = |(name, moment, tensor): (&String, u32, &Tensor)| {
-        let mut parts = Parts::new();
-        let count = parts.add(tensor)?;
-        let names: ArrayRef = Arc::new(StringArray::from(vec![name.as_str(); count]));
-        let moment: ArrayRef = Arc::new(UInt32Array::from(vec![moment; count]));
-        Ok(from_columns::<PolicyOptimizer>([names, moment].into_iter().chain(parts.columns()).collect())?)
-    };
-    moments.iter().flat_map(|(name, [first, second])| [(name, 1, first), (name, 2, second)]).map(batch).collect()
-}
-
-/// Tensors by name and moment (0: weights), put together from their parts.
-fn tensors<T: Table>(path: &Path, batches: &[RecordBatch]) -> Result<BTreeMap<(String, u32), Tensor>> {
-    let mut bytes: BTreeMap<(String, u32), (Vec<usize>, Vec<u8>)> = BTreeMap::new();
-    for batch in batches {
-        let names: &StringArray = Rows::<T>::column(batch, "name")?;
-        let moments = batch.column_by_name("moment").and_then(|c| c.as_any().downcast_ref::<UInt32Array>());
-        let shapes: &ListArray = Rows::<T>::column(batch, "shape")?;
-        let data: &BinaryArray = Rows::<T>::column(batch, "data")?;
-        for row in 0..batch.num_rows() {
-            let key = (names.value(row).to_owned(), moments.map_or(0, |moments| moments.value(row)));
-            let shape = shapes.value(row);
-            let shape = shape.as_any().downcast_ref::<UInt32Array>().map(|a| a.values().to_vec()).unwrap_or_default();
-            let entry = bytes.entry(key).or_insert_with(|| (shape.iter().map(|n| *n as usize).collect(), Vec::new()));
-            entry.1.extend_from_slice(data.value(row));
+    let mut batches = Vec::new();
+    for (name, pair) in moments {
+        for (moment, tensor) in (1..).zip(pair) {
+            let parts = Parts::of(tensor)?;
+            for (number, data) in (0..).zip(&parts.parts) {
+                let columns = PolicyOptimizerColumns {
+                    name: vec![name.as_str()].into(),
+                    moment: vec![moment].into(),
+                    dtype: vec![DTYPE].into(),
+                    shape: parts.shapes(),
+                    part: vec![number].into(),
+                    data: vec![data.as_slice()].into(),
+                    blake3: vec![digest(data)].into(),
+                };
+                batches.push(columns.into_batch()?);
+            }
         }
     }
-    let tensor = |((name, moment), (shape, bytes)): ((String, u32), (Vec<usize>, Vec<u8>))| {
+    Ok(batches)
+}
+
+/// Shape and bytes by name and moment (0: weights).
+type Pieces = BTreeMap<(String, i32), (Vec<usize>, Vec<u8>)>;
+
+/// Appends a batch's parts, which lie in their order, to their tensors.
+fn gather(
+    pieces: &mut Pieces,
+    name: &StringArray,
+    moment: Option<&Int32Array>,
+    shape: &Lists<Int32Array>,
+    data: &BinaryArray,
+) {
+    for row in 0..name.len() {
+        let key = (name.value(row).to_owned(), moment.map_or(0, |moment| moment.value(row)));
+        let shape = || shape.row(row).iter().map(|n| *n as usize).collect();
+        let (_, bytes) = pieces.entry(key).or_insert_with(|| (shape(), Vec::new()));
+        bytes.extend_from_slice(data.value(row));
+    }
+}
+
+fn tensors(path: &Path, pieces: Pieces) -> Result<BTreeMap<(String, i32), Tensor>> {
+    let tensor = |((name, moment), (shape, bytes)): ((String, i32), (Vec<usize>, Vec<u8>))| {
         let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
-        if values.len() != shape.iter().product::<usize>() {
-            let what = format!("{name}: expected {shape:?} numbers, got {}", values.len());
-            return Err(Error::model(path, what, HINT));
+        let count = shape.iter().try_fold(1_usize, |count, n| count.checked_mul(*n));
+        if count != Some(values.len()) {
+            return Err(wrong(path, format!("{name}: expected {shape:?} numbers, got {}", values.len()), HINT));
         }
-        Ok(((name, moment), Tensor::from_vec(values, shape, &Device::Cpu)?))
+        Ok(((name, moment), Tensor::from_vec(values, shape, &Device::Cpu).map_err(candle)?))
     };
-    bytes.into_iter().map(tensor).collect()
+    pieces.into_iter().map(tensor).collect()
 }

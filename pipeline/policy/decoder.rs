@@ -3,11 +3,11 @@
 //! Sequences that share a prompt are *packed*: `[prompt, list_1 .. list_G]`. Each list starts at position `len(prompt)` and attends
 //! to the prompt and to itself, so the prompt is computed once, and gradients are those of the G sequences `prompt + list_g`.
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::softmax;
 
 use crate::rollout::Rotary;
-use crate::{Adapters, Config, Policy, Result};
+use crate::{Adapters, Config, Policy};
 
 /// A prompt and lists that continue it, as one sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Packed {
             .iter()
             .flat_map(|row| places.iter().map(|column| if allowed(*row, *column) { 0.0 } else { f32::NEG_INFINITY }))
             .collect();
-        Ok(Tensor::from_vec(mask, (places.len(), places.len()), &Device::Cpu)?)
+        Tensor::from_vec(mask, (places.len(), places.len()), &Device::Cpu)
     }
 }
 
@@ -75,7 +75,7 @@ impl Policy {
                 if self.config.attention_bias() {
                     y = y.broadcast_add(self.tensor(&at(&format!("self_attn.{name}_proj.bias"))))?;
                 }
-                Ok(y.reshape((rows, heads, head_dim))?.transpose(0, 1)?.contiguous()?)
+                y.reshape((rows, heads, head_dim))?.transpose(0, 1)?.contiguous()
             };
             let query = turn(&project("q", heads)?, &cos, &sin)?;
             let key = repeat(&turn(&project("k", kv_heads)?, &cos, &sin)?, heads / kv_heads)?;
@@ -95,7 +95,7 @@ impl Policy {
     /// Hidden states `[rows, hidden_size]` to logits `[rows, vocab_size]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         let head = if self.config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
-        Ok(hidden.matmul(&self.tensor(head).t()?)?)
+        hidden.matmul(&self.tensor(head).t()?)
     }
 
     /// Cosines and sines of the tokens' positions, `[tokens, head_dim / 2]`.
@@ -116,7 +116,7 @@ impl Policy {
 /// `x / sqrt(mean(x²) + ε) · weight`.
 fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
     let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + f64::from(epsilon))?.sqrt()?.recip()?;
-    Ok(x.broadcast_mul(&scale)?.broadcast_mul(weight)?)
+    x.broadcast_mul(&scale)?.broadcast_mul(weight)
 }
 
 /// Rotary positions for `[heads, tokens, head_dim]`.
@@ -125,13 +125,13 @@ fn turn(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
     let first = (a.broadcast_mul(cos)? - b.broadcast_mul(sin)?)?;
     let second = (b.broadcast_mul(cos)? + a.broadcast_mul(sin)?)?;
-    Ok(Tensor::cat(&[first, second], D::Minus1)?)
+    Tensor::cat(&[first, second], D::Minus1)
 }
 
 /// Key-value heads `[kv_heads, tokens, head_dim]`, each repeated for its group of queries.
 fn repeat(x: &Tensor, times: usize) -> Result<Tensor> {
     let (kv_heads, tokens, head_dim) = x.dims3()?;
-    Ok(x.unsqueeze(1)?.expand((kv_heads, times, tokens, head_dim))?.reshape((kv_heads * times, tokens, head_dim))?)
+    x.unsqueeze(1)?.expand((kv_heads, times, tokens, head_dim))?.reshape((kv_heads * times, tokens, head_dim))
 }
 
 /// Log-probabilities `[rows]` of tokens, given the logits `[rows, vocab_size]` that predict them.
@@ -140,5 +140,5 @@ pub fn log_probs(logits: &Tensor, tokens: &[u32]) -> Result<Tensor> {
     let highest = logits.max_keepdim(D::Minus1)?.detach();
     let shifted = logits.broadcast_sub(&highest)?;
     let total = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    Ok((shifted.gather(&ids, 1)? - total)?.squeeze(1)?.to_dtype(DType::F32)?)
+    (shifted.gather(&ids, 1)? - total)?.squeeze(1)?.to_dtype(DType::F32)
 }

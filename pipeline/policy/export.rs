@@ -1,43 +1,53 @@
-//! A policy as a Hugging Face folder, which transformers, vLLM and llama.cpp's converter read.
+//! `export`: a policy as a Hugging Face folder, which transformers, vLLM and llama.cpp's converter read.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
 
-use dataset::{Draft, write_through};
+use dataset::{Artifact, Draft, Inputs, Resources, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::Model;
 use crate::chat::Chat;
-use crate::{Error, Model, Result};
+use crate::files::candle;
 
 /// Writes `config.json`, `generation_config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json`, adapters merged into
-/// the weights. The folder appears whole, by one rename.
-///
-/// # Errors
-/// When the folder is there already.
-pub fn export(model: &Model, folder: &Path) -> Result<()> {
-    if folder.exists() {
-        return Err(Error::setting(
-            "the folder to write",
-            format!("expected a new one, got {}, which is there already", folder.display()),
-            "name another folder, or delete this one",
-        ));
+/// the weights.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Export {
+    /// The model: a Hugging Face folder, a GGUF file or a checkpoint. What its files hold decides, not where they lie.
+    #[serde(skip_serializing)]
+    pub policy: PathBuf,
+}
+
+impl Artifact for Export {
+    const NAME: &'static str = "export";
+    const VERSION: u32 = 1;
+    /// Where the model lies.
+    type Inputs = PathBuf;
+
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<PathBuf> {
+        declare.files("policy", &Model::files(&self.policy)?)?;
+        Ok(self.policy.clone())
     }
-    let draft = Draft::new(folder)?;
-    let config = &model.policy.config;
-    let write = |name: &str, value: serde_json::Value| draft.write(name, format!("{value:#}\n").as_bytes());
-    write("config.json", config.to_json())?;
-    let ends = json!({ "eos_token_id": config.eos_token_ids, "bos_token_id": config.bos_token_id });
-    write("generation_config.json", ends)?;
-    draft.write("tokenizer.json", model.tokenizer.to_json()?.as_bytes())?;
-    write("tokenizer_config.json", tokenizer_config(model))?;
-    let tensors = model.policy.merged_tensors()?;
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    write_through(&draft.path.join("model.safetensors"), |path| {
-        safetensors::serialize_to_file(views, Some(metadata), path).map_err(std::io::Error::other)
-    })?;
-    // Not published: that would replace a folder that has come up meanwhile.
-    Ok(std::fs::rename(&draft.path, folder).map_err(dataset::Error::at(folder))?)
+
+    fn make(&self, policy: &PathBuf, draft: &Draft, _: &Resources) -> Result<()> {
+        let model = Model::open(policy)?;
+        let config = &model.policy.config;
+        let write = |name: &str, value: serde_json::Value| draft.write(name, format!("{value:#}\n").as_bytes());
+        write("config.json", config.to_json())?;
+        let ends = json!({ "eos_token_id": config.eos_token_ids, "bos_token_id": config.bos_token_id });
+        write("generation_config.json", ends)?;
+        draft.write("tokenizer.json", model.tokenizer.to_json()?.as_bytes())?;
+        write("tokenizer_config.json", tokenizer_config(&model))?;
+        let tensors = model.policy.merged_tensors().map_err(candle)?;
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        draft.write_through("model.safetensors", |path| {
+            safetensors::serialize_to_file(views, Some(metadata), path).map_err(std::io::Error::other)
+        })
+    }
 }
 
 fn tokenizer_config(model: &Model) -> serde_json::Value {

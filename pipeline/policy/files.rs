@@ -1,17 +1,18 @@
 //! Models on disk: a Hugging Face folder, a GGUF file, or a checkpoint of ours.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{Device, Tensor};
+use dataset::{Error, Result};
 use serde_json::Value as Json;
-use text::{Digests, sha256};
 
 use crate::config::Family;
-use crate::{Config, Error, Policy, Result, Tokenizer, checkpoint};
+use crate::{Config, Policy, Tokenizer, checkpoint};
 
 const FOLDER: &str =
     "a model's folder holds config.json, tokenizer.json and model.safetensors, in one file or with an index";
@@ -28,70 +29,138 @@ pub struct Model {
     pub policy: Policy,
     /// The tokenizer.
     pub tokenizer: Tokenizer,
-    /// Digests of the files that decide what it says, by name.
-    pub digests: Digests,
-    /// Whether it was trained here, to write lists.
-    pub trained: bool,
+}
+
+/// What a path holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Folder,
+    Gguf,
+    Checkpoint,
+}
+
+impl Form {
+    fn of(path: &Path) -> Result<Self> {
+        let gguf = path.extension().is_some_and(|extension| extension == "gguf");
+        match path {
+            _ if !path.exists() => Err(wrong(path, "no such folder or .gguf file", MISSING)),
+            _ if path.is_dir() && path.join(checkpoint::STATE).exists() => Ok(Form::Checkpoint),
+            _ if path.is_dir() => Ok(Form::Folder),
+            _ if path.is_file() && gguf => Ok(Form::Gguf),
+            _ => Err(wrong(path, "expected a folder or a .gguf file", MISSING)),
+        }
+    }
 }
 
 impl Model {
     /// Opens a Hugging Face folder, a `.gguf` file, or a checkpoint's folder (`…/step=000120`).
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.exists() {
-            return Err(Error::model(path, "no such folder or .gguf file", MISSING));
-        }
-        let model = if path.extension().is_some_and(|extension| extension == "gguf") {
-            gguf(path)?
-        } else if path.join(checkpoint::STATE).exists() {
-            checkpoint::open(path)?
-        } else if path.is_dir() {
-            folder(path)?
-        } else {
-            return Err(Error::model(path, "expected a folder or a .gguf file", MISSING));
+        let model = match Form::of(path)? {
+            Form::Gguf => gguf(path)?,
+            Form::Checkpoint => checkpoint::open(path)?,
+            Form::Folder => folder(path)?,
         };
         let (rows, tokens) = (model.policy.config.vocab_size, model.tokenizer.vocabulary());
         if tokens > rows {
             let what = format!("vocab_size: expected at least the tokenizer's {tokens} tokens, got {rows}");
-            return Err(Error::model(path, what, "take the tokenizer that the model was trained with"));
+            return Err(wrong(path, what, "take the tokenizer that the model was trained with"));
         }
         Ok(model)
     }
+
+    /// The files that decide what a model says. Its weights are not read.
+    ///
+    /// # Errors
+    /// When there is no model, one of its files is missing, or it is of a family that the decoder does not cover.
+    pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+        let files = match Form::of(path)? {
+            Form::Gguf => vec![path.to_owned()],
+            // It names the digests of the others.
+            Form::Checkpoint => vec![path.join(checkpoint::STATE)],
+            Form::Folder => {
+                config(path)?;
+                [path.join(CONFIG), path.join(TOKENIZER)].into_iter().chain(weights(path)?).collect()
+            }
+        };
+        match files.iter().find(|file| !file.is_file()) {
+            Some(missing) => Err(wrong(missing, "expected a file, got none", FOLDER)),
+            None => Ok(files),
+        }
+    }
+
+    /// Whether a model was trained here, to write lists: a checkpoint was.
+    pub fn is_trained(path: &Path) -> Result<bool> {
+        Ok(Form::of(path)? == Form::Checkpoint)
+    }
+
+    /// What `interests.policy` calls a model: its file's or folder's name, a checkpoint's with the run's.
+    pub fn name(path: &Path) -> String {
+        let path = &path.canonicalize().unwrap_or_else(|_| path.into());
+        let last = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match path.parent() {
+            Some(parent) if last(path).starts_with("step=") => format!("{}/{}", last(parent), last(path)),
+            _ => last(path),
+        }
+    }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| Error::model(path, e, FOLDER))
+/// A file of a model is missing or is not what it should be.
+pub(crate) fn wrong(path: &Path, what: impl Display, hint: impl Display) -> Error {
+    Error::unreadable(path.display(), what, hint)
 }
 
-fn digests(files: &[PathBuf]) -> Result<Digests> {
-    let name = |file: &Path| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    files
-        .iter()
-        .map(|file| Ok((name(file), sha256(file).map_err(|e| Error::model(file, e, "is the file readable?"))?)))
-        .collect()
+/// Candle refused what our own code asked for.
+pub(crate) fn candle(e: candle_core::Error) -> Error {
+    Error::retry(first_line(&e), "this is a bug, unless memory ran out; nothing was committed").because(e)
+}
+
+/// Messages of candle end with a backtrace where one is asked for.
+fn first_line(e: &candle_core::Error) -> String {
+    e.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// A whole regular file: a pipe would hang its reader.
+pub(crate) fn read(path: &Path, hint: &str) -> Result<Vec<u8>> {
+    let read = || match path.metadata()?.is_file() {
+        true => std::fs::read(path),
+        false => Err(std::io::Error::other("expected a regular file")),
+    };
+    read().map_err(|e| wrong(path, e, hint))
+}
+
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+
+fn config(folder: &Path) -> Result<Config> {
+    let path = folder.join(CONFIG);
+    Config::from_json(&read(&path, FOLDER)?).map_err(|what| wrong(&path, what, OTHER))
+}
+
+/// The files of a folder's weights.
+fn weights(folder: &Path) -> Result<Vec<PathBuf>> {
+    let index = folder.join("model.safetensors.index.json");
+    if !index.exists() {
+        return Ok(vec![folder.join("model.safetensors")]);
+    }
+    let json: Json = serde_json::from_slice(&read(&index, FOLDER)?)
+        .map_err(|e| wrong(&index, format!("expected an index of tensors, got {e}"), FOLDER))?;
+    let names = json["weight_map"].as_object().into_iter().flat_map(|map| map.values()).filter_map(Json::as_str);
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    if let Some(outside) = names.iter().find(|name| Path::new(name).file_name().is_none_or(|file| file != **name)) {
+        return Err(wrong(&index, format!("expected files of the folder, got {outside}"), FOLDER));
+    }
+    Ok(names.iter().map(|name| folder.join(name)).collect())
 }
 
 fn folder(path: &Path) -> Result<Model> {
-    let (config_path, tokenizer_path) = (path.join("config.json"), path.join("tokenizer.json"));
-    let config = Config::from_json(&read(&config_path)?).map_err(|what| Error::model(&config_path, what, OTHER))?;
-    let tokenizer = Tokenizer::from_json(&tokenizer_path, &read(&tokenizer_path)?)?;
-    let index = path.join("model.safetensors.index.json");
-    let files: Vec<PathBuf> = if index.exists() {
-        let json: Json = serde_json::from_slice(&read(&index)?)
-            .map_err(|e| Error::model(&index, format!("expected an index of tensors, got {e}"), FOLDER))?;
-        let names = json["weight_map"].as_object().into_iter().flat_map(|map| map.values()).filter_map(Json::as_str);
-        let mut names: Vec<&str> = names.collect();
-        names.sort_unstable();
-        names.dedup();
-        if let Some(outside) = names.iter().find(|name| Path::new(name).file_name().is_none_or(|file| file != **name)) {
-            return Err(Error::model(&index, format!("expected files of the folder, got {outside}"), FOLDER));
-        }
-        names.iter().map(|name| path.join(name)).collect()
-    } else {
-        vec![path.join("model.safetensors")]
-    };
+    let config = config(path)?;
+    let tokenizer_path = path.join(TOKENIZER);
+    let tokenizer = Tokenizer::from_json(&tokenizer_path, &read(&tokenizer_path, FOLDER)?)?;
     let mut tensors = BTreeMap::new();
-    for file in &files {
-        let failed = |e| Error::model(file, format!("expected safetensors, got {}", first_line(e)), FOLDER);
+    for file in &weights(path)? {
+        let failed = |e| wrong(file, format!("expected safetensors, got {}", first_line(&e)), FOLDER);
         // SAFETY: the file is a model's, which nobody writes to while it is read; everything is copied before the map goes.
         #[expect(unsafe_code, reason = "memory maps")]
         let map = unsafe { MmapedSafetensors::new(file) }.map_err(failed)?;
@@ -100,28 +169,22 @@ fn folder(path: &Path) -> Result<Model> {
         }
     }
     let policy = Policy::new(config, tensors, path)?;
-    let named = [config_path, tokenizer_path];
-    let digests = digests(&named.into_iter().chain(files).collect::<Vec<_>>())?;
-    Ok(Model { policy, tokenizer, digests, trained: false })
-}
-
-fn first_line(e: candle_core::Error) -> String {
-    e.to_string().lines().next().unwrap_or_default().to_owned()
+    Ok(Model { policy, tokenizer })
 }
 
 fn gguf(path: &Path) -> Result<Model> {
-    let failed = |e| Error::model(path, format!("expected a whole GGUF file, got {}", first_line(e)), GGUF);
-    let mut file = File::open(path).map_err(|e| Error::model(path, e, GGUF))?;
+    let failed = |e| wrong(path, format!("expected a whole GGUF file, got {}", first_line(&e)), GGUF);
+    let mut file = File::open(path).map_err(|e| wrong(path, e, GGUF))?;
     let mut content = Content::read(&mut file).map_err(failed)?;
-    let config = gguf_config(&content).map_err(|what| Error::model(path, what, OTHER))?;
+    let config = gguf_config(&content).map_err(|what| wrong(path, what, OTHER))?;
     let tokenizer = Tokenizer::from_gguf(path, &mut content)?;
     let mut tensors = BTreeMap::new();
     for (name, _) in config.tensors() {
         let stored = gguf_name(&name);
         if !content.tensor_infos.contains_key(&stored) {
-            return Err(Error::model(path, format!("expected a tensor {stored}, got none"), GGUF));
+            return Err(wrong(path, format!("expected a tensor {stored}, got none"), GGUF));
         }
-        let tensor = content.tensor(&mut file, &stored, &Device::Cpu).map_err(failed)?.dequantize(&Device::Cpu)?;
+        let tensor = content.tensor(&mut file, &stored, &Device::Cpu).map_err(failed)?.dequantize(&Device::Cpu).map_err(candle)?;
         let heads = match (config.family, name.rsplit('.').nth(1)) {
             (Family::Llama, Some("q_proj")) => Some(config.num_attention_heads),
             (Family::Llama, Some("k_proj")) => Some(config.num_key_value_heads),
@@ -129,22 +192,22 @@ fn gguf(path: &Path) -> Result<Model> {
         };
         let tensor = match heads {
             Some(heads) if tensor.dims() == [heads * config.head_dim, config.hidden_size] => {
-                halves(&tensor, heads, config.head_dim)?
+                halves(&tensor, heads, config.head_dim).map_err(candle)?
             }
             _ => tensor,
         };
         tensors.insert(name, tensor);
     }
     let policy = Policy::new(config, tensors, path)?;
-    Ok(Model { policy, tokenizer, digests: digests(&[path.into()])?, trained: false })
+    Ok(Model { policy, tokenizer })
 }
 
 /// GGUF files of the Llama family have the rows of each query and key head in pairs `(i, i + d/2)`; we have them in halves, as Hugging
 /// Face does.
-fn halves(tensor: &Tensor, heads: usize, head_dim: usize) -> Result<Tensor> {
+fn halves(tensor: &Tensor, heads: usize, head_dim: usize) -> candle_core::Result<Tensor> {
     let columns = tensor.dim(1)?;
     let pairs = tensor.reshape((heads, head_dim / 2, 2, columns))?;
-    Ok(pairs.transpose(1, 2)?.reshape((heads * head_dim, columns))?)
+    pairs.transpose(1, 2)?.reshape((heads * head_dim, columns))
 }
 
 fn gguf_name(name: &str) -> String {

@@ -1,124 +1,113 @@
 //! `generate`: for every user some lists of queries, and the best of them.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, Float32Array, ListArray, ListBuilder, StringArray, StringBuilder, StructArray, UInt32Array,
-    UInt64Array,
-};
-use arrow::datatypes::{DataType, Field};
-use dataset::bucket::{digest_128, unhex, user_hash};
-use dataset::{Account, Done, Error, Rows, Stage, from_columns};
-use schemas::{Interests, Profiles};
+use arrow::array::StringArray;
+use clap::Args;
+use dataset::bucket::{unhex, user_hash};
+use dataset::plan::digest;
+use dataset::{Account, ByPartition, Done, Error, Manifest, Progress, Resources, Result, Rows, Stage, Style};
+use schemas::{Behaviours, Interests, InterestsColumns, Lists, Profiles};
 use serde::{Deserialize, Serialize};
 
-use crate::chat::Chat;
+use crate::files::{candle, read};
 use crate::{
-    Behaviour, Finish, Grammar, List, ListRule, PromptSettings, Prompter, Reasoning, Request, Result, Rollout,
-    Sampling, Snapshot, Spent, Template, Tokenizer,
+    Adapters, Behaviour, ListRule, Model, PromptSettings, Request, Sampling, Snapshot, TEMPLATE, Template, Writer,
+    Written,
 };
 
-/// Settings that decide what is generated.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GenerateSettings {
-    /// The model: a Hugging Face folder, a GGUF file or a checkpoint. Its files' digests decide, not its place.
+/// Writes lists for users. These settings decide what is written.
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Generate {
+    /// The model: a Hugging Face folder or GGUF file of a chat model, or a checkpoint. What its files hold decides, not where they lie
+    #[arg(long, value_name = "PATH", default_value = "models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")]
     #[serde(skip_serializing)]
     pub policy: PathBuf,
-    /// The prompt's template, where it is not the built-in one. Its digest decides.
+    /// The prompt's template [default: pipeline/policy/prompt.toml, which is built in]
+    #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing)]
     pub prompt: Option<PathBuf>,
-    /// Queries asked for.
-    pub queries: usize,
-    /// Whether the policy thinks before it writes.
-    pub reasoning: Reasoning,
-    /// See [`PromptSettings::budget_tokens`].
-    pub budget_tokens: usize,
-    /// See [`PromptSettings::behaviour_tokens`].
-    pub behaviour_tokens: usize,
-    /// See [`Sampling::temperature`].
-    pub temperature: f32,
-    /// See [`Sampling::top_p`].
-    pub top_p: f32,
-    /// See [`Sampling::top_k`].
-    pub top_k: usize,
-    /// See [`Sampling::max_new_tokens`].
+    /// What users are asked
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub prompts: PromptSettings,
+    /// Tokens of an answer, at most
+    #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_new_tokens: usize,
+    /// Larger is more varied; 0 always takes the most likely token
+    #[arg(long, value_name = "T", default_value_t = 0.7)]
+    pub temperature: f32,
+    /// Draw from the most likely tokens that together have this probability
+    #[arg(long, value_name = "P", default_value_t = 0.9)]
+    pub top_p: f32,
+    /// Draw from so many of the most likely tokens; 0: all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub top_k: usize,
     /// What a valid list is.
+    #[arg(skip)]
     pub rule: ListRule,
-    /// Lists per user, of which the best is chosen.
-    pub samples: usize,
-    /// Whether only lists can come out. Unset: for models that were not trained to write them. [`Generate::constrained`] decides.
+    /// Whether only lists can come out [default: true for models that were not trained here]
+    #[arg(long, value_name = "true|false")]
     #[serde(skip_serializing)]
     pub constrained: Option<bool>,
-    /// Keep all lists, not only the chosen one.
+    /// Lists per user, of which the best is chosen
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub samples: usize,
+    /// Keep all lists, not only the chosen one
+    #[arg(long)]
     pub keep_all: bool,
-    /// Share of the users outside the test split who get lists; test users always do.
+    /// Share of the users outside the test split who get lists; test users always do
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     pub share: f64,
-    /// Another seed, other lists.
+    /// Another seed, other lists
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: u64,
 }
 
-impl Default for GenerateSettings {
+impl Default for Generate {
     fn default() -> Self {
-        let PromptSettings { queries, reasoning, budget_tokens, behaviour_tokens } = PromptSettings::default();
-        let Sampling { temperature: _, top_p: _, top_k, max_new_tokens } = Sampling::default();
-        GenerateSettings {
-            policy: "models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf".into(),
-            prompt: None,
-            queries,
-            reasoning,
-            budget_tokens,
-            behaviour_tokens,
-            temperature: 0.7,
-            top_p: 0.9,
-            top_k,
-            max_new_tokens,
-            rule: ListRule::default(),
-            samples: 1,
-            constrained: None,
-            keep_all: false,
-            share: 1.0,
-            seed: 1,
-        }
+        dataset::defaults()
     }
 }
 
-impl GenerateSettings {
-    /// What decides prompts.
-    pub fn prompts(&self) -> PromptSettings {
-        let GenerateSettings { queries, reasoning, budget_tokens, behaviour_tokens, .. } = *self;
-        PromptSettings { queries, reasoning, budget_tokens, behaviour_tokens }
-    }
-
+impl Generate {
     /// What decides how tokens are drawn.
     pub fn sampling(&self) -> Sampling {
-        let GenerateSettings { temperature, top_p, top_k, max_new_tokens, .. } = *self;
+        let Generate { temperature, top_p, top_k, max_new_tokens, .. } = *self;
         Sampling { temperature, top_p, top_k, max_new_tokens }
     }
 
-    /// Checks what no other part checks.
-    ///
-    /// # Errors
-    /// When a number makes no sense.
+    /// Checks that the settings make sense, as far as that can be told without the model.
     pub fn check(&self) -> Result<()> {
+        let Generate { temperature, top_p, max_new_tokens, samples, share, .. } = self;
+        let PromptSettings { queries, budget_tokens, behaviour_tokens, .. } = self.prompts;
         let ListRule { min_queries, max_queries, min_words, max_words } = self.rule;
         for (setting, ok, expected, got) in [
-            ("generate.samples", (1..=1024).contains(&self.samples), "1 to 1024", self.samples.to_string()),
-            ("generate.behaviour_tokens", self.behaviour_tokens >= 2, "at least 2", self.behaviour_tokens.to_string()),
+            ("generate.samples", (1..=1024).contains(samples), "1 to 1024", samples.to_string()),
+            ("generate.behaviour_tokens", behaviour_tokens >= 2, "at least 2", behaviour_tokens.to_string()),
             (
                 "generate.budget_tokens",
-                self.budget_tokens > self.behaviour_tokens,
+                budget_tokens > behaviour_tokens,
                 "more than behaviour_tokens",
-                format!("{} and {}", self.budget_tokens, self.behaviour_tokens),
+                format!("{budget_tokens} and {behaviour_tokens}"),
             ),
-            ("generate.share", (0.0..=1.0).contains(&self.share), "a number from 0 to 1", self.share.to_string()),
+            (
+                "generate.temperature",
+                *temperature >= 0.0 && temperature.is_finite(),
+                "a number, 0 or more",
+                temperature.to_string(),
+            ),
+            ("generate.top_p", *top_p > 0.0 && *top_p <= 1.0, "a number above 0, up to 1", top_p.to_string()),
+            ("generate.max_new_tokens", *max_new_tokens >= 1, "at least 1", max_new_tokens.to_string()),
+            ("generate.share", (0.0..=1.0).contains(share), "a number from 0 to 1", share.to_string()),
             (
                 "generate.queries",
-                (min_queries.max(1)..=max_queries).contains(&self.queries),
+                (min_queries.max(1)..=max_queries).contains(&queries),
                 "as many as the rule allows",
-                format!("{} with a rule of {min_queries} to {max_queries}", self.queries),
+                format!("{queries} with a rule of {min_queries} to {max_queries}"),
             ),
             (
                 "generate.rule",
@@ -128,288 +117,189 @@ impl GenerateSettings {
             ),
         ] {
             if !ok {
-                let hint = "see `querent generate --help`";
-                return Err(crate::Error::setting(setting, format!("expected {expected}, got {got}"), hint));
+                return Err(Error::setting(setting, expected, got, "see `querent generate --help`"));
             }
         }
         Ok(())
     }
-}
 
-/// Scores a list for a user: what the best of several is chosen by.
-pub trait Score: Sync {
-    /// Larger is better; `None` when no score can be had, which never wins against one.
-    fn score(&self, behaviours: &[Behaviour<'_>], list: &List) -> Option<f32>;
-}
-
-/// 1 for a list that keeps its rule, else 0.
-#[derive(Debug, Clone, Copy)]
-pub struct StructureAlone;
-
-impl Score for StructureAlone {
-    fn score(&self, _: &[Behaviour<'_>], list: &List) -> Option<f32> {
-        Some(f32::from(u8::from(list.valid)))
+    /// The template's text.
+    fn template(&self) -> Result<String> {
+        let Some(path) = &self.prompt else { return Ok(TEMPLATE.to_owned()) };
+        let hint = "--prompt takes a template like pipeline/policy/prompt.toml";
+        let wrong = |what: String| Error::usage(format!("{}: {what}", path.display()), hint);
+        let text = read(path, hint).map_err(|e| wrong(format!("{e}")))?;
+        String::from_utf8(text).map_err(|_| wrong("expected a text in UTF-8".into()))
     }
-}
-
-/// Who wants to know how far it is.
-pub trait Watch: Sync {
-    /// A partition is begun.
-    fn partition(&self, partition: u32);
-    /// So much more was spent.
-    fn spent(&self, spent: Spent);
 }
 
 /// Whether a user gets lists: all of the test split do, of the others a share by hash.
 ///
 /// # Errors
 /// When the id is none.
-pub fn asked(user_id: &str, split: &str, share: f64) -> dataset::Result<bool> {
+pub fn asked(user_id: &str, split: &str, share: f64) -> Result<bool> {
     let id =
         unhex(user_id).ok_or_else(|| Error::unreadable("profiles", "a user id that is none", "run ingest again"))?;
     Ok(split == "test" || (user_hash(&id, "generate") as f64) < share * u64::MAX as f64 || share >= 1.0)
 }
 
-/// All that writes lists: prompts, rollouts, grammar.
+/// What generate reads.
 #[derive(Debug)]
-pub struct Writer<'a> {
-    tokenizer: &'a Tokenizer,
-    prompter: Prompter<'a>,
-    rollout: Rollout<'a>,
-    settings: GenerateSettings,
-    threads: rayon::ThreadPool,
+pub struct Inputs {
+    profiles: ByPartition<Profiles>,
+    /// Where the model lies.
+    model: PathBuf,
+    /// What it is called.
+    name: String,
+    template: Template,
+    constrained: bool,
 }
 
-impl<'a> Writer<'a> {
-    /// The grammar of the settings, where output is constrained: as they say, else if the model was not `trained` to write lists.
-    pub fn grammar(
-        tokenizer: &Tokenizer,
-        trained: bool,
-        template: &Template,
-        settings: &GenerateSettings,
-    ) -> Option<Grammar> {
-        let GenerateSettings { queries, reasoning, rule, constrained, .. } = *settings;
-        let taken = template.example_queries();
-        constrained.unwrap_or(!trained).then(|| Grammar::new(tokenizer, queries, rule, reasoning, taken))
-    }
-
-    /// Puts the parts together, and computes what all prompts begin with.
-    ///
-    /// # Errors
-    /// When a setting makes no sense, or prompt and output do not fit the model's context.
-    pub fn new(
-        tokenizer: &'a Tokenizer,
-        snapshot: &'a Snapshot,
-        grammar: Option<&'a Grammar>,
-        template: &Template,
-        settings: &GenerateSettings,
-        threads: usize,
-    ) -> Result<Self> {
-        let prompter = Prompter::new(tokenizer, template, settings.prompts())?;
-        let end = Chat::of(tokenizer)?.end(tokenizer);
-        let text_end = tokenizer.control("<|endoftext|>");
-        let stops: Vec<u32> = snapshot.config.eos_token_ids.iter().copied().chain(end).chain(text_end).collect();
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
-            crate::Error::setting("--threads", format!("expected threads that can be started: {e}"), "take fewer")
-        })?;
-        let sampling = settings.sampling();
-        let rollout = threads
-            .install(|| Rollout::new(snapshot, prompter.prefix(), prompter.longest(), &stops, sampling, grammar))?;
-        Ok(Writer { tokenizer, prompter, rollout, settings: settings.clone(), threads })
-    }
-
-    /// An output as a list.
-    fn list(&self, tokens: &[u32], finish: Finish) -> List {
-        // A control token inside the output is none of the list's, even though decoding drops it.
-        let inside = tokens.split_last().map_or(tokens, |(_, inside)| inside);
-        let plain = inside.iter().all(|token| !self.tokenizer.bytes(*token).is_empty());
-        List::parse(&self.tokenizer.decode(tokens), finish == Finish::Stop && plain, self.settings.rule)
-    }
+/// What all partitions share.
+#[derive(Debug)]
+pub struct Shared {
+    writer: Writer,
+    live: Live,
 }
 
-/// A sample's seed: it depends on nothing but these.
-pub fn seed(seed: u64, user_id: &str, sample: u64, step: u64) -> u64 {
-    let digest =
-        digest_128(&[b"rollout", &seed.to_le_bytes(), user_id.as_bytes(), &sample.to_le_bytes(), &step.to_le_bytes()]);
-    let mut low = [0; 8];
-    low.copy_from_slice(&digest[..8]);
-    u64::from_le_bytes(low)
-}
-
-/// Writes lists for users.
-#[derive(Serialize)]
-pub struct Generate<'a> {
-    /// The settings.
-    pub settings: GenerateSettings,
-    /// Whether output is constrained, resolved.
-    pub constrained: bool,
-    /// Digest of the prompt's template.
-    pub template: String,
-    /// The policy's name.
-    pub policy: String,
-    /// What writes.
-    #[serde(skip)]
-    pub writer: &'a Writer<'a>,
-    /// What the best list is chosen by.
-    #[serde(skip)]
-    pub score: &'a dyn Score,
-    /// Told how far it is.
-    #[serde(skip)]
-    pub watch: &'a dyn Watch,
-}
-
-impl std::fmt::Debug for Generate<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generate").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-impl Stage for Generate<'_> {
+impl Stage for Generate {
     const NAME: &'static str = "generate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "users";
-    type Inputs = Rows<Profiles>;
+    const ALONE: bool = true;
+    type Inputs = Inputs;
+    type Shared = Shared;
     type Outputs = Rows<Interests>;
 
-    fn run(&self, partition: u32, profiles: Rows<Profiles>) -> dataset::Result<Done<Self::Outputs>> {
-        self.watch.partition(partition);
+    fn inputs(&self, declare: &mut dataset::Inputs<'_>) -> Result<Inputs> {
+        self.check()?;
+        let text = self.template()?;
+        declare.value("template", digest(&text.as_str().into()))?;
+        let template = Template::parse(&text)?;
+        declare.files("policy", &Model::files(&self.policy)?)?;
+        let (model, name) = (self.policy.clone(), Model::name(&self.policy));
+        declare.value("policy", &name)?;
+        let constrained = match self.constrained {
+            Some(constrained) => constrained,
+            None => !Model::is_trained(&model)?,
+        };
+        declare.value("constrained", constrained)?;
+        let profiles = declare.by_partition::<Profiles>("profiles")?;
+        let profiles =
+            profiles.columns(&[Profiles::user_id.name(), Profiles::split.name(), Profiles::behaviours.name()]);
+        Ok(Inputs { profiles, model, name, template, constrained })
+    }
+
+    fn open(&self, inputs: &Inputs, resources: &Resources) -> Result<Shared> {
+        let Model { policy, tokenizer } = Model::open(&inputs.model)?;
+        let snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).map_err(candle)?);
+        drop(policy); // the snapshot is all that rollouts need
+        let writer = Writer::new(tokenizer, snapshot, &inputs.template, self, inputs.constrained)?;
+        Ok(Shared { writer, live: Live::new(inputs.profiles.manifest(), resources.progress) })
+    }
+
+    fn run(&self, inputs: &Inputs, Shared { writer, live }: &Shared, partition: u32) -> Result<Done<Self::Outputs>> {
+        live.begin(partition);
         let mut account = Account::default();
-        let users = users(&profiles)?;
-        let (mut chosen, mut requests) = (Vec::new(), Vec::new());
-        for user in &users {
-            account.input += 1;
-            let behaviours = user.behaviours();
-            if !asked(&user.user_id, &user.split, self.settings.share)? {
-                account.drop("not asked for", 1);
-            } else if let Some(prompt) = self.writer.prompter.prompt(&behaviours) {
-                let seeds =
-                    (0..self.settings.samples as u64).map(|sample| seed(self.settings.seed, &user.user_id, sample, 0));
-                requests.push(Request { prompt, seeds: seeds.collect() });
-                chosen.push((user, behaviours));
-            } else {
-                account.drop("no behaviours", 1);
+        let (mut users, mut requests): (Vec<String>, Vec<Request>) = (Vec::new(), Vec::new());
+        for batch in inputs.profiles.read(partition)?.batches() {
+            let (ids, splits) = (Profiles::user_id.of(batch)?, Profiles::split.of(batch)?);
+            let behaviours = Profiles::behaviours.of(batch)?;
+            for row in 0..batch.num_rows() {
+                account.input += 1;
+                let user = ids.value(row);
+                if !asked(user, splits.value(row), self.share)? {
+                    account.drop("not asked for", 1);
+                } else if let Some(request) = writer.request(user, &of_user(&behaviours, row)) {
+                    account.note("prompt tokens", request.prompt.len() as u64);
+                    users.push(user.to_owned());
+                    requests.push(request);
+                } else {
+                    account.drop("no behaviours", 1);
+                }
             }
         }
-        let outputs =
-            self.writer.threads.install(|| self.writer.rollout.run(&requests, &|spent| self.watch.spent(spent)));
-        let mut columns = Columns::default();
-        for ((user, behaviours), outputs) in chosen.into_iter().zip(outputs) {
-            let mut lists: Vec<Written> = (0..)
-                .zip(outputs)
-                .map(|(sample, output)| {
-                    let list = self.writer.list(&output.tokens, output.finish);
-                    account.note("sampled tokens", output.tokens.len() as u64);
-                    account.note("lists", 1);
-                    account.note("valid lists", u64::from(list.valid));
-                    let score = self.score.score(&behaviours, &list);
-                    Written { sample, score, list, finish: output.finish }
-                })
-                .collect();
-            let worth = |score: Option<f32>| score.unwrap_or(f32::NEG_INFINITY);
-            lists.sort_by(|a, b| worth(b.score).total_cmp(&worth(a.score)).then(a.sample.cmp(&b.sample)));
-            if !self.settings.keep_all {
+        live.done(account.input - users.len() as u64, 0);
+        let written = writer.write(&requests, &|spent| {
+            live.done(spent.users, spent.prompt_tokens + spent.sampled_tokens);
+        });
+        let mut chosen = Vec::new();
+        for (user, mut lists) in users.into_iter().zip(written) {
+            for list in &lists {
+                account.note("sampled tokens", list.tokens as u64);
+                account.note("lists", 1);
+                account.note("valid lists", u64::from(list.list.valid));
+            }
+            if !self.keep_all {
                 lists.truncate(1);
             }
             account.output += 1;
             account.note("users with a valid list", lists.first().map_or(0, |best| u64::from(best.list.valid)));
-            columns.push(&user.user_id, lists);
+            chosen.push((user, lists));
         }
-        Ok(Done { outputs: Rows::new(vec![columns.finish(self)?]), accounts: vec![account] })
+        Ok(Done { outputs: Rows::of(columns(&chosen, &inputs.name, self.seed))?, accounts: vec![account] })
     }
 
     /// The rows, their prompts as tokens, and a batch.
-    fn memory_bytes(&self, input_bytes: u64) -> u64 {
-        let Writer { prompter, rollout, .. } = self.writer;
-        let prompt = prompter.longest() - prompter.prefix().len();
-        4 * input_bytes + rollout.batch_bytes(prompt, self.settings.samples)
+    fn memory_bytes(&self, shared: &Shared, input_bytes: u64) -> u64 {
+        4 * input_bytes + shared.writer.memory_bytes()
     }
 }
 
-/// A list with what came of it.
-struct Written {
-    sample: u32,
-    score: Option<f32>,
-    list: List,
-    finish: Finish,
+/// A user's behaviours, most recent first.
+fn of_user(behaviours: &Lists<Behaviours>, row: usize) -> Vec<Behaviour<'_>> {
+    let Behaviours { domain, text, .. } = behaviours.items();
+    behaviours.range(row).map(|at| Behaviour { domain: domain.value(at), text: text.value(at) }).collect()
 }
 
-/// A row of `profiles`.
-struct User {
-    user_id: String,
-    split: String,
-    behaviours: StructArray,
-}
-
-impl User {
-    /// Domain and text, most recent first.
-    fn behaviours(&self) -> Vec<Behaviour<'_>> {
-        let column = |name: &str| self.behaviours.column_by_name(name)?.as_any().downcast_ref::<StringArray>();
-        match (column("domain"), column("text")) {
-            (Some(domains), Some(texts)) => (0..self.behaviours.len())
-                .map(|i| Behaviour { domain: domains.value(i), text: texts.value(i) })
-                .collect(),
-            // Checked when the rows were read.
-            _ => Vec::new(),
-        }
+/// Lists by user, best first, as rows. Structure is what they are chosen by, so it is the reward too.
+fn columns(chosen: &[(String, Vec<Written>)], policy: &str, seed: u64) -> InterestsColumns {
+    let rows = || chosen.iter().flat_map(|(user, lists)| (0..).zip(lists).map(move |(at, list)| (user, at, list)));
+    let lists = || rows().map(|(.., list)| list);
+    InterestsColumns {
+        user_id: rows().map(|(user, ..)| Some(user)).collect(),
+        candidate: rows().map(|(_, at, _)| at).collect::<Vec<i32>>().into(),
+        queries: lists().map(|list| list.list.queries.iter()).collect(),
+        reasoning: lists().map(|list| list.list.reasoning.as_deref()).collect(),
+        reward: lists().map(|list| Some(list.structure())).collect(),
+        structure: lists().map(|list| Some(list.structure())).collect(),
+        policy: StringArray::from(vec![policy; lists().count()]),
+        sample: lists().map(|list| list.sample as i32).collect::<Vec<_>>().into(),
+        seed: vec![seed as i64; lists().count()].into(),
+        finish: lists().map(|list| Some(list.finish.name())).collect(),
     }
 }
 
-fn users(profiles: &Rows<Profiles>) -> dataset::Result<Vec<User>> {
-    let mut users = Vec::new();
-    for batch in profiles.batches() {
-        let ids: &StringArray = Rows::<Profiles>::column(batch, "user_id")?;
-        let splits: &StringArray = Rows::<Profiles>::column(batch, "split")?;
-        let behaviours: &ListArray = Rows::<Profiles>::column(batch, "behaviours")?;
-        for row in 0..batch.num_rows() {
-            let list = behaviours.value(row);
-            let list = list
-                .as_any()
-                .downcast_ref::<StructArray>()
-                .cloned()
-                .ok_or_else(|| Error::unreadable("profiles", "behaviours that are no records", "run cap again"))?;
-            users.push(User { user_id: ids.value(row).into(), split: splits.value(row).into(), behaviours: list });
-        }
-    }
-    users.sort_unstable_by(|a, b| a.user_id.cmp(&b.user_id));
-    Ok(users)
+/// Progress by user, with tokens per second. Users who are not asked count too: nobody has to be counted beforehand.
+#[derive(Debug)]
+struct Live {
+    progress: Progress,
+    /// Users before each partition.
+    before: Vec<u64>,
+    /// Users done or passed over.
+    users: AtomicU64,
 }
 
-#[derive(Default)]
-struct Columns {
-    user_id: Vec<String>,
-    candidate: Vec<u32>,
-    lists: Vec<Written>,
-}
-
-impl Columns {
-    fn push(&mut self, user_id: &str, lists: Vec<Written>) {
-        for (candidate, list) in (0..).zip(lists) {
-            self.user_id.push(user_id.to_owned());
-            self.candidate.push(candidate);
-            self.lists.push(list);
-        }
+impl Live {
+    fn new(profiles: &Manifest, style: Style) -> Self {
+        let rows = |partition| profiles.part(partition).map_or(0, |part| part.rows);
+        let before = (0..profiles.partitions).scan(0, |users, partition| {
+            let before = *users;
+            *users += rows(partition);
+            Some(before)
+        });
+        let progress = Progress::new(Generate::NAME, "tokens", profiles.rows, style);
+        Live { progress, before: before.collect(), users: AtomicU64::new(0) }
     }
 
-    fn finish(self, stage: &Generate<'_>) -> dataset::Result<arrow::array::RecordBatch> {
-        let Columns { user_id, candidate, lists } = self;
-        let rows = lists.len();
-        let field = Arc::new(Field::new("item", DataType::Utf8, false));
-        let mut queries = ListBuilder::new(StringBuilder::new()).with_field(field);
-        for written in &lists {
-            queries.append_value(written.list.queries.iter().map(Some));
-        }
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from(user_id)),
-            Arc::new(UInt32Array::from(candidate)),
-            Arc::new(queries.finish()),
-            Arc::new(lists.iter().map(|w| w.list.reasoning.as_deref()).collect::<StringArray>()),
-            Arc::new(lists.iter().map(|w| w.score).collect::<Float32Array>()),
-            Arc::new(lists.iter().map(|w| Some(f32::from(u8::from(w.list.valid)))).collect::<Float32Array>()),
-            Arc::new(StringArray::from(vec![stage.policy.as_str(); rows])),
-            Arc::new(lists.iter().map(|w| Some(w.sample)).collect::<UInt32Array>()),
-            Arc::new(UInt64Array::from(vec![stage.settings.seed; rows])),
-            Arc::new(lists.iter().map(|w| Some(w.finish.name())).collect::<StringArray>()),
-        ];
-        from_columns::<Interests>(columns)
+    /// Passes over the partitions that were done before, or are another shard's.
+    fn begin(&self, partition: u32) {
+        let before = self.before.get(partition as usize).copied().unwrap_or(0);
+        self.progress.skip(before.saturating_sub(self.users.swap(before, Ordering::Relaxed)));
+    }
+
+    fn done(&self, users: u64, tokens: u64) {
+        self.users.fetch_add(users, Ordering::Relaxed);
+        self.progress.advance(users, tokens);
     }
 }

@@ -9,13 +9,13 @@
 //! ```
 //!
 //! One decoder covers the Llama and Qwen2 families. Both forwards read the same weights; a [`Snapshot`] is what rollouts see of them,
-//! packed for products of whole batches ([`rollout`]).
+//! packed for products of whole batches ([`rollout`]). What candle alone can fail at returns candle's own error; all else returns the
+//! [`dataset::Error`].
 
 mod chat;
 pub mod checkpoint;
 mod config;
 mod decoder;
-mod error;
 mod export;
 mod files;
 mod generate;
@@ -26,15 +26,16 @@ mod model;
 mod prompt;
 pub mod rollout;
 mod tokenizer;
+mod writer;
 
 pub use config::{Config, Family};
 pub use decoder::{Packed, log_probs};
-pub use error::{Error, Result};
-pub use export::export;
+pub use export::Export;
 pub use files::Model;
-pub use generate::{Generate, GenerateSettings, Score, StructureAlone, Watch, Writer, asked, seed};
+pub use generate::{Generate, Inputs, Shared, asked};
 pub use list::{List, ListRule};
 pub use model::{Adapters, Lora, Policy};
 pub use prompt::{Behaviour, PromptSettings, Prompter, Reasoning, TEMPLATE, Template};
 pub use rollout::{Batching, Completion, Finish, Grammar, Request, Rollout, Sampling, Snapshot, Spent};
 pub use tokenizer::Tokenizer;
+pub use writer::{Writer, Written, seed};

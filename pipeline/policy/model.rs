@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
+use dataset::Result;
+use dataset::bucket::stream;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
-use crate::{Config, Error, Result};
+use crate::Config;
+use crate::files::{candle, wrong};
 
 /// Whether adapters take part in a forward. Off is the reference policy of LoRA training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,15 +63,15 @@ impl Policy {
         let mut checked = BTreeMap::new();
         for (name, expected) in config.tensors() {
             let Some(tensor) = tensors.remove(&name) else {
-                return Err(Error::model(path, format!("{name}: expected a tensor {expected:?}, got none"), hint));
+                return Err(wrong(path, format!("{name}: expected a tensor {expected:?}, got none"), hint));
             };
             if tensor.dims() != expected {
                 let what = format!("{name}: expected the shape {expected:?}, got {:?}", tensor.dims());
-                return Err(Error::model(path, what, hint));
+                return Err(wrong(path, what, hint));
             }
-            let tensor = tensor.to_dtype(DType::F32)?.contiguous()?;
-            if !finite(&tensor)? {
-                return Err(Error::model(path, format!("{name}: expected finite numbers, got NaN or infinity"), hint));
+            let tensor = tensor.to_dtype(DType::F32).and_then(|tensor| tensor.contiguous()).map_err(candle)?;
+            if !finite(&tensor).map_err(candle)? {
+                return Err(wrong(path, format!("{name}: expected finite numbers, got NaN or infinity"), hint));
             }
             checked.insert(name, tensor);
         }
@@ -76,7 +79,7 @@ impl Policy {
     }
 
     /// Makes every weight trainable.
-    pub fn train_all(&mut self) -> Result<()> {
+    pub fn train_all(&mut self) -> candle_core::Result<()> {
         for (name, tensor) in &mut self.tensors {
             let var = Var::from_tensor(tensor)?;
             *tensor = var.as_tensor().clone();
@@ -87,8 +90,8 @@ impl Policy {
 
     /// Adds an adapter to every linear layer of the decoder, and makes these alone trainable. A starts uniform in ±1/√in, B at zero, so
     /// that nothing changes before the first step.
-    pub fn add_lora(&mut self, lora: Lora, seed: u64) -> Result<()> {
-        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    pub fn add_lora(&mut self, lora: Lora, seed: u64) -> candle_core::Result<()> {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(stream(seed, "lora", ""));
         for (name, tensor) in &self.tensors {
             if !LINEAR.iter().any(|linear| name.ends_with(&format!("{linear}.weight"))) {
                 continue;
@@ -121,20 +124,20 @@ impl Policy {
     }
 
     /// `x · Wᵀ`, with the weight's adapter: `x` is `[rows, in]`.
-    pub(crate) fn linear(&self, name: &str, x: &Tensor, adapters: Adapters) -> Result<Tensor> {
+    pub(crate) fn linear(&self, name: &str, x: &Tensor, adapters: Adapters) -> candle_core::Result<Tensor> {
         let y = x.matmul(&self.tensor(name).t()?)?;
         match (self.adapters.get(name), adapters) {
-            (Some(Adapter { a, b, scale }), Adapters::On) => Ok((y + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * *scale)?)?),
+            (Some(Adapter { a, b, scale }), Adapters::On) => y + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * *scale)?,
             _ => Ok(y),
         }
     }
 
     /// A weight with its adapter merged in, flat.
-    pub(crate) fn merged(&self, name: &str, adapters: Adapters) -> Result<Vec<f32>> {
-        Ok(self.merged_tensor(name, adapters)?.flatten_all()?.to_vec1()?)
+    pub(crate) fn merged(&self, name: &str, adapters: Adapters) -> candle_core::Result<Vec<f32>> {
+        self.merged_tensor(name, adapters)?.flatten_all()?.to_vec1()
     }
 
-    fn merged_tensor(&self, name: &str, adapters: Adapters) -> Result<Tensor> {
+    fn merged_tensor(&self, name: &str, adapters: Adapters) -> candle_core::Result<Tensor> {
         let weight = self.tensor(name);
         match (self.adapters.get(name), adapters) {
             (Some(Adapter { a, b, scale }), Adapters::On) => Ok((weight + (b.matmul(a)? * *scale)?)?.detach()),
@@ -157,11 +160,11 @@ impl Policy {
     ) -> Result<Self> {
         let mut policy = Policy::new(config, stored.clone(), path)?;
         if let Some(lora) = lora {
-            policy.add_lora(lora, 0)?;
+            policy.add_lora(lora, 0).map_err(candle)?;
             for (name, var) in policy.trainable() {
                 let missing =
-                    || Error::model(path, format!("{name}: expected an adapter, got none"), "take another step");
-                var.set(&stored.remove(&name).ok_or_else(missing)?)?;
+                    || wrong(path, format!("{name}: expected an adapter, got none"), "take another step");
+                var.set(&stored.remove(&name).ok_or_else(missing)?).map_err(candle)?;
             }
         }
         Ok(policy)
@@ -173,12 +176,12 @@ impl Policy {
     }
 
     /// All weights, adapters merged in.
-    pub fn merged_tensors(&self) -> Result<BTreeMap<String, Tensor>> {
+    pub fn merged_tensors(&self) -> candle_core::Result<BTreeMap<String, Tensor>> {
         self.tensors.keys().map(|name| Ok((name.clone(), self.merged_tensor(name, Adapters::On)?))).collect()
     }
 }
 
-fn finite(tensor: &Tensor) -> Result<bool> {
+fn finite(tensor: &Tensor) -> candle_core::Result<bool> {
     // A sum is finite unless a term is not, or it overflows, which only nonsense does; then each is looked at.
     if tensor.sum_all()?.to_scalar::<f32>()?.is_finite() {
         return Ok(true);

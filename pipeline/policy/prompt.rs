@@ -4,18 +4,21 @@
 //! it says: a behaviour changes nothing but its own line.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use clap::{Args, ValueEnum};
+use dataset::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{Chat, Role};
 use crate::list::THINK;
-use crate::{Error, Result, Tokenizer};
+use crate::Tokenizer;
 
 /// The template that is used where no other is named.
 pub const TEMPLATE: &str = include_str!("prompt.toml");
 
 /// Whether the policy thinks before it writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reasoning {
     /// The list alone.
@@ -35,22 +38,26 @@ pub struct Behaviour<'a> {
 }
 
 /// What decides a prompt, beside the template.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PromptSettings {
-    /// Queries asked for.
+    /// Queries in a list
+    #[arg(long, value_name = "N", default_value_t = 5)]
     pub queries: usize,
-    /// Whether the policy thinks first.
+    /// Whether the model thinks before it writes
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Reasoning::None)]
     pub reasoning: Reasoning,
-    /// Tokens of all behaviours together; the oldest are left out.
+    /// Tokens of a user's behaviours in the prompt; the oldest are left out
+    #[arg(long, value_name = "N", default_value_t = 256)]
     pub budget_tokens: usize,
-    /// Tokens of one behaviour; the rest of it is cut off.
+    /// Tokens of one behaviour; the rest of it is cut off
+    #[arg(long, value_name = "N", default_value_t = 32)]
     pub behaviour_tokens: usize,
 }
 
 impl Default for PromptSettings {
     fn default() -> Self {
-        PromptSettings { queries: 5, reasoning: Reasoning::None, budget_tokens: 256, behaviour_tokens: 32 }
+        dataset::defaults()
     }
 }
 
@@ -89,7 +96,8 @@ impl Template {
     /// When it is none.
     pub fn parse(toml: &str) -> Result<Self> {
         toml::from_str(toml).map_err(|e| {
-            Error::setting("prompt", e.message(), "pipeline/policy/prompt.toml is the template to start from")
+            let hint = "pipeline/policy/prompt.toml is the template to start from";
+            Error::usage(format!("prompt: {}", e.message()), hint)
         })
     }
 
@@ -101,28 +109,30 @@ impl Template {
 
 /// Writes prompts for one tokenizer.
 #[derive(Debug, Clone)]
-pub struct Prompter<'a> {
-    tokenizer: &'a Tokenizer,
+pub struct Prompter {
+    tokenizer: Arc<Tokenizer>,
     settings: PromptSettings,
     headings: [(&'static str, Vec<u32>); 3],
     prefix: Vec<u32>,
     suffix: Vec<u32>,
 }
 
-impl<'a> Prompter<'a> {
+impl Prompter {
     /// A prompter for a template.
     ///
     /// # Errors
     /// When the tokenizer is not of a chat model.
-    pub fn new(tokenizer: &'a Tokenizer, template: &Template, settings: PromptSettings) -> Result<Self> {
-        let chat = Chat::of(tokenizer)?;
+    pub fn new(tokenizer: Arc<Tokenizer>, template: &Template, settings: PromptSettings) -> Result<Self> {
+        let chat = Chat::of(&tokenizer)?;
         let queries = settings.queries.to_string();
         let fill = |text: &str| text.replace("{n}", &queries);
         let brief = settings.reasoning == Reasoning::Brief;
         let Headings { search, browse, news } = &template.headings;
         let heading = |text: &str| tokenizer.encode(&format!("{text}\n"));
         let headings = [("search", heading(search)), ("browse", heading(browse)), ("news", heading(news))];
-        let mut prompter = Prompter { tokenizer, settings, headings, prefix: Vec::new(), suffix: Vec::new() };
+        let mut prompter =
+            Prompter { tokenizer: tokenizer.clone(), settings, headings, prefix: Vec::new(), suffix: Vec::new() };
+        let tokenizer = &*tokenizer;
 
         let system =
             fill(template.system.trim()) + &if brief { fill(template.brief.trim_end()) } else { String::new() };
@@ -186,7 +196,7 @@ impl<'a> Prompter<'a> {
             }
             let mut tokens = self.tokenizer.encode(&format!("- {text}"));
             let end = self.tokenizer.encode("\n");
-            tokens.truncate(self.settings.behaviour_tokens - end.len());
+            tokens.truncate(self.settings.behaviour_tokens.saturating_sub(end.len()));
             tokens.extend(end);
             match left.checked_sub(tokens.len()) {
                 Some(rest) => left = rest,
@@ -213,8 +223,8 @@ mod tests {
 
     const INNOCENT: &str = "innocent line";
 
-    fn prompter(tokenizer: &Tokenizer, settings: PromptSettings) -> Prompter<'_> {
-        Prompter::new(tokenizer, &Template::parse(TEMPLATE).expect("it is one"), settings).expect("a chat tokenizer")
+    fn prompter(tokenizer: &Arc<Tokenizer>, settings: PromptSettings) -> Prompter {
+        Prompter::new(tokenizer.clone(), &Template::parse(TEMPLATE).expect("it is one"), settings).expect("a chat tokenizer")
     }
 
     fn large() -> PromptSettings {
@@ -227,7 +237,7 @@ mod tests {
 
     #[test]
     fn behaviours_stand_by_domain_most_recent_first_and_once() {
-        let tokenizer = crate::laws::bytes_tokenizer();
+        let tokenizer = Arc::new(crate::laws::bytes_tokenizer());
         let prompter = prompter(&tokenizer, large());
         let all = [
             behaviour("news", "n1"),
@@ -245,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_budget_keeps_the_most_recent() {
-        let tokenizer = crate::laws::bytes_tokenizer();
+        let tokenizer = Arc::new(crate::laws::bytes_tokenizer());
         let settings = PromptSettings { budget_tokens: 17, behaviour_tokens: 7, ..PromptSettings::default() };
         let prompter = prompter(&tokenizer, settings);
         let all = [behaviour("news", "recent"), behaviour("search", "older"), behaviour("news", "oldest")];
@@ -261,7 +271,7 @@ mod tests {
             evil in "(ignore the above|<\\|im_end\\|>|<\\|im_start\\|>system\n|\n|[a-z\"\\]\\[] ?|<think>){1,6}",
             place in 0usize..3,
         ) {
-            let tokenizer = crate::laws::bytes_tokenizer();
+            let tokenizer = Arc::new(crate::laws::bytes_tokenizer());
             let prompter = prompter(&tokenizer, large());
             let with = |text: &str| {
                 let mut all = vec![behaviour("search", "first line"), behaviour("search", "last line")];

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use candle_core::quantized::gguf_file;
 use candle_core::quantized::tokenizer::TokenizerFromGguf;
+use dataset::{Error, Result};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, ModelWrapper, Tokenizer as Inner};
 
-use crate::{Error, Result};
+use crate::files::wrong;
 
 /// Turns text into token ids and back.
 #[derive(Debug, Clone)]
@@ -28,9 +29,9 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`.
     pub fn from_json(path: &Path, json: &[u8]) -> Result<Self> {
         let inner = Inner::from_bytes(json).map_err(|e| {
-            Error::model(path, format!("expected a tokenizer in the `tokenizers` format, got {e}"), HINT)
+            wrong(path, format!("expected a tokenizer in the `tokenizers` format, got {e}"), HINT)
         })?;
-        Self::new(inner).map_err(|what| Error::model(path, what, HINT))
+        Self::new(inner).map_err(|what| wrong(path, what, HINT))
     }
 
     /// Reads a tokenizer from a GGUF file's metadata.
@@ -42,7 +43,7 @@ impl Tokenizer {
             content.metadata.insert("tokenizer.ggml.ignore_merges".into(), gguf_file::Value::Bool(true));
         }
         let mut inner = Inner::from_gguf(content)
-            .map_err(|e| Error::model(path, format!("expected a tokenizer in its metadata, got {e}"), HINT))?;
+            .map_err(|e| wrong(path, format!("expected a tokenizer in its metadata, got {e}"), HINT))?;
         let kind = content.metadata.get("tokenizer.ggml.pre").and_then(|kind| kind.to_string().ok());
         match kind.map(String::as_str) {
             // Candle knows these two.
@@ -58,10 +59,10 @@ impl Tokenizer {
             }
             Some(other) => {
                 let what = format!("tokenizer.ggml.pre: expected smollm, qwen2, llama-bpe or gpt-2, got {other}");
-                return Err(Error::model(path, what, "take the model's Hugging Face folder instead"));
+                return Err(wrong(path, what, "take the model's Hugging Face folder instead"));
             }
         }
-        Self::new(inner).map_err(|what| Error::model(path, what, HINT))
+        Self::new(inner).map_err(|what| wrong(path, what, HINT))
     }
 
     fn new(mut inner: Inner) -> Result<Self, String> {
@@ -133,7 +134,7 @@ impl Tokenizer {
 
     /// As `tokenizer.json`.
     pub fn to_json(&self) -> Result<String> {
-        self.inner.to_string(false).map_err(|e| Error::setting("tokenizer", e, "this is a bug"))
+        self.inner.to_string(false).map_err(|e| Error::bug(format!("tokenizer: {e}")))
     }
 }
 

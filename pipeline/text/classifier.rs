@@ -1,27 +1,48 @@
 //! A sequence classifier: texts in, the probability of one label out.
 
+use clap::Args;
+use dataset::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::folder::ModelFolder;
+use crate::folder::{ModelFolder, wrong};
 use crate::model::{Expected, Model, Timing};
-use crate::{Error, Result};
 
 /// How texts are put to a classifier.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ClassifierOptions {
-    /// Texts of more tokens are clipped (and always at the model's positions).
+    /// The label, of those in the model's config.json, that means keep: its probability is the score
+    #[arg(long, value_name = "LABEL", default_value = "keep")]
+    pub keep_label: String,
+    /// Tokens of a text, at most (and always at the model's positions)
+    #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_tokens: usize,
-    /// Tokens in a batch.
+    /// Tokens of a batch, at most
+    #[arg(long, value_name = "N", default_value_t = 1024)]
     pub batch_tokens: usize,
-    /// The label, of those that the model's `config.json` names, whose probability is the score.
-    pub label: String,
 }
 
 impl Default for ClassifierOptions {
     fn default() -> Self {
-        ClassifierOptions { max_tokens: 64, batch_tokens: 1024, label: "keep".into() }
+        dataset::defaults()
     }
+}
+
+impl ClassifierOptions {
+    /// Errs when a setting makes no sense.
+    pub fn check(&self) -> Result<()> {
+        check_tokens(self.max_tokens, self.batch_tokens)
+    }
+}
+
+/// Errs when no text fits, or more would than memory holds.
+pub(crate) fn check_tokens(max_tokens: usize, batch_tokens: usize) -> Result<()> {
+    for (setting, value, most) in [("max_tokens", max_tokens, 1 << 16), ("batch_tokens", batch_tokens, 1 << 24)] {
+        if value == 0 || value > most {
+            return Err(Error::setting(setting, format!("1 to {most} tokens"), value, "leave it out for the default"));
+        }
+    }
+    Ok(())
 }
 
 /// A RoBERTa- or BERT-type classifier.
@@ -33,29 +54,33 @@ pub struct Classifier {
 
 impl Classifier {
     /// Opens a checked folder and tries the model: with its tokenizer's last id, and with the longest text.
+    ///
+    /// # Errors
+    /// 2 for a setting or a missing ONNX Runtime, 3 for a model that is not what it should be.
     pub fn open(folder: ModelFolder, options: ClassifierOptions) -> Result<Self> {
-        let ClassifierOptions { max_tokens, batch_tokens, label: wanted } = options;
+        options.check()?;
+        let ClassifierOptions { keep_label: wanted, max_tokens, batch_tokens } = options;
         let config = folder.path.join("config.json");
         let labels = &folder.config.id2label;
         let label = labels.iter().find(|(_, name)| **name == wanted).map(|(&label, _)| label).ok_or_else(|| {
             let names: Vec<&str> = labels.values().map(String::as_str).collect();
             let what = format!("id2label: expected a label {wanted:?}, got {names:?}");
-            Error::model(&config, what, "name the label to keep with keep_label")
+            wrong(&config, what, "name the label to keep with keep_label")
         })?;
         let model = Model::open(folder, max_tokens, batch_tokens, Expected { rank: 2, about: "logits" })?;
         if label >= model.width() {
             let what = format!("id2label: expected at most the model's {} labels, got label {label}", model.width());
-            return Err(Error::model(&config, what, "copy the model's folder again"));
+            return Err(wrong(&config, what, "copy the model's folder again"));
         }
         Ok(Classifier { model, label })
     }
 
-    /// The probability of the label, for each text.
+    /// The probability of the label, for each text: a number from 0 to 1.
     pub fn scores(&self, texts: &[&str]) -> Result<Vec<f32>> {
         Ok(self.logits(texts)?.iter().map(|logits| softmax(logits, self.label)).collect())
     }
 
-    /// The logits of each text.
+    /// The logits of each text, all finite.
     pub fn logits(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         self.model.map(texts, &|logits| logits.to_vec())
     }

@@ -1,34 +1,57 @@
 //! A sentence encoder: texts in, vectors of unit length out.
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
-use crate::folder::{Digests, MAX_JSON, ModelFolder, read};
+use clap::Args;
+use dataset::Result;
+use dataset::plan::{digest, file_digest};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::classifier::check_tokens;
+use crate::folder::{MAX_JSON, ModelFolder, read, wrong};
 use crate::model::{Expected, Model, Timing};
-use crate::{Error, Result};
 
 /// How texts are put to an encoder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EncoderOptions {
-    /// Texts of more tokens are clipped (and always at the model's positions).
+    /// Tokens of a text, at most (and always at the model's positions)
+    #[arg(long, value_name = "N", default_value_t = 256)]
     pub max_tokens: usize,
-    /// Tokens in a batch.
+    /// Tokens of a batch, at most
+    #[arg(long, value_name = "N", default_value_t = 512)]
     pub batch_tokens: usize,
-    /// What some models want before a query, such as `query: `.
+    /// What the model wants before a query, such as "query: "
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub query_prefix: String,
-    /// What some models want before a document, such as `passage: `.
+    /// What the model wants before an article, such as "passage: "
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub document_prefix: String,
 }
 
 impl Default for EncoderOptions {
     fn default() -> Self {
-        EncoderOptions {
-            max_tokens: 256,
-            batch_tokens: 512,
-            query_prefix: String::new(),
-            document_prefix: String::new(),
+        dataset::defaults()
+    }
+}
+
+impl EncoderOptions {
+    /// Errs when a setting makes no sense.
+    pub fn check(&self) -> Result<()> {
+        check_tokens(self.max_tokens, self.batch_tokens)
+    }
+
+    /// The name of the encoder that a folder and these options are: a digest of the files and of the options that decide its vectors.
+    /// Vectors of encoders of different names are never compared. No model is opened.
+    pub fn name(&self, folder: &ModelFolder) -> Result<String> {
+        let EncoderOptions { max_tokens, batch_tokens: _, query_prefix, document_prefix } = self;
+        let mut files = BTreeMap::new();
+        for file in folder.files() {
+            let name = file.strip_prefix(&folder.path).unwrap_or(&file).to_string_lossy().into_owned();
+            files.insert(name, file_digest(&file)?.0);
         }
+        Ok(digest(&json!([files, max_tokens, query_prefix, document_prefix])))
     }
 }
 
@@ -40,7 +63,6 @@ pub struct Encoder {
     model: Model,
     options: EncoderOptions,
     name: String,
-    digests: Digests,
 }
 
 impl Encoder {
@@ -49,18 +71,15 @@ impl Encoder {
     /// # Errors
     /// Also when the folder says (in `1_Pooling/config.json`) that its vectors are pooled in another way than by the mean.
     pub fn open(folder: ModelFolder, options: EncoderOptions) -> Result<Self> {
+        options.check()?;
         check_pooling(&folder)?;
-        let digests = folder.digests()?;
-        let recipe = (&digests, options.max_tokens, &options.query_prefix, &options.document_prefix);
-        let recipe = serde_json::to_string(&recipe).expect("texts and numbers can be written as JSON");
-        let name = Sha256::digest(recipe).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let name = options.name(&folder)?;
         let expected = Expected { rank: 3, about: "token vectors (last_hidden_state)" };
         let model = Model::open(folder, options.max_tokens, options.batch_tokens, expected)?;
-        Ok(Encoder { model, options, name, digests })
+        Ok(Encoder { model, options, name })
     }
 
-    /// The encoder's name: a digest of its files and of the options that decide its vectors. Vectors of encoders of different
-    /// names are never compared.
+    /// The encoder's name: [`EncoderOptions::name`].
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -85,11 +104,6 @@ impl Encoder {
         self.model.timing()
     }
 
-    /// SHA-256 of the model's files.
-    pub fn digests(&self) -> &Digests {
-        &self.digests
-    }
-
     fn encode(&self, prefix: &str, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         let dimensions = self.dimensions();
         let prefixed: Vec<String>;
@@ -100,13 +114,14 @@ impl Encoder {
             prefixed.iter().map(String::as_str).collect()
         };
         let vectors = self.model.map(&texts, &|tokens| unit_mean(tokens, dimensions))?;
-        match vectors.iter().any(|vector| vector.iter().any(|x| !x.is_finite())) {
-            true => Err(Error::model(
+        let of_unit_length = |vector: &Vec<f32>| (vector.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-3;
+        match vectors.iter().all(of_unit_length) {
+            true => Ok(vectors),
+            false => Err(wrong(
                 &self.model.folder.onnx,
-                "it gave a vector that is not finite",
+                "it gave token vectors without a mean of unit length: too large, or all 0",
                 "the model's weights are damaged, or its number format overflows",
             )),
-            false => Ok(vectors),
         }
     }
 }
@@ -135,10 +150,10 @@ fn check_pooling(folder: &ModelFolder) -> Result<()> {
     }
     let hint = "take a sentence-transformers model with mean pooling, such as all-MiniLM-L6-v2";
     let pooling: Pooling = serde_json::from_slice(&read(&path, MAX_JSON)?)
-        .map_err(|e| Error::model(&path, format!("expected how vectors are pooled, got {e}"), hint))?;
+        .map_err(|e| wrong(&path, format!("expected how vectors are pooled, got {e}"), hint))?;
     match pooling.pooling_mode_mean_tokens {
         true => Ok(()),
-        false => Err(Error::model(&path, "expected pooling_mode_mean_tokens, got another way of pooling", hint)),
+        false => Err(wrong(&path, "expected pooling_mode_mean_tokens, got another way of pooling", hint)),
     }
 }
 

@@ -1,28 +1,31 @@
 //! A model's folder: which files belong to it, what its configuration says, and that nothing outside it is read.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
+use dataset::{Error, Result};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
+use crate::Tokens;
 use crate::graph::external_data;
-use crate::{Error, Result, Tokens};
 
 /// Largest JSON file that is read.
 pub(crate) const MAX_JSON: u64 = 64 << 20;
 /// Largest ONNX file: what protobuf allows. Larger models keep their weights beside it, in external data.
 const MAX_ONNX: u64 = 2 << 30;
+/// Largest file of external data.
+const MAX_WEIGHTS: u64 = 64 << 30;
+
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
 
 /// The file of a model's folder that has a threshold for each of its ONNX files.
 pub const THRESHOLDS: &str = "thresholds.json";
 
-const NAMES: &str = "a model's folder holds the ONNX file, tokenizer.json and config.json";
-
-/// SHA-256 of a model's files, by name.
-pub type Digests = BTreeMap<String, String>;
+pub(crate) const NAMES: &str = "a model's folder holds the ONNX file, tokenizer.json and config.json";
 
 /// A Hugging Face folder with an ONNX file, checked.
 #[derive(Debug, Clone)]
@@ -50,8 +53,9 @@ pub(crate) struct Config {
 }
 
 impl ModelFolder {
-    /// Checks a folder: its ONNX file is whole, its weights lie inside the folder, its configuration can be read. Without a name
-    /// the file is `model.int8.onnx` where there is one, else `model.onnx`.
+    /// Checks a folder: its ONNX file is whole, its weights lie inside the folder, its configuration can be read, and all its files are
+    /// regular ones of bounded sizes, so that they can be read and hashed. Without a name the file is `model.int8.onnx` where there
+    /// is one, else `model.onnx`.
     pub fn open(path: &Path, onnx: &str) -> Result<Self> {
         const INT8: &str = "model.int8.onnx";
         let file = path.join(match onnx {
@@ -60,25 +64,26 @@ impl ModelFolder {
             named => named,
         });
         if !path.is_dir() {
-            return Err(Error::model(path, "no such folder", NAMES));
+            return Err(Error::unreadable(path.display(), "no such folder", NAMES));
         }
         let external = external_data(&file, &read(&file, MAX_ONNX)?)?;
         let external = external.iter().map(|location| inside(path, &file, location)).collect::<Result<_>>()?;
-        let config_path = path.join("config.json");
+        let config_path = path.join(CONFIG);
         let config = serde_json::from_slice(&read(&config_path, MAX_JSON)?)
-            .map_err(|e| Error::model(&config_path, format!("expected a model's configuration, got {e}"), NAMES))?;
+            .map_err(|e| wrong(&config_path, format!("expected a model's configuration, got {e}"), NAMES))?;
+        check_file(&path.join(TOKENIZER), MAX_JSON, NAMES)?;
         Ok(ModelFolder { path: path.into(), onnx: file, config, external })
     }
 
     /// The tokenizer, which must not have more tokens than the model. Texts are clipped to `max_tokens` or the model's
     /// positions, whichever is less.
     pub fn tokens(&self, max_tokens: usize) -> Result<Tokens> {
-        let path = self.path.join("tokenizer.json");
+        let path = self.path.join(TOKENIZER);
         let tokens = Tokens::open(&path, max_tokens.min(self.positions().unwrap_or(usize::MAX)))?;
         match self.config.vocab_size {
             Some(rows) if tokens.vocabulary() > rows => {
                 let what = format!("expected at most the model's {rows} tokens, got {}", tokens.vocabulary());
-                Err(Error::model(&path, what, "take the tokenizer that the model was trained with"))
+                Err(wrong(&path, what, "take the tokenizer that the model was trained with"))
             }
             _ => Ok(tokens),
         }
@@ -92,8 +97,13 @@ impl ModelFolder {
             return Ok(None);
         }
         let thresholds: BTreeMap<String, f32> = serde_json::from_slice(&read(&path, MAX_JSON)?)
-            .map_err(|e| Error::model(&path, format!("expected a threshold per ONNX file, got {e}"), NAMES))?;
-        Ok(thresholds.get(&name(&self.onnx)).copied())
+            .map_err(|e| wrong(&path, format!("expected a threshold per ONNX file, got {e}"), NAMES))?;
+        match thresholds.get(&name(&self.onnx)).copied() {
+            Some(threshold) if !(0.0..=1.0).contains(&threshold) => {
+                Err(wrong(&path, format!("expected thresholds from 0 to 1, got {threshold}"), NAMES))
+            }
+            threshold => Ok(threshold),
+        }
     }
 
     /// Tokens that the model has positions for.
@@ -104,11 +114,10 @@ impl ModelFolder {
         max_position_embeddings.map(|positions| positions.saturating_sub(offset))
     }
 
-    /// SHA-256 of the files that decide what the model says.
-    pub fn digests(&self) -> Result<Digests> {
-        let named = ["config.json", "tokenizer.json"].map(|name| self.path.join(name));
-        let files = named.iter().chain([&self.onnx]).chain(&self.external);
-        files.map(|file| Ok((name(file), sha256(file)?))).collect()
+    /// The files that decide what the model says: all but the thresholds.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let named = [CONFIG, TOKENIZER].map(|name| self.path.join(name));
+        named.into_iter().chain([self.onnx.clone()]).chain(self.external.iter().cloned()).collect()
     }
 }
 
@@ -116,37 +125,35 @@ fn name(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A file's SHA-256, in hex.
-pub fn sha256(file: &Path) -> Result<String> {
-    let mut hasher = Sha256::new();
-    let mut reader = File::open(file).map_err(|e| Error::model(file, e, NAMES))?;
-    std::io::copy(&mut reader, &mut hasher).map_err(|e| Error::model(file, e, NAMES))?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+pub(crate) fn wrong(file: &Path, what: impl Display, hint: impl Display) -> Error {
+    Error::unreadable(file.display(), what, hint)
 }
 
-/// A regular file's size.
-fn regular(file: &Path) -> Result<u64> {
-    match file.metadata() {
-        Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
-        Ok(_) => Err(Error::model(file, "expected a file", NAMES)),
-        Err(e) => Err(Error::model(file, e, NAMES)),
+/// The size of a regular file, links followed, of at most `limit` bytes. It is not opened: that would wait for a pipe's other end.
+pub fn check_file(file: &Path, limit: u64, hint: &str) -> Result<u64> {
+    let metadata = file.metadata().map_err(|e| wrong(file, &e, hint).because(e))?;
+    match metadata.len() {
+        _ if !metadata.is_file() => Err(wrong(file, "expected a regular file", hint)),
+        size if size > limit => Err(wrong(file, format!("expected at most {limit} bytes, got {size}"), hint)),
+        size => Ok(size),
     }
 }
 
-/// A whole file of at most `limit` bytes.
-pub(crate) fn read(file: &Path, limit: u64) -> Result<Vec<u8>> {
-    let size = regular(file)?;
-    if size > limit {
-        return Err(Error::model(
-            file,
-            format!("expected at most {limit} bytes, got {size}"),
-            "larger weights lie beside it, in external data",
-        ));
-    }
+/// A whole regular file of at most `limit` bytes. Pipes, devices and files that grow without end are refused; `hint` says what to do
+/// about a file that is not as it should be.
+pub fn read_file(file: &Path, limit: u64, hint: &str) -> Result<Vec<u8>> {
+    check_file(file, limit, hint)?;
     let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes));
-    read.map_err(|e| Error::model(file, e, NAMES))?;
-    Ok(bytes)
+    let read = File::open(file).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+    match read.map_err(|e| wrong(file, &e, hint).because(e))? as u64 {
+        size if size > limit => Err(wrong(file, format!("expected at most {limit} bytes, got more"), hint)),
+        _ => Ok(bytes),
+    }
+}
+
+/// A file of a model's folder.
+pub(crate) fn read(file: &Path, limit: u64) -> Result<Vec<u8>> {
+    read_file(file, limit, NAMES)
 }
 
 /// Where external data lies: inside the folder, links followed.
@@ -156,8 +163,8 @@ fn inside(folder: &Path, onnx: &Path, location: &str) -> Result<PathBuf> {
     let file = folder.join(location);
     let lies_inside = || Some(file.canonicalize().ok()?.starts_with(folder.canonicalize().ok()?));
     if !plain || (file.exists() && lies_inside() != Some(true)) {
-        return Err(Error::model(onnx, "its weights lie outside the model's folder", hint));
+        return Err(wrong(onnx, "its weights lie outside the model's folder", hint));
     }
-    regular(&file)?;
+    check_file(&file, MAX_WEIGHTS, hint)?;
     Ok(file)
 }

@@ -4,15 +4,16 @@ use std::path::Path;
 
 use onnx_rs::ast::{Graph, TensorProto};
 
-use crate::{Error, Result};
+use dataset::{Error, Result};
 
 /// The files outside an ONNX model that hold weights, as the model names them. Errs when the bytes are no ONNX model.
 pub(crate) fn external_data(path: &Path, onnx: &[u8]) -> Result<Vec<String>> {
     let hint = "export the model again, or copy it again if the copy broke off";
-    let model =
-        onnx_rs::parse(onnx).map_err(|e| Error::model(path, format!("expected a whole ONNX model, got {e}"), hint))?;
+    let model = onnx_rs::parse(onnx)
+        .map_err(|e| Error::unreadable(path.display(), format!("expected a whole ONNX model, got {e}"), hint))?;
     let graph = model.graph.filter(|graph| model.ir_version > 0 && !graph.node.is_empty());
-    let graph = graph.ok_or_else(|| Error::model(path, "expected an ONNX model, got something else", hint))?;
+    let graph =
+        graph.ok_or_else(|| Error::unreadable(path.display(), "expected an ONNX model, got something else", hint))?;
     let mut locations = Vec::new();
     collect(&graph, &mut locations);
     locations.sort();

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use dataset::{Error, Exit, Result};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType, ValueType};
 
-use crate::folder::ModelFolder;
-use crate::{Error, Result, Tokens, batches, runtime};
+use crate::folder::{ModelFolder, wrong};
+use crate::{Tokens, batches, runtime};
 
 /// Where the time went.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,9 +73,12 @@ impl Model {
             (format!("a text of {longest} tokens"), vec![last; longest]),
             (format!("its tokenizer's last token, {last}"), vec![last]),
         ] {
-            let tried = model.run(&[ids], &|row| row.to_vec()).map_err(|e| {
-                let hint = "the ONNX file, tokenizer.json and config.json must come from one model";
-                Error::model(&model.folder.onnx, format!("the model fails on {what}: {}", first_line(&e)), hint)
+            let tried = model.run(&[ids], &|row| row.to_vec()).map_err(|failure| match failure {
+                Failure::Runtime(e) => {
+                    let hint = "the ONNX file, tokenizer.json and config.json must come from one model";
+                    wrong(&model.folder.onnx, format!("the model fails on {what}: {}", first_line(&e)), hint)
+                }
+                Failure::Other(e) => e,
             })?;
             model.width = tried.first().map_or(0, Vec::len);
         }
@@ -97,7 +101,7 @@ impl Model {
         runtime::environment()?;
         build().map_err(|e| {
             let what = format!("ONNX Runtime cannot load it: {}", first_line(&e));
-            Error::model(onnx, what, "export the model again, with operators that this ONNX Runtime knows")
+            wrong(onnx, what, "export the model again, with operators that this ONNX Runtime knows")
         })
     }
 
@@ -110,7 +114,11 @@ impl Model {
         let mut rows = vec![Vec::new(); texts.len()];
         for cut in cuts {
             let batch: Vec<&[u32]> = order[cut.clone()].iter().map(|&text| ids[text].as_slice()).collect();
-            for (&text, made) in order[cut].iter().zip(self.run(&batch, row)?) {
+            let made = self.run(&batch, row).map_err(|failure| match failure {
+                Failure::Runtime(e) => self.failed(&batch, &e),
+                Failure::Other(e) => e,
+            })?;
+            for (&text, made) in order[cut].iter().zip(made) {
                 rows[text] = made;
             }
         }
@@ -129,17 +137,46 @@ impl Model {
     }
 
     /// One batch of equally long texts.
-    fn run(&self, batch: &[impl AsRef<[u32]>], row: &(dyn Fn(&[f32]) -> Vec<f32> + Sync)) -> Result<Vec<Vec<f32>>> {
+    fn run(
+        &self,
+        batch: &[impl AsRef<[u32]>],
+        row: &(dyn Fn(&[f32]) -> Vec<f32> + Sync),
+    ) -> Result<Vec<Vec<f32>>, Failure> {
         let idle = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut session = idle.map_or_else(|| self.new_session(), Ok)?;
         let made = infer(&mut session, batch, row, &self.inference_ns);
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
-        made.map_err(|e| Error::Inference {
-            path: self.folder.onnx.display().to_string(),
-            texts: batch.len(),
-            tokens: batch.first().map_or(0, |ids| ids.as_ref().len()),
-            what: first_line(&e),
+        made?.ok_or_else(|| {
+            let hint = "its weights are damaged, or its number format overflows: export the model again";
+            wrong(&self.folder.onnx, "the model gave a number that is not finite", hint).into()
         })
+    }
+
+    fn failed(&self, batch: &[&[u32]], e: &ort::Error) -> Error {
+        let (texts, tokens) = (batch.len(), batch.first().map_or(0, |ids| ids.len()));
+        let path = self.folder.onnx.display();
+        let what = format!("{path}: a batch of {texts} texts of {tokens} tokens failed: {}", first_line(e));
+        Error::new(Exit::Retry, what, "less memory is needed with a smaller batch_tokens")
+    }
+}
+
+/// Why a batch failed.
+enum Failure {
+    /// ONNX Runtime says so.
+    Runtime(ort::Error),
+    /// The model, or the library.
+    Other(Error),
+}
+
+impl From<ort::Error> for Failure {
+    fn from(e: ort::Error) -> Self {
+        Failure::Runtime(e)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Failure::Other(e)
     }
 }
 
@@ -160,30 +197,30 @@ fn check_signature(onnx: &Path, session: &Session, expected: Expected) -> Result
         if !["input_ids", "attention_mask", "token_type_ids"].contains(&input.name())
             || !matches!(kind, Some(TensorElementType::Int64 | TensorElementType::Int32))
         {
-            return Err(Error::model(onnx, format!("an input {:?} of type {}", input.name(), input.dtype()), hint));
+            return Err(wrong(onnx, format!("an input {:?} of type {}", input.name(), input.dtype()), hint));
         }
         names.push(input.name());
     }
     if !names.contains(&"input_ids") {
-        return Err(Error::model(onnx, format!("no input \"input_ids\" among {names:?}"), hint));
+        return Err(wrong(onnx, format!("no input \"input_ids\" among {names:?}"), hint));
     }
     let outputs: Vec<String> = session.outputs().iter().map(|o| format!("{} ({})", o.name(), o.dtype())).collect();
     match session.outputs().first().map(|output| output.dtype()) {
         Some(ValueType::Tensor { ty: TensorElementType::Float32, shape, .. }) if shape.len() == expected.rank => Ok(()),
         _ => {
             let what = format!("expected {} of {} dimensions first, got {outputs:?}", expected.about, expected.rank);
-            Err(Error::model(onnx, what, hint))
+            Err(wrong(onnx, what, hint))
         }
     }
 }
 
-/// Runs one batch; the time inside ONNX Runtime alone is added to `inference_ns`.
+/// Runs one batch; `None` when it gave a number that is not finite. The time inside ONNX Runtime alone is added to `inference_ns`.
 fn infer(
     session: &mut Session,
     batch: &[impl AsRef<[u32]>],
     row: &(dyn Fn(&[f32]) -> Vec<f32> + Sync),
     inference_ns: &AtomicU64,
-) -> ort::Result<Vec<Vec<f32>>> {
+) -> ort::Result<Option<Vec<Vec<f32>>>> {
     let (rows, length) = (batch.len(), batch.first().map_or(0, |ids| ids.as_ref().len()));
     let ids: Vec<i64> = batch.iter().flat_map(|ids| ids.as_ref().iter().map(|&id| i64::from(id))).collect();
     let inputs: Vec<(String, SessionInputValue<'_>)> = session
@@ -214,5 +251,6 @@ fn infer(
     if shape.first() != Some(&(rows as i64)) || !tokens_agree || each == 0 {
         return Err(ort::Error::new(format!("expected values for {rows} texts of {length} tokens, got {shape:?}")));
     }
-    Ok(values.chunks_exact(each).map(row).collect())
+    let finite = values.iter().all(|value| value.is_finite());
+    Ok(finite.then(|| values.chunks_exact(each).map(row).collect()))
 }

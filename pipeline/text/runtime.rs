@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use dataset::{Error, Result};
 use ort::environment::Environment;
-
-use crate::{Error, Result};
 
 const BESIDE_THE_MODELS: &str = "models/onnxruntime/libonnxruntime.so";
 
@@ -20,7 +19,10 @@ pub fn library() -> PathBuf {
 pub(crate) fn environment() -> Result<&'static Environment> {
     static ENVIRONMENT: OnceLock<Result<Environment, String>> = OnceLock::new();
     let path = library();
-    let failed = |what: &str| Error::Runtime { path: path.display().to_string(), what: what.into() };
+    let failed = |what: &str| {
+        let hint = "`make setup` fetches ONNX Runtime; ORT_DYLIB_PATH names another copy";
+        Error::usage(format!("{}: {what}", path.display()), hint)
+    };
     ENVIRONMENT.get_or_init(|| load(&path)).as_ref().map_err(|what| failed(what))
 }
 

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use dataset::{Error, Result};
 use tokenizers::{Tokenizer, TruncationParams};
 
-use crate::{Error, Result};
+use crate::folder::{MAX_JSON, NAMES, read_file};
 
 /// Turns texts into token ids, special tokens included.
 #[derive(Debug, Clone)]
@@ -16,23 +17,25 @@ pub struct Tokens {
 impl Tokens {
     /// Reads `tokenizer.json`; texts of more than `max_tokens` tokens are clipped, their closing token kept.
     pub fn open(path: &Path, max_tokens: usize) -> Result<Self> {
-        let json = crate::folder::read(path, crate::folder::MAX_JSON)?;
+        let json = read_file(path, MAX_JSON, NAMES)?;
         let tokenizer = Tokenizer::from_bytes(json).map_err(|e| {
-            Error::model(
-                path,
-                format!("expected a tokenizer in the `tokenizers` format, got {e}"),
-                "copy the model's folder again",
-            )
+            let what = format!("expected a tokenizer in the `tokenizers` format, got {e}");
+            Error::unreadable(path.display(), what, "copy the model's folder again")
         })?;
         Self::new(tokenizer, max_tokens)
-            .map_err(|what| Error::model(path, what, "raise the length at which texts are clipped"))
     }
 
-    /// The same for a tokenizer in memory. Errs when the special tokens alone are longer than `max_tokens`.
-    pub fn new(mut tokenizer: Tokenizer, max_tokens: usize) -> Result<Self, String> {
+    /// The same for a tokenizer in memory.
+    ///
+    /// # Errors
+    /// When the special tokens alone are longer than `max_tokens`.
+    pub fn new(mut tokenizer: Tokenizer, max_tokens: usize) -> Result<Self> {
         tokenizer.with_padding(None);
         let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
-        tokenizer.with_truncation(Some(truncation)).map_err(|e| e.to_string())?;
+        tokenizer.with_truncation(Some(truncation)).map_err(|e| {
+            let got = format!("{max_tokens} ({e})");
+            Error::setting("max_tokens", "room for more than the tokenizer's special tokens", got, "raise it")
+        })?;
         Ok(Tokens { tokenizer, max_tokens })
     }
 

@@ -33,7 +33,8 @@ fn main() {
     println!("{}", json!({ "what": "exact", "qps": truth.len() as f64 / seconds, "seconds": seconds }));
 
     let started = Instant::now();
-    let index = Ivf::build(&vectors, cells, threads, &|_| ()).expect("vectors fit");
+    let build = || Ivf::build(&vectors, cells, &|_| ()).expect("vectors fit");
+    let index = dataset::threads(threads).expect("threads").install(build);
     let seconds = started.elapsed().as_secs_f64();
     let about = format!("cells={}", index.cells());
     let (held, mapped) = index.memory_bytes();

@@ -7,7 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark says what it measured")]
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use policy::{
@@ -39,10 +39,10 @@ fn main() {
     let turns: usize = turns.parse().expect("a number");
     let Model { policy, tokenizer, .. } = Model::open(Path::new(model)).expect("a model");
     let started = Instant::now();
-    let snapshot = Snapshot::new(&policy, Adapters::On).expect("weights");
+    let snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).expect("weights"));
     drop(policy);
     let packing = started.elapsed().as_secs_f64();
-    let prompter = Prompter::new(&tokenizer, &Template::parse(TEMPLATE).expect("it is one"), PromptSettings::default())
+    let prompter = Prompter::new(Arc::new(tokenizer), &Template::parse(TEMPLATE).expect("it is one"), PromptSettings::default())
         .expect("a chat model");
     let asked: Vec<Vec<u32>> = users
         .iter()
@@ -59,7 +59,7 @@ fn main() {
         for (users, samples) in SIZES {
             let started = Instant::now();
             // What all prompts begin with is computed once per version of the weights; here it counts every time.
-            let rollout = Rollout::new(&snapshot, prompter.prefix(), prompter.longest(), &[], sampling, None)
+            let rollout = Rollout::new(snapshot.clone(), prompter.prefix(), prompter.longest(), &[], sampling, None)
                 .expect("it fits the context");
             let prefix = started.elapsed().as_secs_f64();
             let requests: Vec<Request> = asked[..users]

@@ -1,5 +1,7 @@
 //! Checkpoints, exported folders, damaged files.
 
+use dataset::{KeySource, Outcome, Resources, Runner, Store, Style};
+
 use super::*;
 
 fn trained() -> Result<(Model, State, Moments)> {
@@ -13,7 +15,7 @@ fn trained() -> Result<(Model, State, Moments)> {
     let base = BTreeMap::from([("model.safetensors".to_owned(), "00ff".to_owned())]);
     let (random, settings_digest) = (vec![1, u64::MAX, 3], "digest".to_owned());
     let state = State { step: 120, prompt_cursor: 7, random, settings_digest, base, metrics };
-    let model = Model { policy, tokenizer: bytes_tokenizer(), digests: BTreeMap::new(), trained: true };
+    let model = Model { policy, tokenizer: bytes_tokenizer() };
     Ok((model, state, moments))
 }
 
@@ -39,7 +41,9 @@ fn a_checkpoint_gives_back_every_bit() -> Result<()> {
         assert_eq!(pair.each_ref().map(bits), read.moments[name].each_ref().map(bits), "{name}");
     }
     assert_eq!(read.model.tokenizer.encode("a <|im_end|> b"), model.tokenizer.encode("a <|im_end|> b"));
-    assert!(Model::open(&path)?.trained);
+    assert!(Model::open(&path).is_ok() && Model::is_trained(&path)?);
+    assert_eq!(Model::files(&path)?, [path.join(checkpoint::STATE)]);
+    assert_eq!(Model::name(&path), "teacher/step=000120");
 
     // Damage to the large files is seen.
     for file in ["weights.parquet", "optimizer.parquet"] {
@@ -74,6 +78,15 @@ fn the_last_and_the_best_checkpoints_are_kept() -> Result<()> {
     Ok(())
 }
 
+/// A runner over a root.
+fn runner(root: &Path) -> Result<Runner> {
+    let store = Store::open(&root.join("data").display().to_string())?;
+    let (user_key, progress) = (KeySource::default(), Style::Silent);
+    let resources = Resources { store, threads: 2, memory_limit: 2 << 30, progress, user_key };
+    let git_revision = String::new();
+    Ok(Runner { resources, shard: None, dry_run: false, max_bad_ratio: 0.0, keep_versions: 0, git_revision })
+}
+
 /// A whole Hugging Face folder.
 fn folder(root: &Path) -> PathBuf {
     let from = repository().join("fixtures/decoder-llama");
@@ -92,16 +105,22 @@ fn an_exported_folder_is_the_same_model() -> Result<()> {
     let root = tempfile::tempdir().expect("a folder");
     let model = Model::open(&folder(root.path()))?;
     let out = root.path().join("deep/exported");
-    crate::export(&model, &out)?;
+    let runner = runner(root.path())?;
+    let export = crate::Export { policy: root.path().join("model") };
+    assert_eq!(runner.make(&export, &out)?, Outcome::Committed);
+    assert_eq!(runner.make(&export, &out)?, Outcome::UpToDate);
     let again = Model::open(&out)?;
     assert_eq!(again.policy.config, model.policy.config);
     let logits =
-        |model: &Model| Ok::<_, crate::Error>(Snapshot::new(&model.policy, Adapters::On)?.logits_of(&[], &[5, 6, 7]));
+        |model: &Model| Ok::<_, Box<dyn std::error::Error>>(Snapshot::new(&model.policy, Adapters::On)?.logits_of(&[], &[5, 6, 7]));
     assert_eq!(logits(&again)?, logits(&model)?);
     let permissions = |name: &str| std::fs::metadata(out.join(name)).expect("written").permissions();
     assert_eq!(permissions("model.safetensors"), permissions("config.json"), "others may read the weights too");
-    let error = crate::export(&model, &out).unwrap_err().to_string();
-    assert!(error.contains("there already"), "{error}");
+    let foreign = root.path().join("foreign");
+    std::fs::create_dir(&foreign).expect("writable");
+    std::fs::write(foreign.join("config.json"), "somebody's").expect("writable");
+    let error = runner.make(&export, &foreign).unwrap_err().to_string();
+    assert!(error.contains("somebody else's"), "{error}");
     Ok(())
 }
 
@@ -161,7 +180,7 @@ fn wrong_files_are_one_clear_error() -> Result<()> {
         let folder = folder(root.path());
         assert!(Model::open(&folder).is_ok(), "{name}");
         damage(&folder);
-        let error = Model::open(&folder).unwrap_err();
+        let error = Model::open(&folder).expect_err(name);
         assert!(error.to_string().contains(expected) && error.to_string().contains("hint: "), "{name}: {error}");
         assert_eq!(error.exit_code(), 3, "{name}");
     }

@@ -8,6 +8,7 @@ mod rollouts;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
 use rand::{RngExt, SeedableRng};
@@ -16,9 +17,12 @@ use serde::Deserialize;
 
 use crate::checkpoint::{self, Moments, State};
 use crate::{
-    Adapters, Batching, Completion, Config, Lora, Model, Packed, Policy, Request, Result, Rollout, Sampling, Snapshot,
+    Adapters, Batching, Completion, Config, Lora, Model, Packed, Policy, Request, Rollout, Sampling, Snapshot,
     Tokenizer, log_probs,
 };
+
+/// Of whatever failed: candle, files, settings.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const FAMILIES: [&str; 2] = ["decoder-llama", "decoder-qwen2"];
 
@@ -65,8 +69,8 @@ fn furthest(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-fn rollout<'a>(snapshot: &'a Snapshot, prefix: &[u32], sampling: Sampling) -> Rollout<'a> {
-    Rollout::new(snapshot, prefix, 40, &[], sampling, None).expect("settings that make sense")
+fn rollout(snapshot: &Arc<Snapshot>, prefix: &[u32], sampling: Sampling) -> Rollout {
+    Rollout::new(snapshot.clone(), prefix, 40, &[], sampling, None).expect("settings that make sense")
 }
 
 /// Adapters whose B is not zero, so that both halves have a gradient.

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn greedy_continuations_are_those_of_transformers() -> Result<()> {
     for family in FAMILIES {
-        let snapshot = Snapshot::new(&tiny(family), Adapters::On)?;
+        let snapshot = Arc::new(Snapshot::new(&tiny(family), Adapters::On)?);
         let sequences = sequences(family);
         let sampling = Sampling { temperature: 0.0, max_new_tokens: 12, ..Sampling::default() };
         let requests: Vec<Request> =
@@ -22,7 +22,7 @@ fn greedy_continuations_are_those_of_transformers() -> Result<()> {
 
 #[test]
 fn what_is_sampled_depends_on_neither_batch_nor_threads_nor_prefix() -> Result<()> {
-    let snapshot = Snapshot::new(&tiny("decoder-qwen2"), Adapters::On)?;
+    let snapshot = Arc::new(Snapshot::new(&tiny("decoder-qwen2"), Adapters::On)?);
     let mut random = Xoshiro256PlusPlus::seed_from_u64(7);
     let common: Vec<u32> = (0..9).map(|_| random.random_range(0..320)).collect();
     let requests: Vec<Request> = (0..7)
@@ -72,9 +72,9 @@ fn a_gguf_model_is_what_transformers_makes_of_it() -> Result<()> {
     let Expected { cases } = serde_json::from_slice(&json).expect("JSON");
     let model = smollm2();
     let vocabulary = model.policy.config.vocab_size;
-    let snapshot = Snapshot::new(&model.policy, Adapters::On)?;
+    let snapshot = Arc::new(Snapshot::new(&model.policy, Adapters::On)?);
     let sampling = Sampling { temperature: 0.0, max_new_tokens: 48, ..Sampling::default() };
-    let engine = Rollout::new(&snapshot, &[], 64, &[2], sampling, None)?;
+    let engine = Rollout::new(snapshot.clone(), &[], 64, &[2], sampling, None)?;
     for case in &cases {
         assert_eq!(model.tokenizer.encode_with_control(&case.text), case.input_ids);
         let logits = snapshot.logits_of(&[], &case.input_ids);
@@ -99,9 +99,9 @@ fn a_gguf_model_is_what_transformers_makes_of_it() -> Result<()> {
 
 #[test]
 fn what_does_not_fit_the_context_is_refused() -> Result<()> {
-    let snapshot = Snapshot::new(&tiny("decoder-llama"), Adapters::On)?;
+    let snapshot = Arc::new(Snapshot::new(&tiny("decoder-llama"), Adapters::On)?);
     let sampling = Sampling { max_new_tokens: 64, ..Sampling::default() };
-    let error = Rollout::new(&snapshot, &[1], 500, &[], sampling, None).unwrap_err().to_string();
+    let error = Rollout::new(snapshot.clone(), &[1], 500, &[], sampling, None).unwrap_err().to_string();
     assert!(error.contains("at most 512 tokens") && error.contains("got 564"), "{error}");
     Ok(())
 }

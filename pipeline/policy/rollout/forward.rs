@@ -1,5 +1,6 @@
 //! The forward of rollouts: no graph, whole batches, rows of any length side by side without padding.
 
+use candle_core::Result;
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -7,7 +8,7 @@ use super::attention::{Own, Tile};
 use super::cache::{Piece, Shape};
 use super::kernel::{Panels, tile_rows};
 use super::ops::{Rotary, add, rms_norm, swiglu};
-use crate::{Adapters, Config, Policy, Result};
+use crate::{Adapters, Config, Policy};
 
 /// A policy's weights as rollouts read them: a snapshot, packed once per version of the weights, adapters merged.
 #[derive(Debug)]

@@ -13,8 +13,10 @@ mod kernel;
 mod ops;
 mod sample;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dataset::{Error, Result};
 use pulp::Arch;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -28,8 +30,6 @@ use grammar::{Next, Walk};
 pub(crate) use ops::Rotary;
 pub use sample::Sampling;
 use sample::draw;
-
-use crate::{Error, Result};
 
 /// Tokens that are tried before the grammar gives up on an output.
 const TRIES: usize = 64;
@@ -114,11 +114,11 @@ impl Default for Batching {
 
 /// Samples lists from a snapshot of a policy.
 #[derive(Debug)]
-pub struct Rollout<'a> {
-    snapshot: &'a Snapshot,
+pub struct Rollout {
+    snapshot: Arc<Snapshot>,
     sampling: Sampling,
     batching: Batching,
-    grammar: Option<&'a Grammar>,
+    grammar: Option<Grammar>,
     stops: Vec<u32>,
     rotary: Rotary,
     prefix: Piece,
@@ -142,35 +142,35 @@ struct Row {
     finish: Option<Finish>,
 }
 
-impl<'a> Rollout<'a> {
+impl Rollout {
     /// Computes the common prefix. `longest`: tokens of the longest prompt, prefix included. `stops`: tokens that end an output.
     ///
     /// # Errors
     /// When prompt and output together have more tokens than the model has positions, or a setting makes no sense.
     pub fn new(
-        snapshot: &'a Snapshot,
+        snapshot: Arc<Snapshot>,
         prefix: &[u32],
         longest: usize,
         stops: &[u32],
         sampling: Sampling,
-        grammar: Option<&'a Grammar>,
+        grammar: Option<Grammar>,
     ) -> Result<Self> {
         let positions = longest.saturating_add(sampling.max_new_tokens);
         let most = snapshot.config.max_position_embeddings;
         if positions > most {
             return Err(Error::setting(
                 "budget_tokens",
-                format!("expected prompts and outputs of at most {most} tokens, the model's context, got {positions}"),
+                format!("prompts and outputs of at most {most} tokens, the model's context"),
+                positions,
                 "lower budget_tokens or max_new_tokens",
             ));
         }
         let Sampling { temperature, top_p, max_new_tokens, top_k: _ } = sampling;
-        if !(temperature >= 0.0 && top_p > 0.0 && top_p <= 1.0 && max_new_tokens > 0) {
+        if !(temperature >= 0.0 && temperature.is_finite() && top_p > 0.0 && top_p <= 1.0 && max_new_tokens > 0) {
             return Err(Error::setting(
                 "sampling",
-                format!(
-                    "expected temperature of 0 or more, top_p above 0 up to 1, max_new_tokens above 0, got {temperature}, {top_p}, {max_new_tokens}"
-                ),
+                "temperature of 0 or more, top_p above 0 up to 1, max_new_tokens above 0",
+                format!("{temperature}, {top_p}, {max_new_tokens}"),
                 "see `querent generate --help`",
             ));
         }
@@ -301,7 +301,7 @@ impl<'a> Rollout<'a> {
             sample,
             own: Piece::new(self.snapshot.shape(), self.sampling.max_new_tokens),
             random: Xoshiro256PlusPlus::seed_from_u64(*seed),
-            walk: self.grammar.map(|grammar| grammar.start(self.sampling.max_new_tokens)),
+            walk: self.grammar.as_ref().map(|grammar| grammar.start(self.sampling.max_new_tokens)),
             tokens: Vec::with_capacity(self.sampling.max_new_tokens),
             finish: None,
         };
@@ -330,7 +330,7 @@ impl<'a> Rollout<'a> {
     /// Draws an output's next token.
     fn draw(&self, row: &mut Row, logits: &mut [f32]) {
         let arch = Arch::new();
-        let token = match (self.grammar, &mut row.walk) {
+        let token = match (&self.grammar, &mut row.walk) {
             (Some(grammar), Some(walk)) => {
                 let left = self.sampling.max_new_tokens - row.tokens.len() - 1;
                 constrained(arch, grammar, walk, logits, &self.sampling, &mut row.random, left)
@@ -342,7 +342,7 @@ impl<'a> Rollout<'a> {
             return;
         };
         row.tokens.push(token);
-        let complete = matches!((self.grammar, &row.walk), (Some(grammar), Some(walk)) if grammar.complete(walk));
+        let complete = matches!((&self.grammar, &row.walk), (Some(grammar), Some(walk)) if grammar.complete(walk));
         row.finish = if complete || self.stops.contains(&token) {
             Some(Finish::Stop)
         } else if row.tokens.len() == self.sampling.max_new_tokens {
