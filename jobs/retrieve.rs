@@ -10,6 +10,7 @@ use crate::index::popularity;
 
 /// Recommend news to every user: what their queries fetch, or a reference method.
 ///
+/// Reads profiles and news, and for methods with queries news_vectors and the index; for popularity clean_events, whose clicks it counts.
 /// Methods: interests (the queries of the dataset interests, and of each interests.NAME that there is, as a method NAME), NAME (only
 /// those), own-titles (each user's most recent news titles as queries), popularity (the most clicked articles before the cut-off),
 /// random. Each writes a dataset recommendations.METHOD, with the query that fetched each article.
@@ -68,6 +69,10 @@ impl Retrieve {
         }
         let mut seen = std::collections::BTreeSet::new();
         methods.retain(|method| seen.insert(method.clone()));
+        // The stage has a field of that name, which is set for each method.
+        if !self.stage.method.is_empty() || self.stage.interests.is_some() {
+            return Err(Error::usage("[retrieve]: it has no setting method or interests", "did you mean \"methods\"?"));
+        }
         match methods.is_empty() {
             false => Ok(methods),
             true => Err(Error::setting("retrieve.methods", "some methods", "none", METHODS.join(", "))),

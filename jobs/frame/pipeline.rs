@@ -60,7 +60,11 @@ fn run_all(pipeline: &Context, ready: &[(Context, Box<dyn Ready>)]) -> Result<()
             }
             Ok(summaries) => stages.extend(summaries),
             // In a dry run the steps before it have written nothing for it to look at.
-            Err(e) if dry_run && e.kind() == Kind::Missing => context.note("would run: its inputs are not there yet")?,
+            Err(e) if dry_run && e.kind() == Kind::Missing => {
+                let said = e.to_string();
+                let missing = said.lines().next().unwrap_or_default();
+                context.note(&format!("would run: its inputs are not there yet ({missing})"))?;
+            }
             Err(e) => return Err(e.during(format!("step {}", context.step()))),
         }
     }
