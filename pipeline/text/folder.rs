@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use dataset::{Error, Result};
+use dataset::{Error, Kind, Result};
 use serde::Deserialize;
 
 use crate::Tokens;
@@ -64,7 +64,7 @@ impl ModelFolder {
             named => named,
         });
         if !path.is_dir() {
-            return Err(Error::unreadable(path.display(), "no such folder", NAMES));
+            return Err(Error::unreadable(path.display(), "no such folder", NAMES).of_kind(Kind::Missing));
         }
         let external = external_data(&file, &read(&file, MAX_ONNX)?)?;
         let external = external.iter().map(|location| inside(path, &file, location)).collect::<Result<_>>()?;
