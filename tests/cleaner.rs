@@ -5,7 +5,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::support::{
-    batches, by_manifest, cleaner, config, contents, copy, fail, files, labels_tsv, pipeline, python, querent, succeed,
+    batches, by_version, cleaner, config, contents, copy, fail, files, labels_tsv, pipeline, python, querent, succeed,
 };
 
 #[test]
@@ -72,7 +72,7 @@ fn every_text_is_scored_once_and_never_again_by_the_same_model() {
     succeed(&mut pipeline(&path));
     let clean = |more: &[&str]| succeed(querent().args(["clean", "--quiet", "--config"]).arg(&path).args(more));
     assert!(clean(&[]).contains("score: up to date"));
-    let before = by_manifest(&root, "text_scores");
+    let before = by_version(&root, "text_scores");
 
     // Another threshold: other decisions, no inference.
     let said = clean(&["--threshold", "0.9"]);
@@ -85,7 +85,7 @@ fn every_text_is_scored_once_and_never_again_by_the_same_model() {
 
     // More events: only their new texts are scored, and the others keep their scores to the last bit.
     succeed(&mut pipeline(&config(&root, 30, 1)));
-    let after = by_manifest(&root, "text_scores");
+    let after = by_version(&root, "text_scores");
     assert!(before.iter().all(|row| after.contains(row)) || before.len() > after.len());
     let said = succeed(querent().args(["inspect", "text_scores", "--data"]).arg(&root));
     assert!(said.contains("from the cache"), "{said}");
@@ -106,7 +106,7 @@ fn scores_do_not_depend_on_threads_or_buckets() {
     let text = std::fs::read_to_string(&path).expect("written").replace("buckets = 4", "buckets = 7");
     std::fs::write(&path, text).expect("writable");
     succeed(pipeline(&path).args(["--threads", "1"]));
-    assert_eq!(by_manifest(&one, "text_scores"), by_manifest(&other, "text_scores"));
+    assert_eq!(by_version(&one, "text_scores"), by_version(&other, "text_scores"));
     assert_eq!(contents(&one).get("text_scores"), contents(&other).get("text_scores"));
 }
 

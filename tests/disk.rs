@@ -29,7 +29,7 @@ fn a_full_disk_leaves_the_old_version_readable() {
         used=$(df --output=used -k "$ROOT" | tail -1)
         mount -o remount,size=$((used + ROOM_KB))k "$ROOT"
         # Per dataset: its versions, and what a plain glob reads.
-        glob() { for d in "$ROOT"/*/; do echo "$d $(ls "$d/_manifests" | wc -l) $(find "$d" -name '*.parquet' | sort | xargs cat | sha256sum)"; done; }
+        glob() { for d in "$ROOT"/*/; do echo "$d $(ls "$d/_delta_log" | wc -l) $(find "$d" -name '*.parquet' -not -path '*/_delta_log/*' | sort | xargs cat | sha256sum)"; done; }
         glob >"$ERRORS.before"
         code=0; "$QUERENT" run "$SECOND" --quiet >/dev/null 2>"$ERRORS" || code=$?
         test "$code" = 1 || { echo "expected exit code 1, got $code"; cat "$ERRORS"; exit 9; }
@@ -55,7 +55,7 @@ fn a_full_disk_leaves_the_old_version_readable() {
     let output = Command::new("unshare")
         .args(["--map-root-user", "--mount", "sh", "-c", script])
         .env("QUERENT", env!("CARGO_BIN_EXE_querent"))
-        .env("QUERENT_USER_KEY", "a key for tests only")
+        .env("QUERENT_USER_KEY", crate::support::KEY)
         .env("ROOT", &root)
         .env("FIRST", &first)
         .env("SECOND", &second)

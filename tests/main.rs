@@ -5,6 +5,7 @@ mod cleaner;
 mod cli;
 mod disk;
 mod faults;
+mod freshness;
 mod news;
 mod notebooks;
 mod policy;

@@ -17,9 +17,10 @@ pub(crate) fn config(root: &Path, users: u32, seed: u32) -> PathBuf {
         .replace("users = 2000", &format!("users = {users}"))
         .replace("news = 8000", "news = 1500")
         .replace("seed = 7", &format!("seed = {seed}"))
-        .replace("[ingest]\n", "[ingest]\nbuckets = 4\n")
-        .replace("\"annotate\", \"train-cleaner\", ", "")
-        .replace(", \"embed\", \"index\", \"generate\", \"retrieve\", \"evaluate\", \"report\"]", "]")
+        .replace("[ingest]\n", "[ingest]\nbuckets = 4\n");
+    let jobs = text.lines().find(|line| line.starts_with("jobs = ")).expect("the demo names its jobs");
+    let text = text
+        .replace(jobs, "jobs = [\"simulate\", \"ingest\", \"clean\", \"cap\", \"statistics\"]")
         .replace("[clean]\nmodel = ", "[clean]\nborderline = 20\nmodel = ")
         .replace(&format!("{}/cleaner\"", root.display()), &format!("{}\"", cleaner().display()));
     let path = root.with_extension(format!("{seed}.toml"));
@@ -67,10 +68,13 @@ pub(crate) fn labels_tsv() -> String {
     tsv
 }
 
+/// A user key for tests only.
+pub(crate) const KEY: &str = "3f786850e387550fdab836ed7e6dc881";
+
 /// The binary, with a user key in its environment.
 pub(crate) fn querent() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_querent"));
-    command.env("QUERENT_USER_KEY", "a key for tests only").env_remove("QUERENT_DATA");
+    command.env("QUERENT_USER_KEY", KEY).env_remove("QUERENT_DATA");
     command
 }
 
@@ -122,25 +126,26 @@ pub(crate) fn contents(root: &Path) -> BTreeMap<String, String> {
     datasets(root).into_iter().map(|(name, manifest)| (name, manifest.content)).collect()
 }
 
-/// A dataset's batches, read through its manifest, digests checked.
+/// A dataset's batches, read by its log, digests checked.
 pub(crate) fn batches(root: &Path, name: &str) -> Vec<RecordBatch> {
     let store = Store::open(&root.display().to_string()).expect("a folder");
     let dataset = Dataset::new(&store, name);
     let manifest = dataset.current().expect("readable").expect("committed");
     let contract = schemas::all().into_iter().find(|c| c.name == manifest.table).expect("a known table");
-    let read = |part| read_part(&dataset, &contract, part, &[]).expect("as the manifest says");
+    let read = |part| read_part(&dataset, &contract, part, &[]).expect("as the log says");
     manifest.parts.iter().flat_map(read).collect()
 }
 
-/// A dataset's rows as sorted text, read through its manifest.
-pub(crate) fn by_manifest(root: &Path, name: &str) -> Vec<String> {
+/// A dataset's rows as sorted text, read by its log.
+pub(crate) fn by_version(root: &Path, name: &str) -> Vec<String> {
     lines(&batches(root, name))
 }
 
 /// A dataset's rows as sorted text, read by a plain glob.
 pub(crate) fn by_glob(root: &Path, name: &str) -> Vec<String> {
     let mut batches = Vec::new();
-    for path in files(&root.join(name)).into_iter().filter(|p| p.extension().is_some_and(|e| e == "parquet")) {
+    let part = |p: &PathBuf| p.extension().is_some_and(|e| e == "parquet") && !p.display().to_string().contains("_delta_log");
+    for path in files(&root.join(name)).into_iter().filter(part) {
         let file = std::fs::File::open(path).expect("it was listed");
         let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet");
         batches.extend(reader.build().expect("Parquet").map(|batch| batch.expect("Parquet")));
@@ -173,15 +178,15 @@ fn lines(batches: &[RecordBatch]) -> Vec<String> {
     lines
 }
 
-/// Checks that every dataset is at rest: a plain glob reads exactly the manifest's rows, and nothing else lies about.
+/// Checks that every dataset is at rest: a plain glob reads exactly the current version's rows, and nothing else lies about.
 pub(crate) fn at_rest(root: &Path) {
     for (name, manifest) in datasets(root) {
-        let rows = by_manifest(root, &name);
+        let rows = by_version(root, &name);
         assert_eq!(rows.len() as u64, manifest.rows, "{name}");
         assert_eq!(by_glob(root, &name), rows, "{name}");
         let extra: Vec<PathBuf> = files(&root.join(&name))
             .into_iter()
-            .filter(|p| p.extension().is_none_or(|e| e != "parquet") && !p.display().to_string().contains("_manifests"))
+            .filter(|p| p.extension().is_none_or(|e| e != "parquet") && !p.display().to_string().contains("_delta_log"))
             .collect();
         assert!(extra.is_empty(), "{name}: {extra:?}");
     }

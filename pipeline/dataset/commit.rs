@@ -26,7 +26,10 @@ use crate::{Error, Exit, Kind, Result, Store};
 
 /// The folder of unfinished runs within a dataset's.
 pub(crate) const RUNS: &str = "_runs";
-const PLAN: &str = "plan.json";
+pub(crate) const PLAN: &str = "plan.json";
+
+/// How often a commit that is half done is looked at before it is taken for abandoned.
+const PATIENCE: u32 = 50;
 
 /// Partition done: its key, and per output its part (none when it has no rows) and account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,12 +158,16 @@ impl<'a> Run<'a> {
     }
 
     /// Leaves a receipt; when another process left one first that holds, its parts stand and ours are deleted.
+    ///
+    /// # Errors
+    /// Also when the run is over: rather now than after days of work.
     pub(crate) fn leave(&self, receipt: &Receipt) -> Result<()> {
+        self.check_open()?;
         let path = self.receipt_path(receipt.partition);
         if !self.store.create(&path, to_json(receipt))? {
             let first = self.receipt(receipt.partition)?;
             match first {
-                Some(first) if self.is_valid(&first, receipt.partition, false)? => {
+                Some(first) if self.is_valid(&first, receipt.partition, true)? => {
                     for (output, part) in receipt.parts.iter().enumerate() {
                         let Some(part) = part.as_ref().filter(|part| !self.is_carried(output, part)) else { continue };
                         if first.parts[output].as_ref() != Some(part) {
@@ -235,10 +242,17 @@ impl<'a> Run<'a> {
         }
         let manifests: Vec<Manifest> = (0..self.datasets.len()).map(|output| self.manifest(output, &receipts)).collect();
         self.check_bad_ratio(&manifests)?;
+        // A run that is over leaves its parts where the next one looks for them.
+        self.check_open()?;
         fault::point(fault::SEALING);
-        for output in 0..self.datasets.len() {
-            if !self.place(output, &manifests[output])? {
-                return self.sealed_by_another(keep)?.ok_or_else(|| self.incomplete(&receipts));
+        // All outputs' parts have their places before the first entry: from then on the run counts as over.
+        for (output, manifest) in manifests.iter().enumerate() {
+            if !self.place(output, manifest)? {
+                if let Some(same) = self.sealed_by_another(keep)? {
+                    return Ok(same);
+                }
+                self.check_open()?;
+                return Err(self.incomplete(&receipts));
             }
         }
         let mut committed = Vec::new();
@@ -247,14 +261,31 @@ impl<'a> Run<'a> {
             fault::point(fault::ENTRY);
         }
         committed.reverse();
+        for ((dataset, _), manifest) in self.datasets.iter().zip(&committed) {
+            dataset.checkpoint(manifest.version)?;
+        }
         self.finish(keep)?;
         Ok(committed)
     }
 
+    /// Fails when another run has committed meanwhile, and this one no longer can.
+    fn check_open(&self) -> Result<()> {
+        for (output, (dataset, _)) in self.datasets.iter().enumerate() {
+            let next = self.plan.outputs[output].next;
+            if dataset.has(next)? {
+                let winner = dataset.version_at(next)?;
+                if winner.as_ref().is_none_or(|winner| winner.fingerprint != self.plan.fingerprint) {
+                    return Err(conflict(dataset, next, winner));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Every output's version, when another process has committed the same meanwhile, and taken the receipts away.
-    fn sealed_by_another(&self, keep: usize) -> Result<Option<Vec<Manifest>>> {
+    pub(crate) fn sealed_by_another(&self, keep: usize) -> Result<Option<Vec<Manifest>>> {
         let current = self.datasets.iter().map(|(dataset, _)| dataset.current()).collect::<Result<Option<Vec<_>>>>()?;
-        let same = current.filter(|all| all.iter().all(|m| m.fingerprint == self.plan.fingerprint));
+        let same = current.filter(|all| all.iter().all(|m| m.fingerprint == self.plan.fingerprint && same_run(all, m)));
         if same.is_some() {
             self.finish(keep)?;
         }
@@ -288,6 +319,7 @@ impl<'a> Run<'a> {
             version: about.next,
             created_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             fingerprint: plan.fingerprint.clone(),
+            outputs: plan.outputs.iter().map(|output| (output.dataset.clone(), output.next)).collect(),
             nonce: format!("{:016x}", crate::random()),
             content: Manifest::content_of(&about.table, about.table_version, &parts),
             partitions: plan.partitions,
@@ -304,8 +336,9 @@ impl<'a> Run<'a> {
     fn check_bad_ratio(&self, manifests: &[Manifest]) -> Result<()> {
         for manifest in manifests {
             let (bad, total) = (manifest.account.bad(), manifest.account.input);
-            if bad as f64 > self.plan.max_bad_ratio * total as f64 {
-                return Err(too_bad(self.plan, bad, total, &account::list(&manifest.account.quarantined), ""));
+            let limit = self.plan.max_bad_ratio;
+            if bad as f64 > limit * total as f64 {
+                return Err(too_bad(&self.plan.lineage.job, &self.plan.unit, &manifest.account, total, limit, ""));
             }
         }
         Ok(())
@@ -333,22 +366,12 @@ impl<'a> Run<'a> {
 
     fn publish(&self, output: usize, contract: &Contract, manifest: Manifest) -> Result<Manifest> {
         let (dataset, head) = &self.datasets[output];
-        if let Some(current) = head.current.as_ref().filter(|c| c.fingerprint == manifest.fingerprint) {
-            return Ok(current.clone());
-        }
         if dataset.publish(contract, &manifest, head.current.as_ref())? {
             return Ok(manifest);
         }
         match dataset.version_at(manifest.version)? {
-            Some(winner) if winner.fingerprint == manifest.fingerprint => Ok(winner),
-            winner => {
-                let by = winner.map_or("gc, which took this run for abandoned".into(), |m| format!("job {}", m.lineage.job));
-                let what = format!(
-                    "{}: another run committed version {} ({by}) while this one worked; nothing was overwritten",
-                    dataset.name, manifest.version
-                );
-                Err(Error::retry(what, "run again: what this run finished is kept and will be reused").of_kind(Kind::Conflict))
-            }
+            Some(twin) if twin.fingerprint == manifest.fingerprint => Ok(twin),
+            winner => Err(conflict(dataset, manifest.version, winner)),
         }
     }
 
@@ -363,12 +386,54 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Too much was set aside. `example` says where the first one lies, as ` (first: file:line)`.
-pub fn too_bad(plan: &Plan, bad: u64, total: u64, reasons: &str, example: &str) -> Error {
+fn conflict(dataset: &Dataset, version: u64, winner: Option<Manifest>) -> Error {
+    let by = winner.map_or("a run that took this one for abandoned".into(), |m| format!("job {}", m.lineage.job));
     let what = format!(
-        "{}: {bad} of {total} {} are unreadable ({reasons}), more than --max-bad-ratio {}",
-        plan.lineage.job, plan.unit, plan.max_bad_ratio
+        "{}: another run committed version {version} ({by}) while this one worked; nothing was overwritten",
+        dataset.name
     );
+    Error::retry(what, "run again: what this run finished is kept and will be reused").of_kind(Kind::Conflict)
+}
+
+/// Whether all versions are of one run.
+fn same_run(all: &[Manifest], one: &Manifest) -> bool {
+    all.iter().all(|m| m.outputs == one.outputs)
+}
+
+/// Datasets that one run writes, and the ends of their logs, between which no other run can still commit one output without the other.
+///
+/// Outputs are committed last to first. A run that has committed one and stalled could commit the next after a third run has committed the
+/// first again, and leave a pair that no run wrote. So where an output's version was made by a run that has not committed an output
+/// before it, that run's turn is taken from it by an empty entry.
+pub(crate) fn settled_heads(store: &Store, names: &[&str]) -> Result<Vec<(Dataset, Head)>> {
+    // Between two entries of one commit lie milliseconds: a run that is at it is waited for.
+    for wait in (0..PATIENCE).rev() {
+        let datasets = heads(store, names.iter().copied())?;
+        let mut open = None;
+        for (later, (dataset, head)) in datasets.iter().enumerate() {
+            for (_, earlier) in &datasets[later + 1..] {
+                let turn = earlier.current.as_ref().and_then(|m| m.outputs.get(&dataset.name));
+                if turn.is_some_and(|turn| *turn >= head.next) {
+                    open = Some((dataset, head.next));
+                }
+            }
+        }
+        match open {
+            None => return Ok(datasets),
+            Some(_) if wait > 0 => std::thread::sleep(std::time::Duration::from_millis(20)),
+            Some((dataset, next)) => {
+                dataset.fence(next)?;
+                return settled_heads(store, names);
+            }
+        }
+    }
+    heads(store, names.iter().copied())
+}
+
+/// Too much was set aside. `example` says where the first one lies, as ` (first: file:line)`.
+pub fn too_bad(job: &str, unit: &str, account: &Account, total: u64, limit: f64, example: &str) -> Error {
+    let (bad, reasons) = (account.bad(), account::list(&account.quarantined));
+    let what = format!("{job}: {bad} of {total} {unit} are unreadable ({reasons}), more than --max-bad-ratio {limit}");
     Error::new(Exit::Data, what, format!("mend the input{example}, or raise --max-bad-ratio"))
 }
 
@@ -376,6 +441,7 @@ pub fn too_bad(plan: &Plan, bad: u64, total: u64, reasons: &str, example: &str) 
 /// there. `keep` versions before the current one keep their parts.
 pub(crate) fn tidy(dataset: &Dataset, keep: usize) -> Result<()> {
     let Head { next, current: Some(current) } = dataset.head()? else { return Ok(()) };
+    dataset.sync()?;
     fault::point(fault::SUPERSEDED);
     let mut named: BTreeSet<String> = current.parts.iter().map(|part| part.path.clone()).collect();
     if keep > 0 {
@@ -450,15 +516,19 @@ pub fn seal(store: &Store, dataset: &str, run: Option<&str>, keep: usize) -> Res
     Run::new(store, &plan, &datasets).commit(&contracts, &BTreeSet::new(), keep)
 }
 
-/// Datasets and the ends of their logs.
-pub(crate) fn heads<'a>(store: &Store, names: impl Iterator<Item = &'a str>) -> Result<Vec<(Dataset, Head)>> {
-    names
-        .map(|name| {
-            let dataset = Dataset::new(store, name);
-            let head = dataset.head()?;
-            Ok((dataset, head))
-        })
-        .collect()
+/// Datasets and the ends of their logs, read in the order in which they are committed: last to first.
+pub(crate) fn heads<'a>(
+    store: &Store,
+    names: impl DoubleEndedIterator<Item = &'a str>,
+) -> Result<Vec<(Dataset, Head)>> {
+    let mut heads = Vec::new();
+    for name in names.rev() {
+        let dataset = Dataset::new(store, name);
+        let head = dataset.head()?;
+        heads.push((dataset, head));
+    }
+    heads.reverse();
+    Ok(heads)
 }
 
 /// Pretty JSON with a final newline.

@@ -75,29 +75,24 @@ impl Disk for RealDisk {
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            let new: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
-            fs::create_dir_all(folder)?;
-            // A new folder's name lies in the folder above it.
-            for folder in new {
-                folder.parent().map_or(Ok(()), |above| self.sync_folder(above))?;
-            }
-        }
-        let mut file = fs::File::create(path)?;
+        let mut file = in_folder(path, || fs::File::create(path))?;
         file.write_all(content)?;
         file.sync_all()
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::hard_link(from, to)
+        in_folder(to, || match fs::hard_link(from, to) {
+            Err(e) if e.kind() == ErrorKind::NotFound && !from.exists() => Ok(Err(e)),
+            linked => linked.map(Ok),
+        })?
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if let Some(folder) = to.parent().filter(|folder| !folder.exists()) {
-            fs::create_dir_all(folder)?;
-            folder.parent().map_or(Ok(()), |above| self.sync_folder(above))?;
-        }
-        fs::rename(from, to)
+        in_folder(to, || match fs::rename(from, to) {
+            // Of the two, the folder may be what is missing.
+            Err(e) if e.kind() == ErrorKind::NotFound && !from.exists() => Ok(Err(e)),
+            renamed => renamed.map(Ok),
+        })?
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -123,6 +118,24 @@ impl Disk for RealDisk {
         // Fails, rightly, on a folder that is in use.
         let _ = fs::remove_dir(folder);
     }
+}
+
+/// Does something with a file in a folder that may not be there yet, or be removed by somebody at this moment.
+fn in_folder<T>(path: &Path, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..8 {
+        match act() {
+            Err(e) if e.kind() == ErrorKind::NotFound => make_folder(path.parent().unwrap_or(path))?,
+            done => return done,
+        }
+    }
+    act()
+}
+
+/// Makes a folder whose name outlives a loss of power: it lies in the folder above.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let new: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+    fs::create_dir_all(folder)?;
+    new.into_iter().filter_map(Path::parent).try_for_each(|above| RealDisk.sync_folder(above))
 }
 
 fn walk(folder: &Path, below: &str, found: &mut Vec<Listed>) -> io::Result<()> {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::commit::{RUNS, tidy};
+use crate::commit::{PLAN, RUNS, tidy};
 use crate::log::{Dataset, LOG};
 use crate::manifest::PartName;
 use crate::plan::Plan;
@@ -39,7 +39,6 @@ pub struct Sweep {
 pub fn collect_garbage(store: &Store, name: &str, sweep: Sweep) -> Result<Swept> {
     let dataset = Dataset::new(store, name);
     let files = store.list(name)?;
-    let mut next = dataset.head()?.next;
     let mut swept = Swept::default();
     let prefix = dataset.path(&format!("{RUNS}/"));
     let mut runs: BTreeMap<String, Vec<&File>> = BTreeMap::new();
@@ -52,19 +51,27 @@ pub fn collect_garbage(store: &Store, name: &str, sweep: Sweep) -> Result<Swept>
     let mut doomed: Vec<&File> = Vec::new();
     let (mut open, mut young) = (Vec::new(), false);
     for files in runs.into_values() {
-        let over = base(store, &files)?.is_none_or(|base| base < next);
-        match (old(&files), over) {
-            (true, true) => doomed.extend(files),
-            (true, false) => open.push(files),
-            (false, over) => young |= !over,
+        let turn = turn(&dataset, &files)?;
+        let over = match &turn {
+            Some((dataset, number)) => dataset.has(*number)?,
+            None => true,
+        };
+        match (old(&files), turn) {
+            (true, _) if over => doomed.extend(files),
+            (true, Some(turn)) => open.push((turn, files)),
+            _ => young |= !over,
         }
     }
-    // An entry ends every run that is based on the one before it: not while one is at work.
-    if !open.is_empty() && !young && (sweep.dry_run || dataset.fence(next)?) {
-        swept.abandoned = open.len() as u64;
-        doomed.extend(open.into_iter().flatten());
-        next += 1;
+    // An empty entry ends every run that was to create it: not while one of them is at work.
+    for ((dataset, number), files) in open.into_iter().filter(|_| !young) {
+        swept.abandoned += 1;
+        doomed.extend(files);
+        if !sweep.dry_run {
+            // When it is there already, the run is over all the same.
+            dataset.fence(number)?;
+        }
     }
+    let next = dataset.head()?.next;
     // Files in the making: their writer was killed.
     doomed.extend(files.iter().filter(|file| {
         let ours = file.path.starts_with(&prefix) || file.path.starts_with(&dataset.path(LOG)) || part(&dataset, file);
@@ -101,19 +108,17 @@ fn part(dataset: &Dataset, file: &File) -> bool {
     !below.contains('/') || below.starts_with("bucket=")
 }
 
-/// The number of the log entry that a run's folder was to create; `None` when nothing in it says so, as when its plan was lost.
-fn base(store: &Store, files: &[&File]) -> Result<Option<u64>> {
-    for file in files {
-        let staged = file.name().strip_suffix(".part").and_then(|stem| PartName::parse(&format!("{stem}.parquet")));
-        if let Some(name) = staged {
-            return Ok(Some(name.base));
-        }
-        if file.name() == "plan.json" {
-            let plan = store.get(&file.path)?.and_then(|json| serde_json::from_slice::<Plan>(&json).ok());
-            if let Some(plan) = plan {
-                return Ok(Some(plan.outputs[0].next));
-            }
+/// The log entry without which a run cannot commit, and whose it is: that of the output it commits first. `None` when nothing in the run's
+/// folder says so, as when its plan was lost.
+fn turn(dataset: &Dataset, files: &[&File]) -> Result<Option<(Dataset, u64)>> {
+    let store = &dataset.store;
+    for file in files.iter().filter(|file| file.name() == PLAN) {
+        let plan = store.get(&file.path)?.and_then(|json| serde_json::from_slice::<Plan>(&json).ok());
+        if let Some(first) = plan.as_ref().and_then(|plan| plan.outputs.last()) {
+            return Ok(Some((Dataset::new(store, &first.dataset), first.next)));
         }
     }
-    Ok(None)
+    // The folder of an output that is not the primary one has parts only.
+    let part = |file: &&File| PartName::parse(&format!("{}.parquet", file.name().strip_suffix(".part")?));
+    Ok(files.iter().find_map(part).map(|name| (dataset.clone(), name.base)))
 }

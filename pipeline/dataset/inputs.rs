@@ -201,11 +201,22 @@ impl<'a> Inputs<'a> {
 
     /// Rows that tasks send to partitions ([`crate::Stage::map`]). A task is named by a digest of all that it reads.
     pub fn regroup(&mut self, partitions: u32, schema: SchemaRef, tasks: Vec<Digest>) -> Result<Arc<Regrouped>> {
-        self.count(partitions, "the regrouped rows")?;
         self.declared.everywhere.push(("regrouped".into(), digest(&json!(tasks))));
+        self.regroup_increment(partitions, schema, tasks)
+    }
+
+    /// The same, of an incremental stage: the tasks are those that the version before does not hold yet, so they say nothing of what the
+    /// next version is made of. The stage declares that as a value.
+    pub fn regroup_increment(&mut self, partitions: u32, schema: SchemaRef, tasks: Vec<Digest>) -> Result<Arc<Regrouped>> {
+        self.count(partitions, "the regrouped rows")?;
         let regrouped = Arc::new(Regrouped::new(partitions, schema, tasks));
         self.declared.regroup = Some(regrouped.clone());
         Ok(regrouped)
+    }
+
+    /// Digests of the model files declared so far.
+    pub fn models(&self) -> &BTreeMap<String, String> {
+        &self.declared.models
     }
 
     /// The store, to look what there is.

@@ -24,6 +24,7 @@
 pub mod account;
 mod artifact;
 pub mod bucket;
+mod checkpoint;
 mod commit;
 mod disk;
 mod error;
@@ -35,6 +36,8 @@ mod laws;
 mod log;
 mod manifest;
 mod memory;
+#[cfg(test)]
+mod model;
 mod part;
 pub mod plan;
 mod progress;

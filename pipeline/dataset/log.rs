@@ -12,12 +12,15 @@ use schemas::{Contract, Layout, Table};
 use serde_json::{Map, Value, json};
 
 use crate::bucket::{digest_128, hex};
+use crate::checkpoint;
 use crate::manifest::{Manifest, Part, PartName};
 use crate::store::Store;
 use crate::{Error, Kind, Result};
 
 /// The log's folder within a dataset's.
 pub(crate) const LOG: &str = "_delta_log";
+/// So many versions apart are checkpoints.
+const CHECKPOINT_EVERY: u64 = 16;
 /// Where we keep our own description within `commitInfo`.
 const OURS: &str = "querent";
 /// The operation of an entry that ends all runs based on the one before it.
@@ -190,6 +193,37 @@ impl Dataset {
         self.store.create(&self.entry_path(manifest.version), encode(contract, manifest, before))
     }
 
+    /// Writes a checkpoint of a version, for other engines, every so many versions.
+    pub(crate) fn checkpoint(&self, version: u64) -> Result<()> {
+        if version == 0 || version % CHECKPOINT_EVERY != 0 {
+            return Ok(());
+        }
+        let failed = || Error::arrow(format!("a checkpoint of {}", self.name));
+        let entry = self.store.get(&self.entry_path(version))?.unwrap_or_default();
+        let lines = entry.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let actions: Vec<Value> = lines
+            .map(serde_json::from_slice)
+            .collect::<Result<_, _>>()
+            .map_err(|e| Error::bug(format!("a checkpoint of {}: {e}", self.name)))?;
+        let state = checkpoint::state([actions.as_slice()], 0).map_err(failed())?;
+        for (name, content) in checkpoint::files(version, &state).map_err(failed())? {
+            self.store.put(&self.path(&format!("{LOG}/{name}")), content)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the log's entries outlive a loss of power, whoever created them. Whoever deletes what an entry supersedes, or says that a
+    /// version is there, does this before.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let folder = self.path(LOG);
+        self.store.sync_folders([folder.as_str()])
+    }
+
+    /// Whether the log has the entry of that number.
+    pub(crate) fn has(&self, number: u64) -> Result<bool> {
+        self.store.exists(&self.entry_path(number))
+    }
+
     /// Creates an entry that changes nothing but the log's length, which ends every run that is based on the entry before it.
     pub(crate) fn fence(&self, number: u64) -> Result<bool> {
         let info = json!({
@@ -295,17 +329,15 @@ fn encode(contract: &Contract, manifest: &Manifest, before: Option<&Manifest>) -
         "timestamp": now, "operation": "WRITE", "operationParameters": { "mode": "Overwrite", "job": manifest.lineage.job },
         "engineInfo": engine(), OURS: ours,
     }})];
-    if before.is_none_or(|before| !before.holds(contract)) {
-        // A feature of our own that nobody else writes: other engines read the table, and refuse to change it.
-        lines.push(json!({ "protocol": { "minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": [OURS] } }));
-        lines.push(json!({ "metaData": {
-            "id": uuid(&manifest.dataset), "name": manifest.dataset, "description": contract.about,
-            "format": { "provider": "parquet", "options": {} },
-            "schemaString": contract.delta_schema().to_string(),
-            "partitionColumns": if users { vec!["bucket"] } else { Vec::new() },
-            "configuration": {}, "createdTime": now,
-        }}));
-    }
+    // A feature of our own that nobody else writes: other engines read the table, and refuse to change it.
+    lines.push(json!({ "protocol": { "minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": [OURS] } }));
+    lines.push(json!({ "metaData": {
+        "id": uuid(&manifest.dataset), "name": manifest.dataset, "description": contract.about,
+        "format": { "provider": "parquet", "options": {} },
+        "schemaString": contract.delta_schema().to_string(),
+        "partitionColumns": if users { vec!["bucket"] } else { Vec::new() },
+        "configuration": {},
+    }}));
     let had: BTreeSet<&str> = before.iter().flat_map(|m| &m.parts).map(|part| part.path.as_str()).collect();
     let has: BTreeSet<&str> = manifest.parts.iter().map(|part| part.path.as_str()).collect();
     for part in before.iter().flat_map(|m| &m.parts).filter(|part| !has.contains(part.path.as_str())) {

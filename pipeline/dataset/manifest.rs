@@ -26,6 +26,8 @@ pub struct Manifest {
     pub created_at: String,
     /// Fingerprint of the run that made it.
     pub fingerprint: Digest,
+    /// The log entry that the run was to create, of every dataset that it writes.
+    pub outputs: BTreeMap<String, u64>,
     /// A number that no other commit has.
     pub nonce: String,
     /// Digest of the rows' bytes: equal content, equal digest, whoever wrote it and when.
@@ -184,7 +186,7 @@ impl Manifest {
         let partitions: Vec<u32> = self.parts.iter().map(|part| part.partition).collect();
         [
             (self.dataset != dataset, "dataset"),
-            (self.version != number, "version"),
+            (self.version != number || self.outputs.get(dataset) != Some(&number), "version"),
             (self.ledger.len() != self.partitions as usize, "ledger"),
             (self.account != account, "account"),
             (!self.parts.iter().all(named), "part names"),

@@ -29,7 +29,8 @@ const FILE_BYTES: usize = 16 << 20;
 /// Rows that tasks send to partitions.
 #[derive(Debug)]
 pub struct Regrouped {
-    pub(crate) partitions: u32,
+    /// How many partitions there are.
+    pub partitions: u32,
     schema: SchemaRef,
     pub(crate) tasks: Vec<Digest>,
     done: OnceLock<(Store, Vec<Arc<Index>>)>,

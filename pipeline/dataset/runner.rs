@@ -52,6 +52,8 @@ pub struct Resources {
     pub memory_limit: u64,
     /// How progress is shown.
     pub progress: Style,
+    /// A larger share of quarantined units fails the run.
+    pub max_bad_ratio: f64,
     /// Where the key of user ids comes from.
     pub user_key: KeySource,
 }
@@ -65,8 +67,6 @@ pub struct Runner {
     pub shard: Option<Shard>,
     /// Say what would run; write nothing.
     pub dry_run: bool,
-    /// A larger share of quarantined units fails the run.
-    pub max_bad_ratio: f64,
     /// Versions before the current one that keep their parts.
     pub keep_versions: usize,
     /// The program's git revision, for the lineage.
@@ -160,11 +160,10 @@ impl Runner {
         let started = Instant::now();
         let contracts = S::Outputs::contracts();
         let store = self.store();
-        if !self.dry_run {
-            // Whatever a killed commit left is finished first, so that a plain glob is right while this run works.
-            outputs.iter().try_for_each(|name| commit::tidy(&Dataset::new(store, name), self.keep_versions))?;
-        }
-        let datasets = commit::heads(store, outputs.iter().copied())?;
+        let datasets = match self.dry_run {
+            true => commit::heads(store, outputs.iter().copied())?,
+            false => commit::settled_heads(store, outputs)?,
+        };
         let mut declare = Inputs::new(&self.resources, &datasets);
         let inputs = stage.inputs(&mut declare)?;
         let declared = declare.finish();
@@ -187,10 +186,18 @@ impl Runner {
             regrouping: 0.0,
         };
         let stale = datasets.iter().map(|(_, head)| head.current.as_ref());
-        let stale = stale.clone().find(|current| current.is_none_or(|m| m.fingerprint != plan.fingerprint));
+        let turns = datasets.first().and_then(|(_, head)| Some(&head.current.as_ref()?.outputs));
+        let fresh = |m: &&Manifest| m.fingerprint == plan.fingerprint && Some(&m.outputs) == turns;
+        let stale = stale.clone().find(|current| current.as_ref().filter(|m| fresh(m)).is_none());
         let current = || datasets.iter().filter_map(|(_, head)| head.current.clone()).collect::<Vec<_>>();
         let manifests = match stale {
-            None => current(),
+            None => {
+                // Whatever a killed commit left is finished, and the version is sure to stay.
+                if !self.dry_run {
+                    datasets.iter().try_for_each(|(dataset, _)| commit::tidy(dataset, self.keep_versions))?;
+                }
+                current()
+            }
             Some(stale) if self.dry_run => {
                 summary.outcome = Outcome::WouldRun(why(&plan, stale));
                 current()
@@ -198,13 +205,15 @@ impl Runner {
             Some(_) => {
                 let run = Run::new(store, &plan, &datasets);
                 let work = Work { runner: self, run: &run, declared: &declared, contracts: &contracts };
-                let seen = work.all(&stage, &inputs, &mut summary)?;
-                if self.shard.is_some() {
-                    summary.outcome = Outcome::ShardDone;
-                    Vec::new()
-                } else {
-                    summary.outcome = Outcome::Committed;
-                    run.commit(&contracts, &seen, self.keep_versions)?
+                let done = work.all(&stage, &inputs, &mut summary).and_then(|seen| match self.shard {
+                    Some(_) => Ok(Vec::new()),
+                    None => run.commit(&contracts, &seen, self.keep_versions),
+                });
+                summary.outcome = if self.shard.is_some() { Outcome::ShardDone } else { Outcome::Committed };
+                match done {
+                    Ok(manifests) => manifests,
+                    // Another process may have done the same, and taken the run's folder away under this one.
+                    Err(e) => run.sealed_by_another(self.keep_versions)?.ok_or(e)?,
                 }
             }
         };
@@ -251,7 +260,7 @@ impl Runner {
         let names: Vec<_> = outputs.iter().map(|o| (&o.dataset, &o.table, o.table_version)).collect();
         let keys: Vec<Digest> = (0..partitions).map(|partition| declared.key(partition)).collect();
         let fingerprint = digest(&json!([recipe(&lineage, partitions), keys, names]));
-        Ok(Plan { fingerprint, partitions, unit: S::UNIT.into(), outputs, lineage, max_bad_ratio: self.max_bad_ratio })
+        Ok(Plan { fingerprint, partitions, unit: S::UNIT.into(), outputs, lineage, max_bad_ratio: self.resources.max_bad_ratio })
     }
 
     /// Whether this process works on a partition.
@@ -289,6 +298,10 @@ impl Work<'_> {
         self.run.write_plan()?;
         done.extend(self.run.adopt(self.contracts, |p| mine.contains(&p) && !done.contains_key(&p))?);
         done.retain(|partition, _| mine.contains(partition));
+        // After what can be adopted is: so that a plain glob is right while this run works.
+        for (dataset, _) in self.run.datasets {
+            commit::tidy(dataset, runner.keep_versions)?;
+        }
         summary.reused = done.len() as u64;
         for partition in mine.iter().filter(|p| !done.contains_key(p)).copied().collect::<Vec<_>>() {
             if let Some(receipt) = self.reusable(partition) {
@@ -364,8 +377,9 @@ impl Work<'_> {
         let Runner { resources, .. } = self.runner;
         let shared = stage.open(inputs, resources)?;
         let need = |partition: u32| stage.memory_bytes(&shared, self.declared.memory_bytes(partition));
+        let held = stage.shared_bytes(&shared);
         for partition in todo {
-            let need = need(*partition as u32);
+            let need = need(*partition as u32) + held;
             if need > resources.memory_limit {
                 let what = format!(
                     "{}: partition {partition} needs about {} MiB, --memory-limit is {} MiB",
@@ -380,9 +394,9 @@ impl Work<'_> {
                 return Err(Error::usage(what, hint));
             }
         }
-        let style = if S::ALONE { Style::Silent } else { resources.progress };
+        let style = if S::OWN_PROGRESS { Style::Silent } else { resources.progress };
         let progress = Progress::new(S::NAME, S::UNIT, todo.len() as u64, style);
-        let budget = Budget::new(resources.memory_limit);
+        let budget = Budget::new(resources.memory_limit - held);
         let one = |partition: usize| {
             let partition = partition as u32;
             let _loan = budget.borrow(need(partition));

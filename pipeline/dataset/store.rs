@@ -264,9 +264,9 @@ impl Store {
                     Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {}
                     Err(e) => return Err(self.failed(path)(e)),
                 }
-                // Empty folders go with their last file, up to the dataset's own.
+                // A run's folders go with their last file. Others stay: a commit may be about to move a part there.
                 let mut above = path;
-                while let Some((folder_path, _)) = above.rsplit_once('/').filter(|(f, _)| f.contains('/')) {
+                while let Some((folder_path, _)) = above.rsplit_once('/').filter(|(f, _)| f.contains("/_runs")) {
                     disk.prune(&below(folder, folder_path)?);
                     above = folder_path;
                 }

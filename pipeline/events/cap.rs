@@ -4,64 +4,80 @@
 //! each run are the ones to keep.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, StringBuilder, StructArray,
-    TimestampMicrosecondArray, UInt32Array,
-};
-use arrow::buffer::OffsetBuffer;
+use arrow::array::{Array, Int32Array, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray};
+use clap::Args;
 use dataset::bucket::{split, unhex};
-use dataset::{Account, Done, Error, Input, Joint, Result, Rows, Stage, Store, from_columns};
-use schemas::{CleanEvents, DOMAINS, Profiles, behaviour_fields};
+use dataset::{Account, ByPartition, Done, Error, Exit, Inputs, Resources, Result, Rows, Stage};
+use schemas::{Behaviours, CleanEvents, DOMAINS, Lists, Profiles, ProfilesColumns};
 use serde::{Deserialize, Serialize};
 
 const BATCH_USERS: usize = 4096;
 
 /// Keeps each user's most recent events per domain.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Cap {
-    /// Events kept per user and domain (the paper: 50).
+    /// Events kept per user and domain
+    #[arg(long, value_name = "N", default_value_t = 50)]
     pub events_per_domain: u32,
 }
 
 impl Default for Cap {
     fn default() -> Self {
-        Cap { events_per_domain: 50 }
-    }
-}
-
-impl Cap {
-    /// Checks what types cannot.
-    pub fn check(&self) -> Result<()> {
-        match self.events_per_domain {
-            0 => Err(Error::setting("cap.events_per_domain", "at least 1", 0, "the paper keeps 50")),
-            _ => Ok(()),
-        }
+        dataset::defaults()
     }
 }
 
 /// The clean events and, for the counts before cleaning, the dropped ones.
-pub fn cap_source(store: &Store) -> Result<Joint<CleanEvents, CleanEvents>> {
-    let kept = Input::open(store, "clean_events")?;
-    let dropped = Input::open(store, "clean_events.dropped")?;
-    Joint::new(
-        kept.columns(&["user_id", "domain", "occurred_at", "text", "news_id"]),
-        dropped.columns(&["user_id", "domain"]),
-    )
+#[derive(Debug)]
+pub struct Cleaned {
+    kept: ByPartition<CleanEvents>,
+    dropped: ByPartition<CleanEvents>,
 }
 
 impl Stage for Cap {
     const NAME: &'static str = "cap";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "events";
-    type Inputs = (Rows<CleanEvents>, Rows<CleanEvents>);
+    type Inputs = Cleaned;
+    type Shared = ();
     type Outputs = Rows<Profiles>;
 
-    fn run(&self, _: u32, (kept, dropped): Self::Inputs) -> Result<Done<Self::Outputs>> {
-        let kept = batches(&kept)?;
-        let dropped = batches(&dropped)?;
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Cleaned> {
+        if self.events_per_domain == 0 {
+            return Err(Error::setting("cap.events_per_domain", "at least 1", 0, "the paper keeps 50"));
+        }
+        let kept = declare.by_partition::<CleanEvents>("clean_events")?;
+        let dropped = declare.by_partition::<CleanEvents>("clean_events.dropped")?;
+        declare.together(kept.manifest(), dropped.manifest())?;
+        let (user, domain) = (CleanEvents::user_id.name(), CleanEvents::domain.name());
+        let rest = [CleanEvents::occurred_at.name(), CleanEvents::text.name(), CleanEvents::news_id.name()];
+        Ok(Cleaned {
+            kept: kept.columns(&[user, domain, rest[0], rest[1], rest[2]]),
+            dropped: dropped.columns(&[user, domain]),
+        })
+    }
+
+    fn open(&self, _: &Cleaned, _: &Resources) -> Result<()> {
+        Ok(())
+    }
+
+    fn run(&self, cleaned: &Cleaned, (): &(), bucket: u32) -> Result<Done<Self::Outputs>> {
+        self.cap(&cleaned.kept.read(bucket)?, &cleaned.dropped.read(bucket)?)
+    }
+
+    /// Measured: some of the columns, and the profiles made of them.
+    fn memory_bytes(&self, (): &(), input_bytes: u64) -> u64 {
+        input_bytes + input_bytes / 4
+    }
+}
+
+impl Cap {
+    /// One bucket's profiles, from its kept and dropped events.
+    pub(crate) fn cap(&self, kept: &Rows<CleanEvents>, dropped: &Rows<CleanEvents>) -> Result<Done<Rows<Profiles>>> {
+        let kept = batches(kept)?;
+        let dropped = batches(dropped)?;
         let mut users = Writer::new(&kept);
         let mut account = Account { input: kept.iter().map(Batch::len).sum(), ..Account::default() };
         let mut dropped = users_of(&dropped).peekable();
@@ -81,11 +97,6 @@ impl Stage for Cap {
         }
         account.drop("past the cap", account.input - account.output);
         Ok(Done { outputs: Rows::new(users.finish()?), accounts: vec![account] })
-    }
-
-    /// Measured: some of the columns, and the profiles made of them.
-    fn memory_bytes(&self, input_bytes: u64) -> u64 {
-        input_bytes + input_bytes / 4
     }
 }
 
@@ -107,19 +118,18 @@ impl Batch<'_> {
 }
 
 fn batches(rows: &Rows<CleanEvents>) -> Result<Vec<Batch<'_>>> {
-    type Clean = Rows<CleanEvents>;
     rows.batches()
         .iter()
         .map(|batch| {
-            let rest = match batch.column_by_name("text") {
+            let rest = match batch.column_by_name(CleanEvents::text.name()) {
                 None => None,
                 Some(_) => Some((
-                    Clean::column(batch, "occurred_at")?,
-                    Clean::column(batch, "text")?,
-                    Clean::column(batch, "news_id")?,
+                    CleanEvents::occurred_at.of(batch)?,
+                    CleanEvents::text.of(batch)?,
+                    CleanEvents::news_id.of(batch)?,
                 )),
             };
-            Ok(Batch { user_id: Clean::column(batch, "user_id")?, domain: Clean::column(batch, "domain")?, rest })
+            Ok(Batch { user_id: CleanEvents::user_id.of(batch)?, domain: CleanEvents::domain.of(batch)?, rest })
         })
         .collect()
 }
@@ -187,7 +197,7 @@ struct Writer<'a> {
     occurred_at: Vec<i64>,
     text: StringBuilder,
     news_id: StringBuilder,
-    counts: [[Vec<u32>; 3]; 3],
+    counts: [[Vec<i32>; 3]; 3],
     recent: Vec<(Reverse<i64>, usize, usize, usize)>,
 }
 
@@ -231,11 +241,9 @@ impl<'a> Writer<'a> {
             self.text.append_value(text.value(*row));
             self.news_id.append_option((!news_id.is_null(*row)).then(|| news_id.value(*row)));
         }
-        let id = unhex(user.id).ok_or_else(|| Error::Schema {
-            table: "clean_events".into(),
-            column: "user_id".into(),
-            expected: "32 hex digits".into(),
-            got: format!("{} characters", user.id.len()),
+        let id = unhex(user.id).ok_or_else(|| {
+            let what = format!("clean_events: user_id: expected 32 hex digits, got {} characters", user.id.len());
+            Error::new(Exit::Data, what, "delete the dataset's folder and run clean again")
         })?;
         self.user_id.append_value(user.id);
         self.split.append_value(split(&id));
@@ -243,7 +251,7 @@ impl<'a> Writer<'a> {
         for domain in 0..3 {
             let kept = if cap == 0 { 0 } else { cap - left[domain] };
             for (column, count) in self.counts[domain].iter_mut().zip([before[domain], clean[domain], kept]) {
-                column.push(count);
+                column.push(count as i32);
             }
         }
         if self.lengths.len() == BATCH_USERS {
@@ -253,34 +261,30 @@ impl<'a> Writer<'a> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let behaviours = StructArray::new(
-            behaviour_fields().into(),
-            vec![
-                Arc::new(self.domain.finish()) as ArrayRef,
-                Arc::new(utc(std::mem::take(&mut self.occurred_at))),
-                Arc::new(self.text.finish()),
-                Arc::new(self.news_id.finish()),
-            ],
-            None,
-        );
-        let contract = <Profiles as schemas::Table>::columns();
-        let item = match &contract[2].data_type {
-            arrow::datatypes::DataType::List(item) => item.clone(),
-            other => unreachable!("behaviours are a list, not {other}"),
+        let behaviours = Behaviours {
+            domain: self.domain.finish(),
+            occurred_at: std::mem::take(&mut self.occurred_at).into(),
+            text: self.text.finish(),
+            news_id: self.news_id.finish(),
         };
-        let offsets = OffsetBuffer::from_lengths(std::mem::take(&mut self.lengths));
-        let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(self.user_id.finish()),
-            Arc::new(self.split.finish()),
-            Arc::new(ListArray::new(item, offsets, Arc::new(behaviours), None)),
-        ];
-        let [_, [_, news_clean, _], _] = &self.counts;
-        let news_clicks = Arc::new(UInt32Array::from(news_clean.clone()));
-        for counts in self.counts.iter_mut().flatten() {
-            columns.push(Arc::new(UInt32Array::from(std::mem::take(counts))));
-        }
-        columns.push(news_clicks);
-        self.done.push(from_columns::<Profiles>(columns)?);
+        let news_clicks = self.counts[1][1].clone();
+        let mut take = |domain: usize, count: usize| Int32Array::from(std::mem::take(&mut self.counts[domain][count]));
+        let columns = ProfilesColumns {
+            user_id: self.user_id.finish(),
+            split: self.split.finish(),
+            behaviours: Lists::from_lengths(std::mem::take(&mut self.lengths), behaviours),
+            browse_events: take(0, 0),
+            browse_clean: take(0, 1),
+            browse_kept: take(0, 2),
+            news_events: take(1, 0),
+            news_clean: take(1, 1),
+            news_kept: take(1, 2),
+            search_events: take(2, 0),
+            search_clean: take(2, 1),
+            search_kept: take(2, 2),
+            news_clicks: news_clicks.into(),
+        };
+        self.done.push(columns.into_batch()?);
         Ok(())
     }
 
@@ -290,9 +294,4 @@ impl<'a> Writer<'a> {
         }
         Ok(self.done)
     }
-}
-
-/// Microseconds since 1970 as a timestamp column.
-pub(crate) fn utc(micros: Vec<i64>) -> TimestampMicrosecondArray {
-    Int64Array::from(micros).reinterpret_cast::<arrow::datatypes::TimestampMicrosecondType>().with_timezone("UTC")
 }

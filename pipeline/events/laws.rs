@@ -2,47 +2,44 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ListArray, StringArray, StructArray, TimestampMicrosecondArray};
+use arrow::array::{Array, Float32Array, StringArray};
 use arrow::util::display::array_value_to_string;
 use chrono::DateTime;
-use dataset::{
-    Account, Error, Input, Origin, Result, Rows, Runner, Shard, Source, Stage, Store, Style, Summary, UserKey,
-    from_columns, seal,
-};
+use dataset::{Account, KeySource, Resources, Result, Rows, Runner, Shard, Store, Style, Summary, Whole, seal};
 use proptest::prelude::*;
-use schemas::{CleanEvents, Events, News, Profiles, Quarantine, Table, Truth};
+use schemas::{
+    CleanEvents, CleanEventsColumns, Events, News, Profiles, Quarantine, RawFiles, Table, Truth,
+};
 use tempfile::TempDir;
 
 use crate::ingest::{EventLog, Format, Ingest, NewsLog, ingest};
-use crate::{Cap, Clean, ScoredEvents, cap_source};
+use crate::{Cap, Clean};
 
 const CUT_OFF: i64 = 1_764_547_200;
 
 fn runner(root: &Path) -> Runner {
     Runner {
-        store: Store::open(&root.display().to_string()).expect("a folder"),
-        threads: 2,
-        memory_limit: 1 << 30,
+        resources: Resources {
+            store: Store::open(&root.display().to_string()).expect("a folder"),
+            threads: 2,
+            memory_limit: 1 << 30,
+            progress: Style::Silent,
+            max_bad_ratio: 1.0,
+            user_key: KeySource { file: None, insecure_dev_key: true },
+        },
         shard: None,
         dry_run: false,
-        max_bad_ratio: 1.0,
-        progress: Style::Silent,
+        keep_versions: 0,
         git_revision: "test".into(),
     }
 }
 
-fn key() -> UserKey {
-    UserKey::new(b"a key for tests only").expect("long enough")
-}
-
 /// All rows of a dataset, as sorted text.
 fn rows<T: Table>(runner: &Runner, name: &str) -> Vec<String> {
-    let input = Input::<T>::open(&runner.store, name).expect("committed");
     let mut lines = Vec::new();
-    for partition in 0..input.partitions() {
-        for batch in input.read(partition).expect("readable").batches() {
+    for rows in Whole::<T>::open(runner.store(), name).expect("committed").parts() {
+        for batch in rows.expect("readable").batches() {
             for row in 0..batch.num_rows() {
                 let cells = batch.columns().iter().map(|c| array_value_to_string(c, row).expect("printable"));
                 lines.push(cells.collect::<Vec<_>>().join("|"));
@@ -124,8 +121,9 @@ fn clicks() -> impl Strategy<Value = Vec<Click>> {
 
 fn ingested(folder: &Path, clicks: &[Click], files: usize, buckets: u32, threads: usize) -> Result<Runner> {
     write_logs(folder, clicks, files);
-    let runner = Runner { threads, ..runner(&folder.join("data")) };
-    ingest(&runner, &settings(folder, buckets), &key())?;
+    let mut runner = runner(&folder.join("data"));
+    runner.resources.threads = threads;
+    ingest(&runner, &settings(folder, buckets))?;
     Ok(runner)
 }
 
@@ -152,9 +150,9 @@ proptest! {
         let runner = runner(&b.path().join("data"));
         for index in 0..count {
             let shard = Runner { shard: Some(Shard { index, count }), ..runner.clone() };
-            ingest(&shard, &settings(b.path(), 4), &key()).expect("ingests");
+            ingest(&shard, &settings(b.path(), 4)).expect("ingests");
         }
-        seal(&runner.store, "events", None).expect("complete");
+        seal(runner.store(), "events", None, 0).expect("complete");
         prop_assert_eq!(all(&whole), all(&runner));
     }
 
@@ -172,7 +170,7 @@ proptest! {
             write(&b.path().join("clicks-later.tsv"), "user\ttime\tarticle", &lines);
             // The files read before are not needed any more.
             std::fs::remove_file(b.path().join("clicks0.tsv"))?;
-            ingest(&growing, &settings(b.path(), 4), &key()).expect("ingests");
+            ingest(&growing, &settings(b.path(), 4)).expect("ingests");
             prop_assert_eq!(all(&whole), all(&growing));
         }
     }
@@ -206,20 +204,17 @@ proptest! {
     fn cap_keeps_the_most_recent_and_capping_twice_is_capping_once(clicks in clicks(), cap in 1u32..6) {
         let root = TempDir::new()?;
         let runner = ingested(root.path(), &clicks, 1, 2, 2).expect("ingests");
-        let events = Input::<Events>::open(&runner.store, "events").expect("committed");
-        let unscored = ScoredEvents::new(Input::open(&runner.store, "events").expect("committed"), None);
-        runner.run(&Clean { threshold: None }, &unscored, &["clean_events", "clean_events.dropped"], Origin::default()).expect("cleans");
-        let source = cap_source(&runner.store).expect("committed");
+        runner.run(&Clean { threshold: None }, &["clean_events", "clean_events.dropped"]).expect("cleans");
+        let events = Whole::<CleanEvents>::open(runner.store(), "clean_events").expect("committed");
         let stage = Cap { events_per_domain: cap };
         for bucket in 0..2 {
-            let input = source.read(bucket).expect("readable");
+            let input = events.read(bucket).expect("readable");
             let mut expected: BTreeMap<String, Vec<(i64, String)>> = BTreeMap::new();
-            for batch in events.read(bucket).expect("readable").batches() {
-                let text = |name| Rows::<Events>::column::<StringArray>(batch, name).expect("there");
-                let at: &TimestampMicrosecondArray = Rows::<Events>::column(batch, "occurred_at").expect("there");
-                for row in 0..batch.num_rows() {
-                    let entry = expected.entry(text("user_id").value(row).into()).or_default();
-                    entry.push((-at.value(row), text("event_id").value(row).into()));
+            for columns in input.columns() {
+                let columns = columns.expect("all columns");
+                for row in 0..columns.user_id.len() {
+                    let entry = expected.entry(columns.user_id.value(row).into()).or_default();
+                    entry.push((-columns.occurred_at.value(row), columns.event_id.value(row).into()));
                 }
             }
             let before: usize = expected.values().map(Vec::len).sum();
@@ -227,12 +222,12 @@ proptest! {
                 entry.sort();
                 entry.truncate(cap as usize);
             }
-            let once = stage.run(bucket, input).expect("caps");
+            let once = stage.cap(&input, &Rows::empty()).expect("caps");
             prop_assert_eq!(once.accounts[0].input, before as u64);
             let got = times(&once.outputs);
             let wanted: Vec<Vec<i64>> = expected.values().map(|e| e.iter().map(|(at, _)| -at).collect()).collect();
             prop_assert_eq!(&got, &wanted);
-            let twice = stage.run(bucket, (as_events(&once.outputs), Rows::empty())).expect("caps");
+            let twice = stage.cap(&as_events(&once.outputs), &Rows::empty()).expect("caps");
             prop_assert_eq!(behaviours(&twice.outputs), behaviours(&once.outputs));
         }
     }
@@ -251,9 +246,19 @@ proptest! {
             ..Ingest::default()
         };
         let runner = runner(&root.path().join("data"));
-        accounted(ingest(&runner, &settings, &key()));
+        accounted(ingest(&runner, &settings));
         // Each line that is set aside is listed, once per reason, and without its text.
-        rows::<Quarantine>(&runner, "events.quarantine");
+        let listed = rows::<Quarantine>(&runner, "events.quarantine");
+        let distinct: BTreeSet<&String> = listed.iter().collect();
+        prop_assert_eq!(distinct.len(), listed.len());
+        let aside = Whole::<Events>::open(runner.store(), "events").expect("committed").manifest().account.bad();
+        prop_assert_eq!(listed.is_empty(), aside == 0);
+        prop_assert!(listed.len() as u64 <= aside);
+        for line in &listed {
+            let cells: Vec<&str> = line.split('|').collect();
+            prop_assert_eq!(cells.len(), 4, "source, file, line, reason");
+            prop_assert!(cells[3].chars().all(|c| c.is_ascii_alphabetic() || " -".contains(c)), "{}", cells[3]);
+        }
     }
 
     #[test]
@@ -268,7 +273,7 @@ proptest! {
         write(&root.path().join("news.tsv"), "id\ttitle\ttime", &[article(1)]);
         let mut settings = settings(root.path(), 2);
         settings.events[0].format = format;
-        accounted(ingest(&runner(&root.path().join("data")), &settings, &key()));
+        accounted(ingest(&runner(&root.path().join("data")), &settings));
     }
 }
 
@@ -280,7 +285,7 @@ fn accounted(result: Result<Vec<Summary>>) {
                 assert_eq!(summary.account.input, summary.account.accounted());
             }
         }
-        Err(e) => assert!(matches!(e, Error::Unreadable { .. }), "{e}"),
+        Err(e) => assert_eq!(e.exit_code(), 3, "{e}"),
     }
 }
 
@@ -336,54 +341,44 @@ fn mapped_lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
 fn behaviours(profiles: &Rows<Profiles>) -> Vec<String> {
     let mut lines = Vec::new();
     for batch in profiles.batches() {
-        let lists: &ListArray = Rows::<Profiles>::column(batch, "behaviours").expect("there");
+        let lists = batch.column_by_name(Profiles::behaviours.name()).expect("there");
         lines.extend((0..batch.num_rows()).map(|row| array_value_to_string(lists, row).expect("printable")));
     }
     lines
 }
 
-fn lists(profiles: &Rows<Profiles>) -> Vec<(String, StructArray)> {
-    let mut users = Vec::new();
-    for batch in profiles.batches() {
-        let ids: &StringArray = Rows::<Profiles>::column(batch, "user_id").expect("there");
-        let lists: &ListArray = Rows::<Profiles>::column(batch, "behaviours").expect("there");
-        for row in 0..batch.num_rows() {
-            let list = lists.value(row);
-            let list = list.as_any().downcast_ref::<StructArray>().expect("behaviours are structs").clone();
-            users.push((ids.value(row).to_owned(), list));
-        }
-    }
-    users
-}
-
 fn times(profiles: &Rows<Profiles>) -> Vec<Vec<i64>> {
-    let at = |list: &StructArray| {
-        let at = list.column(1).as_any().downcast_ref::<TimestampMicrosecondArray>().expect("a timestamp").clone();
-        at.values().to_vec()
-    };
-    lists(profiles).iter().map(|(_, list)| at(list)).collect()
+    let mut times = Vec::new();
+    for columns in profiles.columns() {
+        let lists = columns.expect("all columns").behaviours;
+        times.extend((0..lists.len()).map(|row| lists.range(row).map(|i| lists.items().occurred_at.value(i)).collect()));
+    }
+    times
 }
 
 /// Profiles' behaviours as the clean events that they were.
 fn as_events(profiles: &Rows<Profiles>) -> Rows<CleanEvents> {
-    let batches = lists(profiles)
-        .into_iter()
-        .map(|(user, list)| {
-            let rows = list.len();
-            let column = |value: &str| Arc::new(StringArray::from(vec![value; rows])) as ArrayRef;
-            from_columns::<CleanEvents>(vec![
-                column("an event"),
-                column(&user),
-                list.column(0).clone(),
-                list.column(1).clone(),
-                list.column(2).clone(),
-                list.column(3).clone(),
-                column("test"),
-                arrow::array::new_null_array(&arrow::datatypes::DataType::Float32, rows),
-            ])
-            .expect("columns of the contract")
-        })
-        .collect();
+    let mut batches = Vec::new();
+    for columns in profiles.columns() {
+        let columns = columns.expect("all columns");
+        let lists = columns.behaviours;
+        for row in 0..lists.len() {
+            let (range, items) = (lists.range(row), lists.items());
+            let (start, rows) = (range.start, range.len());
+            let same = |value: &str| StringArray::from(vec![value; rows]);
+            let columns = CleanEventsColumns {
+                event_id: same("an event"),
+                user_id: same(columns.user_id.value(row)),
+                domain: items.domain.slice(start, rows),
+                occurred_at: items.occurred_at.slice(start, rows),
+                text: items.text.slice(start, rows),
+                news_id: items.news_id.slice(start, rows),
+                source: same("test"),
+                keep_score: Float32Array::new_null(rows),
+            };
+            batches.push(columns.into_batch().expect("columns of the contract"));
+        }
+    }
     Rows::new(batches)
 }
 
@@ -413,16 +408,16 @@ fn awkward_files_are_read_for_what_they_hold() -> Result<()> {
     write(&folder.join("news.tsv"), "id\ttitle\ttime", &[article(1)]);
 
     let runner = runner(&folder.join("data"));
-    let summaries = ingest(&runner, &settings(folder, 4), &key())?;
+    let summaries = ingest(&runner, &settings(folder, 4))?;
     let mut account = Account { input: 8, output: 7, ..Account::default() };
     account.quarantine("no user", 1);
-    assert_eq!(summaries[2].account, account, "bom, crlf, nul, long, no-end, gz and zst; the 1 MB id is set aside");
+    assert_eq!(summaries[1].account, account, "bom, crlf, nul, long, no-end, gz and zst; the 1 MB id is set aside");
     let aside = rows::<Quarantine>(&runner, "events.quarantine");
     assert_eq!(aside.len(), 1);
     assert!(aside[0].ends_with("clicks-long.tsv|2|no user"), "{aside:?}");
 
     std::fs::write(folder.join("clicks-zst.tsv"), &packed[..packed.len() - 6]).expect("writable");
-    let error = ingest(&runner, &settings(folder, 4), &key()).expect_err("a truncated archive");
+    let error = ingest(&runner, &settings(folder, 4)).expect_err("a truncated archive");
     assert!(error.to_string().contains("breaks off") && error.exit_code() == 3, "{error}");
     Ok(())
 }
@@ -432,13 +427,14 @@ fn too_many_bad_rows_fail_and_name_the_first() {
     let root = TempDir::new().expect("a folder");
     write_logs(root.path(), &[(1, -1, 1), (2, -2, 2)], 1);
     write(&root.path().join("clicks9.tsv"), "user\ttime\tarticle", &["secret-user\tnever\tn1".into()]);
-    let strict = Runner { max_bad_ratio: 0.01, ..runner(&root.path().join("data")) };
-    let error = ingest(&strict, &settings(root.path(), 2), &key()).expect_err("a third is bad");
+    let mut strict = runner(&root.path().join("data"));
+    strict.resources.max_bad_ratio = 0.01;
+    let error = ingest(&strict, &settings(root.path(), 2)).expect_err("a third is bad");
     let message = error.to_string();
     assert_eq!(error.exit_code(), 3);
     assert!(message.contains("1 of 3 behaviours are unreadable (no readable time 1)"), "{message}");
     assert!(message.contains("clicks9.tsv:2") && !message.contains("secret"), "{message}");
-    assert!(!root.path().join("data/events/_manifests").exists(), "nothing is committed");
+    assert!(!root.path().join("data/events/_delta_log").exists(), "nothing is committed");
 }
 
 #[test]
@@ -452,33 +448,95 @@ fn the_cut_off_may_move_as_nightly_runs_do() -> Result<()> {
         history_days: 2,
         ..settings(folder, 2)
     };
-    ingest(&runner, &nightly(-1), &key())?;
+    ingest(&runner, &nightly(-1))?;
     assert_eq!(rows::<Events>(&runner, "events").len(), 2);
 
     // The next night's log arrives, last night's files are gone: what they held is carried on.
     std::fs::remove_file(folder.join("clicks0.tsv")).expect("removable");
     write(&folder.join("clicks1.tsv"), "user\ttime\tarticle", &[line(&(3, -2, 3))]);
-    ingest(&runner, &nightly(0), &key())?;
+    ingest(&runner, &nightly(0))?;
     assert_eq!(rows::<Events>(&runner, "events").len(), 3);
 
     // A day later the first night leaves the two days of history.
     write(&folder.join("clicks2.tsv"), "user\ttime\tarticle", &[line(&(4, 20, 4))]);
-    ingest(&runner, &nightly(1), &key())?;
+    ingest(&runner, &nightly(1))?;
     assert_eq!(rows::<Events>(&runner, "events").len(), 2);
 
     // Back in time, known files would have rows in the window: they must all be read again, and one is gone.
-    let error = ingest(&runner, &nightly(-2), &key()).expect_err("clicks0 is gone");
-    assert!(error.to_string().contains("clicks0.tsv"), "{error}");
+    let error = ingest(&runner, &nightly(-2)).expect_err("clicks0 is gone");
+    assert!(error.to_string().contains("a file of the log clicks that was read before is gone"), "{error}");
+    assert!(error.to_string().contains("the history begins earlier"), "{error}");
     assert_eq!(rows::<Events>(&runner, "events").len(), 2, "nothing has changed");
+    Ok(())
+}
+
+#[test]
+fn one_more_log_leaves_what_was_read_as_it_is() -> Result<()> {
+    let root = TempDir::new().expect("a folder");
+    let folder = root.path();
+    let runner = ingested(folder, &[(1, -1, 1), (2, -2, 2)], 1, 2, 1)?;
+    assert_eq!(rows::<RawFiles>(&runner, "events.raw_files").len(), 1);
+    // The file that was read is rotated away; a second log comes.
+    std::fs::remove_file(folder.join("clicks0.tsv")).expect("removable");
+    write(&folder.join("more.tsv"), "user\ttime\tarticle", &[line(&(3, -3, 3))]);
+    let mut more = settings(folder, 2);
+    more.events[0].name = "more".into();
+    more.events[0].files = vec![folder.join("more.tsv").display().to_string()];
+    ingest(&runner, &more)?;
+    assert_eq!(rows::<Events>(&runner, "events").len(), 3);
+    assert_eq!(rows::<RawFiles>(&runner, "events.raw_files").len(), 2);
+
+    // Another mapping of a log that was read asks for its files again, and says what to do.
+    more.events[0].time_zone = "Europe/Berlin".into();
+    std::fs::remove_file(folder.join("more.tsv")).expect("removable");
+    write(&folder.join("more.tsv"), "user\ttime\tarticle", &[line(&(4, -4, 4))]);
+    let error = ingest(&runner, &more).expect_err("its first file is gone").to_string();
+    assert!(error.contains("the mapping of the log more changed") && error.contains("hint: "), "{error}");
+    assert_eq!(rows::<Events>(&runner, "events").len(), 3);
+    Ok(())
+}
+
+/// A7: a title that changes between two nights makes no second event of a click that comes in both nights' files.
+#[test]
+fn a_changed_title_makes_no_second_event() -> Result<()> {
+    let nights = |first: &str, second: &str| -> Result<BTreeMap<&'static str, Vec<String>>> {
+        let root = TempDir::new().expect("a folder");
+        let folder = root.path();
+        let runner = runner(&folder.join("data"));
+        for (night, title) in [("a", first), ("b", second)] {
+            let clicks: Vec<String> = [(1, -1, 1), (2, -2, 1)].iter().map(line).collect();
+            write(&folder.join(format!("clicks-{night}.tsv")), "user\ttime\tarticle", &[&clicks[..], &[format!("{night}\t{}\tn1", CUT_OFF - 9)]].concat());
+            write(&folder.join(format!("news-{night}.tsv")), "id\ttitle\ttime", &[format!("n1\t{title}\t{}", CUT_OFF - 1000)]);
+            ingest(&runner, &settings(folder, 2))?;
+        }
+        Ok(all(&runner))
+    };
+    let there = nights("An early title", "The title")?;
+    assert_eq!(there["events"].len(), 4);
+    assert_eq!(there, nights("The title", "An early title")?, "whichever title came first");
     Ok(())
 }
 
 #[test]
 fn another_key_is_refused() -> Result<()> {
     let root = TempDir::new().expect("a folder");
-    let runner = ingested(root.path(), &[(1, -1, 1)], 1, 2, 1)?;
-    let other = UserKey::new(b"another key for tests")?;
-    let error = ingest(&runner, &settings(root.path(), 2), &other).expect_err("another key");
-    assert!(matches!(error, Error::OtherKey { .. }) && error.exit_code() == 3, "{error}");
+    let mut runner = ingested(root.path(), &[(1, -1, 1)], 1, 2, 1)?;
+    let file = root.path().join("key");
+    std::fs::write(&file, "9f86d081884c7d659a2feaa0c55ad015").expect("writable");
+    runner.resources.user_key = KeySource { file: Some(file), insecure_dev_key: false };
+    let error = ingest(&runner, &settings(root.path(), 2)).expect_err("another key");
+    assert!(error.to_string().contains("another key's") && error.exit_code() == 3, "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_an_error() -> Result<()> {
+    // The superuser reads everything.
+    let root = TempDir::new().expect("a folder");
+    write_logs(root.path(), &[(1, -1, 1)], 1);
+    let mut broken = settings(root.path(), 2);
+    // A name that is longer than any file's cannot be looked up.
+    broken.events[0].files = vec![root.path().join("x".repeat(300)).join("*.tsv").display().to_string()];
+    assert!(ingest(&runner(&root.path().join("data")), &broken).is_err());
     Ok(())
 }

@@ -13,6 +13,6 @@ mod score;
 pub mod scrub;
 pub mod simulate;
 
-pub use cap::{Cap, cap_source};
-pub use clean::{Clean, ScoredEvents};
-pub use score::{DistinctTexts, Score, Scores};
+pub use cap::Cap;
+pub use clean::Clean;
+pub use score::Score;

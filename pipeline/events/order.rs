@@ -26,6 +26,14 @@ impl Keys {
         self.occurred_at.push(occurred_at);
     }
 
+    pub(crate) fn user(&self, row: u32) -> [u64; 2] {
+        [self.user[0][row as usize], self.user[1][row as usize]]
+    }
+
+    pub(crate) fn event(&self, row: u32) -> [u64; 2] {
+        [self.event[0][row as usize], self.event[1][row as usize]]
+    }
+
     /// Row numbers in the order (user, domain, latest first, event).
     pub(crate) fn sorted(&self) -> Result<Vec<u32>> {
         let rows = self.domain.len();
@@ -50,12 +58,14 @@ impl Keys {
             )?;
             let by = ["user_high", "user_low", "domain", "occurred_at", "event_high", "event_low"];
             let latest_first = [false, false, false, true, false, false];
-            let options = SortMultipleOptions::default().with_order_descending_multi(latest_first);
+            // Buckets are sorted in parallel already: Polars' own threads would be more than --threads.
+            let options =
+                SortMultipleOptions::default().with_order_descending_multi(latest_first).with_multithreaded(false);
             let sorted = frame.sort(by, options)?;
             Ok(sorted.column("row")?.u32()?.into_no_null_iter().collect())
         };
         sort().map_err(|e: polars::prelude::PolarsError| {
-            Error::unreadable("sorting events", e, "this is a bug; nothing was committed")
+            Error::bug(format!("sorting events: {e}"))
         })
     }
 }

@@ -1,222 +1,176 @@
 //! `text_scores`: every distinct text of `events` scored once, within and across runs.
 //!
-//! Texts are regrouped by their hash, so that however many users typed a text, one partition has it. Scores that the version
-//! before has from the same model are taken over; only new texts are put to the model.
+//! Texts are sent to the partition that their hash names, so that however many users typed a text, one partition has it. Scores that the
+//! version before has from the same model are taken over; only new texts are put to the model.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, Float32Array, StringArray};
+use arrow::array::{AsArray, RecordBatch, StringBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dataset::bucket::{digest_128, hex, unhex};
-use dataset::plan::{Digest, digest};
-use dataset::{Account, Dataset, Done, Error, Input, InputRef, Result, Rows, Source, Stage, from_columns};
+use dataset::{
+    Account, Digest, Done, Error, Exit, Inputs, Manifest, Regrouped, Resources, Result, Rows, Spill, Stage, Whole,
+};
 use rayon::prelude::*;
-use schemas::{Events, TextScores};
-use serde::Serialize;
-use serde_json::json;
-use text::{Classifier, ClassifierOptions};
+use schemas::{Events, TextScores, TextScoresColumns};
+use serde::{Deserialize, Serialize};
+use text::{Classifier, ClassifierOptions, ModelFolder};
 
 /// Events for which a partition of their texts is made.
 const EVENTS_PER_PARTITION: u64 = 1 << 16;
+
+/// A text on its way.
+static SENT: LazyLock<SchemaRef> =
+    LazyLock::new(|| Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, false)])));
 
 /// A text's name in `text_scores`.
 pub(crate) fn text_hash(text: &str) -> u128 {
     u128::from_be_bytes(digest_128(&[text.as_bytes()]))
 }
 
-/// Scores texts. The model itself enters by its files' digests.
-#[derive(Debug, Serialize)]
-pub struct Score<'a> {
+/// Scores texts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Score {
     /// How texts are put to the model.
     pub options: ClassifierOptions,
-    /// The model.
-    #[serde(skip)]
-    pub classifier: &'a Classifier,
+    /// The model's folder. Its files decide, not its place.
+    #[serde(default, skip_serializing)]
+    pub model: PathBuf,
+    /// The ONNX file in it; empty for the usual one.
+    #[serde(default, skip_serializing)]
+    pub onnx: String,
 }
 
-impl Stage for Score<'_> {
+/// The events' parts, a task each, and the scores that are known.
+#[derive(Debug)]
+pub struct Texts {
+    events: Whole<Events>,
+    regrouped: Arc<Regrouped>,
+    known: Option<Whole<TextScores>>,
+    folder: ModelFolder,
+}
+
+impl Stage for Score {
     const NAME: &'static str = "score";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "texts";
-    type Inputs = PartitionTexts;
+    type Inputs = Texts;
+    type Shared = Classifier;
     type Outputs = Rows<TextScores>;
 
-    fn run(&self, _: u32, PartitionTexts { new, known }: PartitionTexts) -> Result<Done<Self::Outputs>> {
-        let texts: Vec<&str> = new.iter().map(String::as_str).collect();
-        let scores = self.classifier.scores(&texts).map_err(Error::model)?;
-        let mut account = Account::all((new.len() + known.len()) as u64);
-        account.note("scored", new.len() as u64);
-        account.note("from the cache", known.len() as u64);
-        let mut rows = known;
-        rows.extend(texts.iter().map(|text| text_hash(text)).zip(scores));
-        rows.sort_unstable_by_key(|row| row.0);
-        let hashes: StringArray = rows.iter().map(|(hash, _)| Some(hex(&hash.to_be_bytes()))).collect();
-        let scores: Float32Array = rows.iter().map(|(_, score)| *score).collect();
-        let columns: Vec<ArrayRef> = vec![Arc::new(hashes), Arc::new(scores)];
-        Ok(Done { outputs: Rows::new(vec![from_columns::<TextScores>(columns)?]), accounts: vec![account] })
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Texts> {
+        let events = declare.whole::<Events>("events")?;
+        let folder = ModelFolder::open(&self.model, &self.onnx)?;
+        declare.files("classifier", &folder.files())?;
+        let settings = serde_json::to_value(self).map_err(|e| Error::bug(format!("settings of score: {e}")))?;
+        let models = declare.models().clone();
+        let same = |m: &Manifest| {
+            let lineage = &m.lineage;
+            lineage.models == models && lineage.settings == settings && lineage.stage_version == Self::VERSION
+        };
+        let known = declare.cache(0, same);
+        // Powers of two: the partitions of another version hold whole numbers of ours, or are whole numbers of ours.
+        let partitions = (events.manifest().rows / EVENTS_PER_PARTITION).next_power_of_two().clamp(2, 8192) as u32;
+        let manifest = events.manifest();
+        let empty = |part| format!("no rows {part}");
+        let tasks: Vec<Digest> = (0..manifest.partitions)
+            .map(|part| manifest.part(part).map_or_else(|| empty(part), |part| part.blake3.clone()))
+            .collect();
+        let regrouped = declare.regroup(partitions, SENT.clone(), tasks)?;
+        Ok(Texts { events: events.columns(&[Events::text.name()]), regrouped, known, folder })
     }
 
-    /// Measured: token ids and logits beside the texts.
-    fn memory_bytes(&self, input_bytes: u64) -> u64 {
+    fn open(&self, texts: &Texts, _: &Resources) -> Result<Classifier> {
+        Classifier::open(texts.folder.clone(), self.options.clone())
+    }
+
+    /// The distinct texts of one part.
+    fn map(&self, texts: &Texts, part: usize, spill: &mut Spill<'_>) -> Result<()> {
+        let mut seen = HashSet::new();
+        let (mut partition, mut distinct) = (Vec::new(), StringBuilder::new());
+        let rows = texts.events.read(part as u32)?;
+        for batch in rows.batches() {
+            for text in Events::text.of(batch)?.iter().flatten() {
+                let hash = text_hash(text);
+                if seen.insert(hash) {
+                    partition.push((hash % u128::from(spill.partitions())) as u32);
+                    distinct.append_value(text);
+                }
+                if distinct.values_slice().len() >= spill.budget_bytes {
+                    send(spill, &mut partition, &mut distinct)?;
+                }
+            }
+        }
+        send(spill, &mut partition, &mut distinct)
+    }
+
+    fn run(&self, texts: &Texts, classifier: &Classifier, partition: u32) -> Result<Done<Self::Outputs>> {
+        let known = texts.known(partition)?;
+        let mut found: HashMap<u128, String> = HashMap::new();
+        for (_, batch) in texts.regrouped.read(partition)? {
+            for text in batch.column(0).as_string::<i32>().iter().flatten() {
+                found.entry(text_hash(text)).or_insert_with(|| text.to_owned());
+            }
+        }
+        let mut account = Account::all(found.len() as u64);
+        let mut rows: Vec<(u128, f32)> =
+            known.into_iter().filter(|(hash, _)| found.remove(hash).is_some()).collect();
+        account.note("from the cache", rows.len() as u64);
+        account.note("scored", found.len() as u64);
+        // In the order of their hashes, whatever the order in which they came.
+        let mut new: Vec<(u128, String)> = found.into_iter().collect();
+        new.sort_unstable_by_key(|(hash, _)| *hash);
+        let scores = classifier.scores(&new.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>())?;
+        rows.extend(new.iter().map(|(hash, _)| *hash).zip(scores));
+        rows.sort_unstable_by_key(|(hash, _)| *hash);
+        let columns = TextScoresColumns {
+            text_hash: rows.iter().map(|(hash, _)| Some(hex(&hash.to_be_bytes()))).collect(),
+            keep_score: rows.iter().map(|(_, score)| *score).collect::<Vec<f32>>().into(),
+        };
+        Ok(Done { outputs: Rows::of(columns)?, accounts: vec![account] })
+    }
+
+    /// Measured: the texts, their token ids and logits.
+    fn memory_bytes(&self, _: &Classifier, input_bytes: u64) -> u64 {
         8 * input_bytes
     }
 }
 
-/// What one partition has to score, and what it knows.
-#[derive(Debug, Default)]
-pub struct PartitionTexts {
-    new: Vec<String>,
-    known: Vec<(u128, f32)>,
-}
-
-/// The distinct texts of `events`, regrouped by hash in temporary files that have no name: nobody else reads people's texts,
-/// and however the process ends, they are gone.
-#[derive(Debug)]
-pub struct DistinctTexts {
-    events: Input<Events>,
-    before: Option<Input<TextScores>>,
-    partitions: u32,
-    found: Vec<Mutex<Found>>,
-}
-
-/// One partition's texts, as they are found.
-#[derive(Debug, Default)]
-struct Found {
-    seen: HashSet<u128>,
-    known: Vec<(u128, f32)>,
-    file: Option<BufWriter<File>>,
-    /// What the texts take in memory, about.
-    bytes: u64,
-}
-
-impl DistinctTexts {
-    /// The texts of a version of `events`; the scores of the version before are taken over when the same model, with the
-    /// same options, gave them.
-    pub fn new(
-        events: Input<Events>,
-        dataset: &Dataset,
-        models: &BTreeMap<String, String>,
-        options: &ClassifierOptions,
-    ) -> Result<Self> {
-        let manifest = &events.snapshot().manifest;
-        let partitions = (manifest.rows / EVENTS_PER_PARTITION).clamp(2, 256) as u32;
-        let same = |m: &dataset::Manifest| {
-            m.lineage.models == *models && m.lineage.settings["options"] == json!(options) && m.table_version == 1
-        };
-        let before = match dataset.current()? {
-            Some(m) if same(&m) => Some(Input::<TextScores>::open(dataset.store(), dataset.name())?),
-            _ => None,
-        };
-        let found = (0..partitions).map(|_| Mutex::default()).collect();
-        Ok(DistinctTexts { events: events.columns(&["text"]), before, partitions, found })
+fn send(spill: &mut Spill<'_>, partition: &mut Vec<u32>, texts: &mut StringBuilder) -> Result<()> {
+    if partition.is_empty() {
+        return Ok(());
     }
+    let rows = RecordBatch::try_new(spill.schema(), vec![Arc::new(texts.finish())])?;
+    spill.send(&std::mem::take(partition), &rows)
+}
 
-    fn collect(&self, bucket: u32, known: &Scores) -> Result<()> {
-        let mut new: Vec<Vec<(u128, String)>> = vec![Vec::new(); self.partitions as usize];
-        let mut seen = HashSet::new();
-        for batch in self.events.read(bucket)?.batches() {
-            for text in Rows::<Events>::column::<StringArray>(batch, "text")?.iter().flatten() {
-                let hash = text_hash(text);
-                if seen.insert(hash) {
-                    new[(hash % u128::from(self.partitions)) as usize].push((hash, text.to_owned()));
+impl Texts {
+    /// The known scores of one partition's texts, whatever the number of partitions of the version that has them.
+    fn known(&self, partition: u32) -> Result<Vec<(u128, f32)>> {
+        let Some(known) = &self.known else { return Ok(Vec::new()) };
+        let (theirs, ours) = (known.partitions(), self.regrouped.partitions);
+        let mut scores = Vec::new();
+        for part in (partition % theirs.min(ours)..theirs).step_by(ours as usize) {
+            for columns in known.read(part)?.columns() {
+                let TextScoresColumns { text_hash, keep_score } = columns?;
+                for (hash, score) in text_hash.iter().flatten().zip(keep_score.values()) {
+                    let hash = parse(hash)?;
+                    if hash % u128::from(ours) == u128::from(partition) {
+                        scores.push((hash, *score));
+                    }
                 }
             }
         }
-        for (partition, texts) in (0..).zip(new) {
-            let mut found = self.found[partition as usize].lock().unwrap_or_else(PoisonError::into_inner);
-            for (hash, text) in texts {
-                if !found.seen.insert(hash) {
-                    continue;
-                }
-                match known.get(hash) {
-                    Some(score) => found.known.push((hash, score)),
-                    None => found.spill(&text).map_err(spilling)?,
-                }
-            }
-        }
-        Ok(())
+        Ok(scores)
     }
 }
 
-fn spilling(e: std::io::Error) -> Error {
-    Error::io(std::env::temp_dir().display(), e)
-}
-
-impl Found {
-    fn spill(&mut self, text: &str) -> std::io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => self.file.insert(BufWriter::new(tempfile::tempfile()?)),
-        };
-        file.write_all(&(text.len() as u32).to_le_bytes())?;
-        file.write_all(text.as_bytes())?;
-        self.bytes += text.len() as u64 + 24;
-        Ok(())
-    }
-
-    /// The spilled texts; their file is gone afterwards.
-    fn take(&mut self) -> std::io::Result<Vec<String>> {
-        let Some(file) = self.file.take() else { return Ok(Vec::new()) };
-        let mut file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        file.rewind()?;
-        let (mut file, mut left, mut texts) = (BufReader::new(file), self.bytes, Vec::new());
-        while left > 0 {
-            let mut length = [0; 4];
-            file.read_exact(&mut length)?;
-            let mut text = vec![0; u32::from_le_bytes(length) as usize];
-            file.read_exact(&mut text)?;
-            left -= text.len() as u64 + 24;
-            texts.push(String::from_utf8(text).map_err(std::io::Error::other)?);
-        }
-        Ok(texts)
-    }
-}
-
-impl Source for DistinctTexts {
-    type Rows = PartitionTexts;
-
-    fn partitions(&self) -> u32 {
-        self.partitions
-    }
-
-    fn inputs(&self) -> BTreeMap<String, InputRef> {
-        self.events.inputs()
-    }
-
-    fn key(&self, partition: u32) -> Digest {
-        digest(&json!([self.events.snapshot().reference().content, partition]))
-    }
-
-    fn memory_bytes(&self, partition: u32) -> u64 {
-        self.found[partition as usize].lock().unwrap_or_else(PoisonError::into_inner).bytes
-    }
-
-    fn user_key_check(&self) -> Option<&str> {
-        self.events.user_key_check()
-    }
-
-    fn prepare(&self) -> Result<()> {
-        let known = match &self.before {
-            Some(before) => Scores::read(before)?,
-            None => Scores::default(),
-        };
-        (0..self.events.partitions()).into_par_iter().try_for_each(|bucket| self.collect(bucket, &known))?;
-        for found in &self.found {
-            found.lock().unwrap_or_else(PoisonError::into_inner).seen = HashSet::new();
-        }
-        Ok(())
-    }
-
-    fn read(&self, partition: u32) -> Result<PartitionTexts> {
-        let mut found = self.found[partition as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        let new = found.take().map_err(spilling)?;
-        let mut texts = PartitionTexts { new, known: std::mem::take(&mut found.known) };
-        // In the order of their hashes, whatever the order in which buckets were read.
-        texts.new.sort_by_cached_key(|text| text_hash(text));
-        Ok(texts)
-    }
+fn parse(hash: &str) -> Result<u128> {
+    unhex(hash).map(u128::from_be_bytes).ok_or_else(|| {
+        Error::new(Exit::Data, "text_scores: text_hash: expected 32 hex digits", "run clean again")
+    })
 }
 
 /// Scores by text: per partition, sorted hashes and their scores (20 bytes a text).
@@ -227,17 +181,14 @@ pub struct Scores {
 
 impl Scores {
     /// Reads a version of `text_scores`.
-    pub fn read(input: &Input<TextScores>) -> Result<Self> {
+    pub(crate) fn read(input: &Whole<TextScores>) -> Result<Self> {
         let read = |partition: u32| -> Result<(Vec<u128>, Vec<f32>)> {
             let rows = input.read(partition)?;
             let (mut hashes, mut scores) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
-            for batch in rows.batches() {
-                for hash in Rows::<TextScores>::column::<StringArray>(batch, "text_hash")?.iter().flatten() {
-                    let hash = unhex(hash)
-                        .ok_or_else(|| Error::unreadable("text_scores", "a hash that is none", "run clean again"))?;
-                    hashes.push(u128::from_be_bytes(hash));
-                }
-                scores.extend_from_slice(Rows::<TextScores>::column::<Float32Array>(batch, "keep_score")?.values());
+            for columns in rows.columns() {
+                let TextScoresColumns { text_hash, keep_score } = columns?;
+                hashes.extend(text_hash.iter().flatten().map(parse).collect::<Result<Vec<_>>>()?);
+                scores.extend_from_slice(keep_score.values());
             }
             Ok((hashes, scores))
         };
@@ -245,8 +196,12 @@ impl Scores {
     }
 
     /// A text's score.
-    pub fn get(&self, hash: u128) -> Option<f32> {
+    pub(crate) fn get(&self, hash: u128) -> Option<f32> {
         let (hashes, scores) = self.partitions.get((hash % (self.partitions.len() as u128).max(1)) as usize)?;
         Some(scores[hashes.binary_search(&hash).ok()?])
+    }
+
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.partitions.iter().map(|(hashes, _)| 20 * hashes.len() as u64).sum()
     }
 }

@@ -42,10 +42,6 @@ pub struct Ivf {
     cells: Vec<Vec<Block>>,
 }
 
-fn failed(e: impl std::fmt::Display) -> Error {
-    Error::retry(format!("inverted file: {e}"), "this is a bug, unless memory ran out; nothing was committed")
-}
-
 impl Ivf {
     /// The usual number of cells (nlist): eight times the root of the number of articles.
     pub fn usual_cells(articles: usize) -> usize {

@@ -1,14 +1,20 @@
 """`cap` beside DuckDB on the same Parquet, the same cores and 2 GB each; peak memory; what bucketing cost at ingest.
 
 usage: cap.py FOLDER [USERS] [RUNS]    (USERS 500000 is the scale of the paper's Table 1)
+
+The two do not do the same work: `ingest` has sorted the parts that `cap` reads, and DuckDB sorts. At 500,000 users it must sort
+within 2 GB, which a smaller log does not ask of it.
 """
 
 import shutil
 import sys
 from pathlib import Path
 
-from tools import ROOT, machine, python, querent, ratio, reading_seconds, show
+from tools import ROOT, installed, machine, python, querent, ratio, reading_seconds, show
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+there = installed(own=["polars"], peers={"duckdb": ["duckdb"]})
 folder = Path(sys.argv[1])
 users = int(sys.argv[2]) if len(sys.argv) > 2 else 500_000
 runs = int(sys.argv[3]) if len(sys.argv) > 3 else 3
@@ -47,15 +53,17 @@ ours, theirs = [], []
 for _ in range(runs):
     shutil.rmtree(data / "profiles", ignore_errors=True)
     ours.append(querent(data, "cap", *common, "--threads", "2"))
-    theirs.append(python(duck))
-kept = polars.scan_parquet(f"{folder}/duckdb.parquet").select(polars.len()).collect().item()
+    if "duckdb" in there:
+        theirs.append(python(duck))
 behaviours = polars.scan_parquet(f"{data}/profiles/**/*.parquet", hive_partitioning=False).select(polars.col("behaviours").list.len().sum()).collect().item()
-assert kept == behaviours, (kept, behaviours)
-(folder / "duckdb.parquet").unlink()
+if theirs:
+    kept = polars.scan_parquet(f"{folder}/duckdb.parquet").select(polars.len()).collect().item()
+    assert kept == behaviours, (kept, behaviours)
+    (folder / "duckdb.parquet").unlink()
 
-show("querent cap", ours, events, "events")
-show("duckdb", theirs, events, "events")
+show("querent cap, of parts that ingest has sorted", ours, events, "events")
+show("duckdb, which sorts", theirs, events, "events")
 ratio("times as fast as duckdb", theirs, ours)
 floor = python(f"import polars; print(polars.scan_parquet('{glob}', hive_partitioning=False).select(polars.col('user_id', 'domain', 'occurred_at', 'text', 'news_id').count()).collect())")
 show("floor: polars decodes the same columns", [floor], events, "events")
-print(f"both keep {kept:,} events, {kept / users:.2f} per user")
+print(f"{'both keep' if theirs else 'kept'} {behaviours:,} events, {behaviours / users:.2f} per user")

@@ -9,19 +9,16 @@ labelled by hand: the ONNX files of MODEL_FOLDER, with its thresholds, beside re
 """
 
 import argparse
-import importlib.util
 import json
 import sys
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from tools import ROOT, machine
+from tools import ROOT, installed, machine
 
-PACKAGES = {"sklearn": "scikit-learn", "onnxruntime": "onnxruntime", "tokenizers": "tokenizers", "polars": "polars"}
-missing = [package for name, package in PACKAGES.items() if importlib.util.find_spec(name) is None]
-if missing:
-    sys.exit(f"missing packages: pip install {' '.join(missing)}")
+# The measures are scikit-learn's, and the folder that is judged runs in onnxruntime: without them there is nothing to print.
+installed(own=["numpy", "onnxruntime", "polars", "sklearn", "tokenizers"], peers={}, program=False)
 
 import numpy  # noqa: E402
 import onnxruntime  # noqa: E402

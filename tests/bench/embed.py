@@ -5,10 +5,9 @@ usage: embed.py FOLDER [TEXTS] [RUNS] [NEWS]    (TEXTS 4000, RUNS 3; NEWS is a M
 The loop embeds the same distinct titles in batches of 32, padded to the longest text, mean pooling over the mask: in the file's
 order, and sorted by tokens. Its clock runs from the list of titles to their vectors, tokenising included; opening the model is
 told apart. Ours is the whole process, and beside it the rate that the job itself tells, which leaves opening out.
-Needs numpy, onnxruntime, polars, tokenizers; with torch and transformers the float32 model is compared with too.
+Needs numpy and polars; the loop needs onnxruntime and tokenizers, the vectors of the float32 model torch and transformers.
 """
 
-import importlib.util
 import json
 import os
 import re
@@ -20,17 +19,22 @@ from pathlib import Path
 if len(sys.argv) < 2:
     sys.exit(__doc__)
 os.environ |= {"RAYON_NUM_THREADS": "2", "POLARS_MAX_THREADS": "2", "OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "true"}
-os.environ.setdefault("QUERENT", "querent")
+from tools import ROOT, installed, machine, median, querent, querent_and_listen, ratio, run_and_listen  # noqa: E402
 
+there = installed(
+    own=["numpy", "polars"],
+    peers={"python loop": ["onnxruntime", "tokenizers"], "float32 vectors": ["torch", "transformers", "tokenizers"]},
+)
 import numpy  # noqa: E402
 import polars  # noqa: E402
-from tools import ROOT, machine, median, querent, querent_and_listen, ratio, run_and_listen  # noqa: E402
 
 wanted = int(sys.argv[2]) if len(sys.argv) > 2 else 4000
 folder = Path(sys.argv[1]).resolve() / f"embed-{wanted}"
 runs = int(sys.argv[3]) if len(sys.argv) > 3 else 3
 mind = Path(sys.argv[4]).resolve() if len(sys.argv) > 4 else None
 data, model = folder / "data", ROOT / "models/minilm"
+if not (model / "model.int8.onnx").exists():
+    sys.exit(f"error: {model} has no model.int8.onnx: make setup")
 CHECKED = 500
 CONFIG = """
 [ingest]
@@ -114,7 +118,10 @@ def embed():
 
 
 def row(name: str, turns: list) -> None:
-    """Prints the medians of a tool."""
+    """Prints the medians of a tool. One without runs is not installed."""
+    if not turns:
+        print(f"{name:<40} not installed", flush=True)
+        return
     middle, times = median(turns), [r.seconds for r in turns]
     print(f"{name:<40} {middle.seconds:8.2f} s ({min(times):.2f} to {max(times):.2f}) {len(news) / middle.seconds:8,.0f} texts/s "
           f"{middle.peak_mib:6.0f} MiB", flush=True)
@@ -166,7 +173,7 @@ for _ in range(runs):
     figures, inner, line = embed()
     whole.append(figures)
     told.append(inner)
-    for turns, order in [(plain, "file"), (by_length, "sorted")]:
+    for turns, order in [(plain, "file"), (by_length, "sorted")] if "python loop" in there else []:
         figures, opening, batched = loop(texts, order, 32)
         turns.append(figures)
         openings.append(opening)
@@ -174,18 +181,22 @@ row("querent embed, whole process", whole)
 row("querent embed, as the job tells", told)
 row("python loop, file order", plain)
 row("python loop, sorted by tokens", by_length)
-print(f"python opens the model in {statistics.median(openings):.2f} s\n{line}")
+if openings:
+    print(f"python opens the model in {statistics.median(openings):.2f} s")
+print(line)
 for name, theirs in [("file order", plain), ("sorted", by_length)]:
     ratio(f"times as fast as the loop, {name}: whole process", theirs, whole)
     ratio(f"times as fast as the loop, {name}: as the job tells", theirs, told)
 
 vectors = polars.read_parquet(f"{data}/news_vectors/**/*.parquet", columns=["news_id", "vector"], hive_partitioning=False)
 ours = news.head(CHECKED).join(vectors, on="news_id", maintain_order="left")["vector"].to_numpy()
-alone = loop(texts[:CHECKED], "file", 1)[2]
-print(f"the first {len(alone):,} texts:")
-cosines("querent and python text by text", ours, alone)
-cosines("python sorted, padded and python text by text", batched, alone)
-if (model / "model.safetensors").exists() and all(importlib.util.find_spec(name) for name in ["torch", "transformers"]):
+print(f"the first {len(ours):,} texts:")
+if "python loop" in there:
+    alone = loop(texts[:CHECKED], "file", 1)[2]
+    cosines("querent and python text by text", ours, alone)
+    cosines("python sorted, padded and python text by text", batched, alone)
+if "float32 vectors" in there and (model / "model.safetensors").exists():
     full = float32(texts[:CHECKED])
     cosines("querent and float32", ours, full)
-    cosines("python text by text and float32", alone, full)
+    if "python loop" in there:
+        cosines("python text by text and float32", alone, full)

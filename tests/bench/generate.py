@@ -9,7 +9,7 @@ Two sizes: 8 users with a list each, and 4 users with 8 lists each. All run on t
 * llama.cpp: the GGUF file itself, parallel sequences. A prompt is decoded once and shared by its lists. Shown twice: every prompt
   decoded whole, and what all prompts begin with decoded once and shared too. Drawing a token is not part of its time.
 
-Needs torch, transformers, llama-cpp-python, numpy, polars; QUERENT names the binary.
+Needs polars; compares with what is there of transformers (and torch) and of llama-cpp-python (and numpy). QUERENT names the binary.
 """
 
 import json
@@ -18,12 +18,18 @@ import statistics
 import sys
 from pathlib import Path
 
-import polars
-from tools import ROOT, machine, run_and_listen
+from tools import ROOT, installed, machine, run_and_listen
 
 if len(sys.argv) < 4:
     sys.exit(__doc__)
 folder, profiles, model = (Path(argument).resolve() for argument in sys.argv[1:4])
+if not any(profiles.glob("**/*.parquet")):
+    sys.exit(f"error: PROFILES: {profiles} holds no Parquet; `cap` writes `profiles`")
+there = installed(own=["polars"], peers={"transformers": ["torch", "transformers"], "llama.cpp": ["llama_cpp", "numpy"]})
+import polars  # noqa: E402
+
+if not model.exists():
+    sys.exit(f"error: MODEL: there is no {model}: make setup")
 turns = int(sys.argv[4]) if len(sys.argv) > 4 else 3
 SIZES, NEW, THREADS, USERS = [(8, 1), (4, 8)], 64, 2, 8
 
@@ -128,7 +134,8 @@ def behaviours() -> list:
     rows = polars.read_parquet(f"{profiles}/**/*.parquet", hive_partitioning=False).sort("user_id")
     lists = [[[b["domain"], b["text"]] for b in row] for row in rows["behaviours"].to_list()]
     chosen = [row for row in lists if 30 <= len(row) <= 50][:USERS]
-    assert len(chosen) == USERS, f"{profiles} has only {len(chosen)} users with 30 to 50 behaviours"
+    if len(chosen) < USERS:
+        sys.exit(f"error: PROFILES: {profiles} has {len(chosen)} users with 30 to 50 behaviours, and {USERS} are needed")
     return chosen
 
 
@@ -136,7 +143,7 @@ machine()
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "behaviours.json").write_text(json.dumps(behaviours()))
 exported = folder / "exported"
-if not exported.exists():
+if "transformers" in there and not exported.exists():
     run_and_listen([os.environ["QUERENT"], "export", model, exported])
 arguments = [str(folder / "prompts.json")]
 settings = [str(NEW), json.dumps(SIZES), str(THREADS)]
@@ -147,9 +154,10 @@ commands = {
     "llama.cpp": [sys.executable, "-c", LLAMA, str(model), *arguments, "1", *settings, "whole"],
     "llama.cpp, prefix shared": [sys.executable, "-c", LLAMA, str(model), *arguments, "1", *settings, "share"],
 }
-found = {tool: {size: [] for size in SIZES} for tool in commands}
+runs = {tool: command for tool, command in commands.items() if tool == "querent" or tool.split(",")[0] in there}
+found = {tool: {size: [] for size in SIZES} for tool in runs}
 for _ in range(turns):
-    for tool, command in commands.items():
+    for tool, command in runs.items():
         said = run_and_listen(command, OMP_NUM_THREADS=str(THREADS), RAYON_NUM_THREADS=str(THREADS))[1]
         for line in (json.loads(line) for line in said.splitlines() if line.startswith("{")):
             found[tool][line["users"], line["samples"]].append(line)
@@ -161,6 +169,9 @@ for size in SIZES:
     print(f"\n{size[0]} users, N = {size[1]}")
     print(f"{'':<26} {'users/s':>24} {'prefill, tokens/s':>18} {'decode, tokens/s':>18} {'peak, MB':>10}")
     for tool in commands:
+        if tool not in runs:
+            print(f"{tool:<26} {'not installed':>24}")
+            continue
         lines = found[tool][size]
         assert len(lines) == turns, (tool, lines)
         rates = [size[0] / line["seconds"] for line in lines]
@@ -171,6 +182,6 @@ for size in SIZES:
             f" {middle(line['decode_tokens'] / line['decode'] for line in lines):18,.0f}"
             f" {max(line['peak_mb'] for line in lines):10,.0f}"
         )
-    for tool in list(commands)[1:]:
+    for tool in list(runs)[1:]:
         ratios = [a["seconds"] / b["seconds"] for a, b in zip(found[tool][size], found["querent"][size])]
         print(f"querent : {tool}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")

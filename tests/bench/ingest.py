@@ -7,8 +7,12 @@ import shutil
 import sys
 from pathlib import Path
 
-import polars
-from tools import ROOT, machine, python, querent, ratio, show
+from tools import ROOT, installed, machine, python, querent, ratio, show
+
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+installed(own=["polars"], peers={})
+import polars  # noqa: E402
 
 folder = Path(sys.argv[1])
 users = int(sys.argv[2]) if len(sys.argv) > 2 else 50_000

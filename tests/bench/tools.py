@@ -1,9 +1,14 @@
-"""Timing whole processes: wall seconds, processor seconds and peak memory of each, and medians over runs."""
+"""Timing whole processes: wall seconds, processor seconds and peak memory of each, and medians over runs.
+
+Every benchmark first says which tools it cannot compare with, and how to get them (`installed`). With `--check` it says no more.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -13,6 +18,34 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = {"QUERENT_USER_KEY": "a key for benchmarks only"}
+WHEELS = {"faiss": "faiss-cpu", "llama_cpp": "llama-cpp-python", "pytrec_eval": "pytrec-eval-terrier", "sklearn": "scikit-learn"}
+CHECK = "--check" in sys.argv
+if CHECK:
+    sys.argv.remove("--check")
+
+
+def installed(own: list[str], peers: dict[str, list[str]], program: bool = True) -> set[str]:
+    """Says which modules are missing and how to get them, and returns the peers that are there.
+
+    Ends where querent's own figures need what is missing: a module of `own`, or the program that QUERENT names. With `--check` it
+    ends in any case, and what `make python` brings counts as there.
+    """
+    light = re.findall(r"^[\w-]+", (ROOT / "tests/requirements.txt").read_text(), re.MULTILINE) if CHECK else []
+
+    def missing(modules: list[str]) -> str:
+        wheels = [WHEELS.get(module, module) for module in modules if importlib.util.find_spec(module) is None]
+        return " ".join(wheel for wheel in wheels if wheel not in light)
+
+    if lacking := missing(own):
+        sys.exit(f"error: querent's own figures need Python packages that are not installed: {sys.executable} -m pip install {lacking}")
+    absent = {peer: lacking for peer, modules in peers.items() if (lacking := missing(modules))}
+    for peer, lacking in absent.items():
+        print(f"not installed, so left out: {peer} ({sys.executable} -m pip install {lacking})", flush=True)
+    if CHECK:
+        sys.exit()
+    if program and shutil.which(os.environ.setdefault("QUERENT", "querent")) is None:
+        sys.exit(f"error: there is no program {os.environ['QUERENT']}: cargo build --release, and name what it makes in QUERENT")
+    return set(peers) - set(absent)
 
 
 class Run(NamedTuple):
@@ -64,7 +97,10 @@ def median(runs: list[Run]) -> Run:
 
 
 def show(name: str, runs: list[Run], units: float, unit: str) -> None:
-    """Prints a row: the medians, the spread of the wall time, and the rate."""
+    """Prints a row: the medians, the spread of the wall time, and the rate. A tool without runs is not installed."""
+    if not runs:
+        print(f"{name:<44} not installed", flush=True)
+        return
     middle = median(runs)
     times = [r.seconds for r in runs]
     print(
@@ -75,7 +111,9 @@ def show(name: str, runs: list[Run], units: float, unit: str) -> None:
 
 
 def ratio(name: str, slower: list[Run], faster: list[Run]) -> None:
-    """Prints how many times faster the second is, pair by pair."""
+    """Prints how many times faster the second is, pair by pair; nothing if one of them is not installed."""
+    if not slower or not faster:
+        return
     ratios = [a.seconds / b.seconds for a, b in zip(slower, faster)]
     print(f"{name}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
 

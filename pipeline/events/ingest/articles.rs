@@ -1,39 +1,21 @@
-//! Articles: raw news rows, and when articles were first shown, become `news`.
+//! Articles as raw files have them, on their way to the parts of `news`.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{
-    Array, ArrayRef, ListArray, ListBuilder, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
-};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{RecordBatch, StringBuilder};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use dataset::bucket::digest_128;
-use dataset::{Account, Done, Error, Result, Rows, Stage, from_columns};
-use schemas::{News, Table};
-use serde::Serialize;
-use serde_json::Value;
+use dataset::{Error, Result, Spill};
+use schemas::{News, NewsColumns, Table};
 
 use super::read::reason;
-use super::spill::{Spill, SpillWriter, Tally};
+use super::tally::Tally;
 use crate::scrub::{Counts, normalise, scrub};
 
 /// Parts of `news`, by hash of the article's id.
 pub(super) const PARTS: u32 = 8;
-const FLUSH_ROWS: usize = 64 * 1024;
 const MAX_ID_BYTES: usize = 256;
 const MAX_TEXT_BYTES: usize = 64 * 1024;
-
-/// Merges articles of all raw files by id.
-///
-/// The merge does not depend on order: of several versions of an article the greatest stays (one with an abstract before one
-/// without, then by text), and it counts as published when it is first known to be.
-#[derive(Debug, Clone, Serialize)]
-pub struct Articles {
-    pub(super) mind: bool,
-    /// The logs' mappings, without their files.
-    pub(super) logs: Value,
-}
 
 /// An article as one raw row has it. A row without a title only says when the article was shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,69 +27,66 @@ pub(super) struct Article {
     pub(super) entities: Vec<String>,
 }
 
-static SPILLED: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let fields: Vec<Field> =
-        News::columns().into_iter().map(|c| Field::new(c.name, c.data_type, c.nullable || c.name == "title")).collect();
-    Arc::new(Schema::new(fields))
+/// The columns of articles on their way: those of `news`, but titles may be missing.
+pub(super) static SENT: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let nullable = |c: &schemas::Column| c.nullable || c.name == News::title.name();
+    let fields = News::contract().columns.into_iter().map(|c| Field::new(c.name, c.data_type.clone(), nullable(&c)));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 });
 
 /// Rows of `news` in the making, titles perhaps missing.
 #[derive(Default)]
-struct Builder {
+pub(super) struct Builder {
     news_id: StringBuilder,
     published_at: Vec<Option<i64>>,
     category: StringBuilder,
     subcategory: StringBuilder,
     title: StringBuilder,
     summary: StringBuilder,
-    entities: Option<ListBuilder<StringBuilder>>,
+    entities: Vec<Vec<String>>,
 }
 
 impl Builder {
-    fn push(&mut self, news_id: &str, published_at: Option<i64>, article: &Article) {
+    pub(super) fn push(&mut self, news_id: &str, published_at: Option<i64>, article: &Article) {
         self.news_id.append_value(news_id);
         self.published_at.push(published_at);
         self.category.append_option(article.category.as_ref());
         self.subcategory.append_option(article.subcategory.as_ref());
         self.title.append_option(article.title.as_ref());
         self.summary.append_option(article.summary.as_ref());
-        let entities = self.entities.get_or_insert_with(|| {
-            ListBuilder::new(StringBuilder::new()).with_field(Field::new("item", DataType::Utf8, false))
-        });
-        entities.append_value(article.entities.iter().map(Some));
+        self.entities.push(article.entities.clone());
     }
 
-    fn columns(&mut self) -> Vec<ArrayRef> {
-        let entities = self.entities.take().map(|mut list| list.finish());
-        let item = Arc::new(Field::new("item", DataType::Utf8, false));
-        vec![
-            Arc::new(self.news_id.finish()),
-            Arc::new(TimestampMicrosecondArray::from(std::mem::take(&mut self.published_at)).with_timezone("UTC")),
-            Arc::new(self.category.finish()),
-            Arc::new(self.subcategory.finish()),
-            Arc::new(self.title.finish()),
-            Arc::new(self.summary.finish()),
-            Arc::new(entities.unwrap_or_else(|| ListArray::new_null(item, 0))),
-        ]
+    /// The rows so far; none are left.
+    pub(super) fn take(&mut self) -> NewsColumns {
+        NewsColumns {
+            news_id: self.news_id.finish(),
+            published_at: std::mem::take(&mut self.published_at).into(),
+            category: self.category.finish(),
+            subcategory: self.subcategory.finish(),
+            title: self.title.finish(),
+            r#abstract: self.summary.finish(),
+            entities: std::mem::take(&mut self.entities).into_iter().collect(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let texts = [&self.category, &self.subcategory, &self.title, &self.summary, &self.news_id];
+        texts.iter().map(|text| text.values_slice().len()).sum::<usize>() + 64 * self.published_at.len()
     }
 }
 
-/// Articles of one raw file on their way to its spill.
-pub(super) struct ArticleCollector {
-    spill: SpillWriter,
+/// Articles of one raw file on their way to their parts.
+pub(super) struct ArticleCollector<'a, 's> {
+    spill: &'a mut Spill<'s>,
     pub(super) tally: Tally,
     part: Vec<u32>,
     rows: Builder,
 }
 
-impl ArticleCollector {
-    pub(super) fn new(path: &Path) -> Result<Self> {
-        Ok(ArticleCollector {
-            spill: SpillWriter::create(path, PARTS, Box::new(|_| true))?,
-            tally: Tally::new(),
-            part: Vec::new(),
-            rows: Builder::default(),
-        })
+impl<'a, 's> ArticleCollector<'a, 's> {
+    pub(super) fn new(spill: &'a mut Spill<'s>) -> Self {
+        ArticleCollector { spill, tally: Tally::new(), part: Vec::new(), rows: Builder::default() }
     }
 
     /// Counts a row that cannot be read.
@@ -147,20 +126,21 @@ impl ArticleCollector {
         let hash = digest_128(&[news_id.as_bytes()]);
         self.part.push(u32::from(hash[0]) % PARTS);
         self.rows.push(news_id, published_at, article);
-        if self.part.len() >= FLUSH_ROWS { self.flush() } else { Ok(()) }
+        if self.rows.bytes() >= self.spill.budget_bytes { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
         if self.part.is_empty() {
             return Ok(());
         }
-        let rows = RecordBatch::try_new(SPILLED.clone(), self.rows.columns()).map_err(Error::arrow("spilling"))?;
-        self.spill.write(&std::mem::take(&mut self.part), &rows)
+        let columns = schemas::Record::into_arrays(self.rows.take())?;
+        let rows = RecordBatch::try_new(SENT.clone(), columns).map_err(Error::arrow("regrouping articles"))?;
+        self.spill.send(&std::mem::take(&mut self.part), &rows)
     }
 
-    pub(super) fn finish(mut self) -> Result<Spill> {
+    pub(super) fn finish(mut self) -> Result<()> {
         self.flush()?;
-        self.spill.finish(self.tally)
+        self.spill.say(&self.tally)
     }
 }
 
@@ -182,65 +162,4 @@ pub(super) fn clean_text(bytes: &[u8]) -> Result<Option<String>, &'static str> {
     let text = normalise(text);
     let text = scrub(&text, &mut Counts::default());
     Ok((!text.is_empty()).then(|| text.into_owned()))
-}
-
-/// What one part of `news` is made of.
-#[derive(Debug)]
-pub struct Versions {
-    pub(super) spilled: Vec<RecordBatch>,
-    pub(super) carried: Rows<News>,
-    pub(super) booked: Account,
-}
-
-impl Stage for Articles {
-    const NAME: &'static str = "ingest-news";
-    const VERSION: u32 = 1;
-    const UNIT: &'static str = "articles";
-    type Inputs = Versions;
-    type Outputs = Rows<News>;
-
-    fn run(&self, _: u32, versions: Versions) -> Result<Done<Self::Outputs>> {
-        let mut account = versions.booked;
-        let mut merged: BTreeMap<&str, (Option<i64>, Article)> = BTreeMap::new();
-        for batch in versions.spilled.iter().chain(versions.carried.batches()) {
-            let texts = |name: &str| Rows::<News>::column::<StringArray>(batch, name);
-            let (ids, titles, summaries) = (texts("news_id")?, texts("title")?, texts("abstract")?);
-            let (categories, subcategories) = (texts("category")?, texts("subcategory")?);
-            let times: &TimestampMicrosecondArray = Rows::<News>::column(batch, "published_at")?;
-            let entities: &ListArray = Rows::<News>::column(batch, "entities")?;
-            for row in 0..batch.num_rows() {
-                let text = |column: &StringArray| (!column.is_null(row)).then(|| column.value(row).to_owned());
-                let published_at = (!times.is_null(row)).then(|| times.value(row));
-                let names = entities.value(row);
-                let names = names.as_any().downcast_ref::<StringArray>();
-                let article = Article {
-                    summary: text(summaries),
-                    title: text(titles),
-                    category: text(categories),
-                    subcategory: text(subcategories),
-                    entities: names.iter().flat_map(|n| n.iter().flatten().map(str::to_owned)).collect(),
-                };
-                account.input += u64::from(article.title.is_some());
-                let known = merged.entry(ids.value(row)).or_default();
-                known.0 = known.0.into_iter().chain(published_at).min();
-                known.1 = article.max(std::mem::take(&mut known.1));
-            }
-        }
-        account.note("shown, but in no news log", merged.values().filter(|(_, a)| a.title.is_none()).count() as u64);
-        let mut rows = Builder::default();
-        let mut count = 0;
-        for (id, (published_at, article)) in merged.iter().filter(|(_, (_, a))| a.title.is_some()) {
-            rows.push(id, *published_at, article);
-            count += 1;
-        }
-        account.output = count;
-        let repeated = account.input - account.accounted();
-        account.drop("repeated", repeated);
-        let batches = if count == 0 { Vec::new() } else { vec![from_columns::<News>(rows.columns())?] };
-        Ok(Done { outputs: Rows::new(batches), accounts: vec![account] })
-    }
-
-    fn memory_bytes(&self, input_bytes: u64) -> u64 {
-        4 * input_bytes
-    }
 }

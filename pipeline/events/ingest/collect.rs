@@ -1,21 +1,22 @@
 //! Collecting behaviours: from a raw row's fields to spilled rows with keyed ids, scrubbed texts and a place in time.
 
-use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringBuilder, UInt8Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dataset::bucket::{bucket, digest_128};
-use dataset::{Error, Result, UserKey};
+use dataset::{Error, Result, Spill, UserKey};
 use schemas::DOMAINS;
 
 use super::read::reason;
-use super::spill::{Spill, SpillWriter, Tally};
+use super::tally::Tally;
 use crate::scrub::{Counts, KINDS, normalise, scrub};
 
 /// Texts longer than this say nothing that a query or a headline says.
 const MAX_TEXT_BYTES: usize = 4096;
 const MAX_ID_BYTES: usize = 256;
+/// A row beside its texts.
+const ROW_BYTES: usize = 64;
 
 /// A spilled row's role: the rank of its domain, or this for a click in the evaluation window.
 pub(super) const TRUTH: u8 = DOMAINS.len() as u8;
@@ -58,24 +59,24 @@ pub(super) fn whole(halves: [u64; 2]) -> [u8; 16] {
     id
 }
 
-/// The id of an event: a hash of what makes it that event.
-pub fn event_id(user_id: &[u8; 16], domain: &str, occurred_at_us: i64, text: &str) -> [u8; 16] {
-    digest_128(&[user_id, domain.as_bytes(), &occurred_at_us.to_le_bytes(), text.as_bytes()])
+/// The id of an event: a hash of what makes it that event. `what` is the article of a news click, if that is known, else the text: titles
+/// change from one night to the next.
+pub fn event_id(user_id: &[u8; 16], domain: &str, occurred_at_us: i64, what: &str) -> [u8; 16] {
+    digest_128(&[user_id, domain.as_bytes(), &occurred_at_us.to_le_bytes(), what.as_bytes()])
 }
 
 /// How to collect; the same for all files of a run.
+#[derive(Debug)]
 pub(super) struct Rules {
     pub(super) key: UserKey,
     pub(super) buckets: u32,
     pub(super) window: Window,
-    /// Rows to hold in memory before spilling them.
-    pub(super) flush_rows: usize,
 }
 
-/// Behaviours of one raw file on their way to its spill.
-pub(super) struct Collector<'a> {
+/// Behaviours of one raw file on their way to their users' buckets.
+pub(super) struct Collector<'a, 's> {
     rules: &'a Rules,
-    spill: SpillWriter,
+    spill: &'a mut Spill<'s>,
     pub(super) tally: Tally,
     scrubbed: Counts,
     user: (Vec<u8>, [u8; 16], u32),
@@ -87,12 +88,12 @@ pub(super) struct Collector<'a> {
     news_id: StringBuilder,
 }
 
-impl<'a> Collector<'a> {
-    pub(super) fn new(rules: &'a Rules, path: &Path, takes: Box<dyn Fn(u32) -> bool + Send>) -> Result<Self> {
+impl<'a, 's> Collector<'a, 's> {
+    pub(super) fn new(rules: &'a Rules, spill: &'a mut Spill<'s>) -> Self {
         let nobody = rules.key.user_id(b"");
-        Ok(Collector {
+        Collector {
             rules,
-            spill: SpillWriter::create(path, rules.buckets, takes)?,
+            spill,
             tally: Tally::new(),
             scrubbed: Counts::default(),
             user: (Vec::new(), nobody, bucket(&nobody, rules.buckets)),
@@ -102,7 +103,7 @@ impl<'a> Collector<'a> {
             occurred_at: Vec::new(),
             text: StringBuilder::new(),
             news_id: StringBuilder::new(),
-        })
+        }
     }
 
     /// Counts a row that cannot be read.
@@ -128,7 +129,8 @@ impl<'a> Collector<'a> {
             Err(Left::Out(reason)) => self.tally.drop(reason),
             Err(Left::Aside(reason)) => self.tally.quarantine(line, reason),
         }
-        if self.role.len() >= self.rules.flush_rows { self.flush() } else { Ok(()) }
+        let held = self.text.values_slice().len() + self.news_id.values_slice().len() + self.role.len() * ROW_BYTES;
+        if held >= self.spill.budget_bytes { self.flush() } else { Ok(()) }
     }
 
     fn place(&mut self, user: &[u8], domain: u8, at: i64, text: &[u8], news_id: Option<&[u8]>) -> Result<(), Left> {
@@ -170,7 +172,8 @@ impl<'a> Collector<'a> {
             self.user = (user.to_vec(), id, bucket(&id, self.rules.buckets));
         }
         let (_, id, bucket) = &self.user;
-        let event = event_id(id, DOMAINS[usize::from(domain)], at, &text);
+        let what = news_id.filter(|_| domain == NEWS).unwrap_or(&text);
+        let event = event_id(id, DOMAINS[usize::from(domain)], at, what);
         let [user_high, user_low] = halves(id);
         let [event_high, event_low] = halves(&event);
         for (column, half) in self.ids.iter_mut().zip([user_high, user_low, event_high, event_low]) {
@@ -196,18 +199,18 @@ impl<'a> Collector<'a> {
         columns.push(Arc::new(Int64Array::from(std::mem::take(&mut self.occurred_at))));
         columns.push(Arc::new(self.text.finish()));
         columns.push(Arc::new(self.news_id.finish()));
-        let rows = RecordBatch::try_new(SPILLED.clone(), columns).map_err(Error::arrow("spilling"))?;
-        self.spill.write(&std::mem::take(&mut self.bucket), &rows)
+        let rows = RecordBatch::try_new(SPILLED.clone(), columns).map_err(Error::arrow("regrouping behaviours"))?;
+        self.spill.send(&std::mem::take(&mut self.bucket), &rows)
     }
 
-    pub(super) fn finish(mut self) -> Result<Spill> {
+    pub(super) fn finish(mut self) -> Result<()> {
         self.flush()?;
         for (kind, count) in KINDS.iter().zip(self.scrubbed) {
             if count > 0 {
                 self.tally.notes.insert(format!("scrubbed {kind}"), count);
             }
         }
-        self.spill.finish(self.tally)
+        self.spill.say(&self.tally)
     }
 }
 

@@ -1,29 +1,40 @@
 //! What `ingest` reads: the settings, with one mapping per raw log.
 
 use chrono::{DateTime, Utc};
+use clap::Args;
 use dataset::{Error, Result};
 use schemas::DOMAINS;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::collect::Window;
+
 /// Reads raw logs into `events`, `news` and `truth`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Ingest {
-    /// Where history ends and the evaluation window begins (RFC 3339). MIND: by default the day of the first impression.
+    /// A folder with MIND's behaviors.tsv and news.tsv, each plain, gz or zst
+    #[arg(long, value_name = "FOLDER")]
+    pub mind: Option<String>,
+    /// Where history ends and the evaluation window begins, such as 2025-12-01T00:00:00Z [default for MIND: the day of the first
+    /// impression]
+    #[arg(long, value_name = "TIME")]
     #[serde(deserialize_with = "cut_off")]
     pub cut_off: Option<DateTime<Utc>>,
-    /// Length of the evaluation window.
+    /// Length of the evaluation window
+    #[arg(long, value_name = "N", default_value_t = 7)]
     pub window_days: u32,
-    /// Only history of so many days before the cut-off; 0: all of it.
+    /// Only history of so many days before the cut-off; 0: all of it
+    #[arg(long, value_name = "N", default_value_t = 0)]
     pub history_days: u32,
-    /// User buckets: one for every 8,000 users or so; 1024 for the paper's 500,000 on many machines.
+    /// User buckets, fixed from here on: one for every 8,000 users is plenty, 1024 for 500,000 users on many machines
+    #[arg(long, value_name = "N", default_value_t = 64)]
     pub buckets: u32,
-    /// A folder in MIND's layout: `behaviors.tsv` and `news.tsv`, each plain, gz or zst.
-    pub mind: Option<String>,
     /// Raw logs of behaviours.
+    #[arg(skip)]
     pub events: Vec<EventLog>,
     /// Raw logs of articles.
+    #[arg(skip)]
     pub news: Vec<NewsLog>,
 }
 
@@ -35,16 +46,27 @@ fn cut_off<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<Da
 
 impl Default for Ingest {
     fn default() -> Self {
-        Ingest {
-            cut_off: None,
-            window_days: 7,
-            history_days: 0,
-            buckets: 64,
-            mind: None,
-            events: Vec::new(),
-            news: Vec::new(),
-        }
+        dataset::defaults()
     }
+}
+
+/// The times that matter.
+///
+/// # Errors
+/// When one of them lies beyond what a timestamp can hold.
+pub(super) fn times(cut_off: DateTime<Utc>, window_days: u32, history_days: u32) -> Result<Window> {
+    const DAY: i64 = 86_400_000_000;
+    let cut_off = cut_off.timestamp_micros();
+    let after = |days: i64| days.checked_mul(DAY).and_then(|micros| cut_off.checked_add(micros));
+    let beyond = |setting: &str, days: u32| {
+        Error::setting(setting, "days that a calendar has", days, "7 days of window and 30 of history are usual")
+    };
+    let end = after(window_days.into()).filter(|_| window_days > 0).ok_or_else(|| beyond("ingest.window_days", window_days))?;
+    let start = match history_days {
+        0 => i64::MIN,
+        days => after(-i64::from(days)).ok_or_else(|| beyond("ingest.history_days", days))?,
+    };
+    Ok(Window { start, cut_off, end })
 }
 
 /// One raw log of behaviours: its files, and which column means what. gz and zst are recognised by their content.

@@ -1,6 +1,5 @@
 //! Raw logs of any shape, read through a mapping from their columns to ours.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use dataset::Result;
@@ -9,11 +8,9 @@ use schemas::DOMAINS;
 use super::articles::{Article, ArticleCollector, clean_text, valid_id};
 use super::collect::Collector;
 use super::config::{EventLog, NewsLog};
+use super::events::Titles;
 use super::read::{Field, reason, rows};
 use super::time::TimeParser;
-
-/// Titles by article id.
-pub(super) type Titles = HashMap<String, String>;
 
 /// Adds the columns that the mapping names to those wanted; says where each will be among a row's fields.
 fn want<'a, const N: usize>(wanted: &mut Vec<&'a str>, columns: [&'a Option<String>; N]) -> [Option<usize>; N] {
@@ -26,7 +23,7 @@ fn want<'a, const N: usize>(wanted: &mut Vec<&'a str>, columns: [&'a Option<Stri
 }
 
 /// Reads one file of a log of behaviours.
-pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &mut Collector<'_>) -> Result<()> {
+pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &mut Collector<'_, '_>) -> Result<()> {
     let setting = format!("ingest.events[{}]", log.name);
     let time = TimeParser::new(&setting, &log.time_format, &log.time_zone)?;
     let domain = DOMAINS.iter().position(|d| *d == log.domain).unwrap_or_default() as u8;
@@ -70,7 +67,7 @@ pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &m
 }
 
 /// Reads one file of a log of articles.
-pub(super) fn read_news(path: &Path, log: &NewsLog, into: &mut ArticleCollector) -> Result<()> {
+pub(super) fn read_news(path: &Path, log: &NewsLog, into: &mut ArticleCollector<'_, '_>) -> Result<()> {
     let setting = format!("ingest.news[{}]", log.name);
     let time = TimeParser::new(&setting, &log.time_format, &log.time_zone)?;
     let mut wanted = vec![log.news_id.as_str(), log.title.as_str()];

@@ -11,7 +11,7 @@ use dataset::{Error, Result};
 
 use super::articles::{Article, ArticleCollector, clean_text};
 use super::collect::{Collector, NEWS};
-use super::mapping::Titles;
+use super::events::Titles;
 use super::read::{lines, reason};
 
 const SECOND: i64 = 1_000_000;
@@ -94,7 +94,7 @@ pub(super) fn first_day(path: &Path) -> Result<DateTime<Utc>> {
 }
 
 /// Reads the histories: one behaviour per click. Lines that cannot be read are counted here.
-pub(super) fn read_histories(path: &Path, cut_off: i64, titles: &Titles, into: &mut Collector<'_>) -> Result<()> {
+pub(super) fn read_histories(path: &Path, cut_off: i64, titles: &Titles, into: &mut Collector<'_, '_>) -> Result<()> {
     lines(path, |line, bytes| {
         let impression = match parse(bytes) {
             Ok(impression) => impression,
@@ -110,12 +110,12 @@ pub(super) fn read_histories(path: &Path, cut_off: i64, titles: &Titles, into: &
         Ok(())
     })?;
     // Dated from the cut-off, the histories hold under no other one.
-    into.tally.latest_us = i64::MAX;
+    into.tally.dated_from_cut_off = true;
     Ok(())
 }
 
 /// Reads the clicked impressions.
-pub(super) fn read_impressions(path: &Path, titles: &Titles, into: &mut Collector<'_>) -> Result<()> {
+pub(super) fn read_impressions(path: &Path, titles: &Titles, into: &mut Collector<'_, '_>) -> Result<()> {
     lines(path, |line, bytes| {
         // Lines that cannot be read are counted where the histories are read.
         let Ok(impression) = parse(bytes) else { return Ok(()) };
@@ -134,7 +134,7 @@ fn push(
     id: &str,
     at: i64,
     titles: &Titles,
-    into: &mut Collector<'_>,
+    into: &mut Collector<'_, '_>,
 ) -> Result<()> {
     match titles.get(id) {
         Some(title) => into.push(line, impression.user, NEWS, at, title.as_bytes(), Some(id.as_bytes())),
@@ -146,7 +146,7 @@ fn push(
 }
 
 /// Reads when articles were first shown.
-pub(super) fn read_shown(path: &Path, into: &mut ArticleCollector) -> Result<()> {
+pub(super) fn read_shown(path: &Path, into: &mut ArticleCollector<'_, '_>) -> Result<()> {
     let mut first: HashMap<String, i64> = HashMap::new();
     lines(path, |_, line| {
         // Rows that cannot be read are counted where the behaviours are read.
@@ -166,7 +166,7 @@ pub(super) fn read_shown(path: &Path, into: &mut ArticleCollector) -> Result<()>
 }
 
 /// Reads `news.tsv`: id, category, subcategory, title, abstract, URL, entities of the title, entities of the abstract.
-pub(super) fn read_news(path: &Path, into: &mut ArticleCollector) -> Result<()> {
+pub(super) fn read_news(path: &Path, into: &mut ArticleCollector<'_, '_>) -> Result<()> {
     lines(path, |line, bytes| {
         let fields: Vec<&[u8]> = bytes.split(|b| *b == b'\t').collect();
         let [id, category, subcategory, title, summary, _, title_entities, abstract_entities] = fields[..] else {

@@ -1,60 +1,84 @@
-//! Quarantine: which raw rows were set aside, and why. Never their text.
+//! Which raw files were read, and which of their rows were set aside and why. Never the rows' text.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use arrow::array::{StringArray, UInt64Array};
-use dataset::{Account, Done, Result, Rows, Stage, from_columns};
-use schemas::Quarantine;
-use serde::Serialize;
-use serde_json::Value;
+use arrow::array::Array;
+use dataset::{Account, Result, Rows};
+use schemas::{Quarantine, QuarantineColumns, RawFiles, RawFilesColumns};
 
-/// Lists the rows that were set aside.
-#[derive(Debug, Clone, Serialize)]
-pub struct SetAside {
-    /// All of ingest's settings that change what is readable.
-    pub(super) recipe: Value,
+use super::files::Raw;
+use super::tally::Tally;
+
+/// The partition that keeps what is said of a file.
+fn partition_of(raw: &Raw, partitions: u32) -> u32 {
+    u32::from_str_radix(&raw.id.blake3[..8], 16).unwrap_or(0) % partitions
 }
 
-/// File, line, reason, source.
-pub(super) type Entry = (String, u64, String, String);
-
-/// What was set aside now, and before.
-#[derive(Debug)]
-pub struct Entries {
-    pub(super) fresh: Vec<Entry>,
-    pub(super) carried: Rows<Quarantine>,
-}
-
-impl Stage for SetAside {
-    const NAME: &'static str = "ingest-quarantine";
-    const VERSION: u32 = 1;
-    const UNIT: &'static str = "rows";
-    type Inputs = Entries;
-    type Outputs = Rows<Quarantine>;
-
-    fn run(&self, _: u32, entries: Entries) -> Result<Done<Self::Outputs>> {
-        let fresh = entries.fresh.len();
-        let mut all: BTreeSet<Entry> = entries.fresh.into_iter().collect();
-        for batch in entries.carried.batches() {
-            let text = |name| Rows::<Quarantine>::column::<StringArray>(batch, name);
-            let (sources, files, reasons) = (text("source")?, text("file")?, text("reason")?);
-            let lines: &UInt64Array = Rows::<Quarantine>::column(batch, "line")?;
-            all.extend(
-                (0..batch.num_rows())
-                    .map(|i| (files.value(i).into(), lines.value(i), reasons.value(i).into(), sources.value(i).into())),
-            );
+/// What is said of the files that a partition keeps: those read now, and those carried on.
+pub(super) fn files_and_quarantine<'a>(
+    read: impl Iterator<Item = (&'a Raw, &'a Tally)>,
+    carried: (&Rows<RawFiles>, &Rows<Quarantine>),
+    partition: u32,
+    partitions: u32,
+) -> Result<((Rows<RawFiles>, Account), (Rows<Quarantine>, Account))> {
+    let (mut files, mut rows) = (BTreeSet::new(), BTreeSet::new());
+    let (mut files_in, mut rows_in) = (0, 0);
+    for (raw, tally) in read.filter(|(raw, _)| partition_of(raw, partitions) == partition) {
+        let path = raw.path.display().to_string();
+        let latest = (tally.latest_us > i64::MIN).then_some(tally.latest_us);
+        let (bytes, units) = (raw.bytes as i64, tally.units as i64);
+        files_in += 1;
+        files.insert((raw.id.source.clone(), raw.id.blake3.clone(), path.clone(), bytes, units, latest, tally.dated_from_cut_off));
+        for (line, reason) in &tally.quarantined {
+            rows_in += 1;
+            rows.insert((path.clone(), *line as i64, reason.clone(), raw.id.source.clone()));
         }
-        let mut account = Account { input: (fresh + entries.carried.len()) as u64, ..Account::default() };
-        account.output = all.len() as u64;
-        // A line of several behaviours is listed once per reason.
-        account.drop("listed already", account.input - account.output);
-        let rows = from_columns::<Quarantine>(vec![
-            Arc::new(StringArray::from_iter_values(all.iter().map(|e| &e.3))),
-            Arc::new(StringArray::from_iter_values(all.iter().map(|e| &e.0))),
-            Arc::new(UInt64Array::from_iter_values(all.iter().map(|e| e.1))),
-            Arc::new(StringArray::from_iter_values(all.iter().map(|e| &e.2))),
-        ])?;
-        Ok(Done { outputs: Rows::new(vec![rows]), accounts: vec![account] })
     }
+    for columns in carried.0.columns() {
+        let RawFilesColumns { source, blake3, file, bytes, units, latest_at, dated_from_cut_off } = columns?;
+        files_in += source.len();
+        files.extend((0..source.len()).map(|i| {
+            let latest = latest_at.is_valid(i).then(|| latest_at.value(i));
+            let texts = (source.value(i).to_owned(), blake3.value(i).to_owned(), file.value(i).to_owned());
+            (texts.0, texts.1, texts.2, bytes.value(i), units.value(i), latest, dated_from_cut_off.value(i))
+        }));
+    }
+    for columns in carried.1.columns() {
+        let QuarantineColumns { source, file, line, reason } = columns?;
+        rows_in += source.len();
+        rows.extend((0..source.len()).map(|i| {
+            (file.value(i).to_owned(), line.value(i), reason.value(i).to_owned(), source.value(i).to_owned())
+        }));
+    }
+    // A file that was read under two paths is one file.
+    let mut last: Option<(String, String)> = None;
+    files.retain(|file| {
+        let id = (file.0.clone(), file.1.clone());
+        last.replace(id.clone()) != Some(id)
+    });
+    let files_account = once(files_in, files.len());
+    let rows_account = once(rows_in, rows.len());
+    let files = Rows::of(RawFilesColumns {
+        source: files.iter().map(|f| Some(&f.0)).collect(),
+        blake3: files.iter().map(|f| Some(&f.1)).collect(),
+        file: files.iter().map(|f| Some(&f.2)).collect(),
+        bytes: files.iter().map(|f| f.3).collect(),
+        units: files.iter().map(|f| f.4).collect(),
+        latest_at: files.iter().map(|f| f.5).collect(),
+        dated_from_cut_off: files.iter().map(|f| Some(f.6)).collect(),
+    })?;
+    let rows = Rows::of(QuarantineColumns {
+        source: rows.iter().map(|r| Some(&r.3)).collect(),
+        file: rows.iter().map(|r| Some(&r.0)).collect(),
+        line: rows.iter().map(|r| r.1).collect(),
+        reason: rows.iter().map(|r| Some(&r.2)).collect(),
+    })?;
+    Ok(((files, files_account), (rows, rows_account)))
+}
+
+/// What came in more than once counts once.
+fn once(input: usize, output: usize) -> Account {
+    let mut account = Account { input: input as u64, output: output as u64, ..Account::default() };
+    account.drop("listed already", account.input - account.output);
+    account
 }

@@ -10,17 +10,17 @@ mod random;
 mod user;
 mod world;
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, ListBuilder, RecordBatch, StringArray, StringBuilder};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{BooleanArray, StringArray};
 use chrono::{DateTime, TimeZone, Utc};
+use clap::Args;
 use dataset::bucket::{bucket, hex, split};
-use dataset::{Account, Done, Error, Nothing, Origin, Result, Rows, Runner, Stage, Summary, UserKey, from_columns};
-use schemas::{DOMAINS, LatentInterests, RawClicks, RawNews, RawSearches, RawVisits, TrueLabels};
+use dataset::{Account, Done, Error, Inputs, Resources, Result, Rows, Runner, Stage, Summary, UserKey};
+use schemas::{
+    DOMAINS, LatentInterests, LatentInterestsColumns, RawClicks, RawClicksColumns, RawNews, RawNewsColumns,
+    RawSearches, RawSearchesColumns, RawVisits, RawVisitsColumns, TrueLabels, TrueLabelsColumns,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::cap::utc;
 use crate::ingest::event_id;
 use crate::scrub::{Counts, normalise, scrub};
 use user::{Act, Behaviour, Users, raw_id};
@@ -35,56 +35,54 @@ const USERS_PER_BUCKET: u64 = 8_000;
 /// A user's rows in memory, on average.
 const BYTES_PER_USER: u64 = 12 * 1024;
 
+/// Longest history or window: a century.
+const MOST_DAYS: u32 = 36_525;
+
 /// Writes raw logs of a simulated platform, and their truth.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Simulate {
-    /// Number of users.
+    /// Number of users
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
     pub users: u64,
-    /// Number of articles, spread evenly over the time.
+    /// Number of articles, spread evenly over the time
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
     pub news: u64,
-    /// Another seed, another world of users and articles.
+    /// Another seed, another world of users and articles
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Share of searches and page visits that are noise.
+    /// Share of searches and page visits that are noise
+    #[arg(long, value_name = "SHARE", default_value_t = 0.25)]
     pub noise: f64,
-    /// Where history ends and the evaluation window begins.
+    /// Where history ends and the evaluation window begins
+    #[arg(long, value_name = "TIME", default_value_t = Utc.timestamp_opt(1_764_547_200, 0).single().expect("2025-12-01"))]
     pub cut_off: DateTime<Utc>,
-    /// Length of the history.
+    /// Length of the history
+    #[arg(long, value_name = "N", default_value_t = 30)]
     pub history_days: u32,
-    /// Length of the evaluation window.
+    /// Length of the evaluation window
+    #[arg(long, value_name = "N", default_value_t = 7)]
     pub window_days: u32,
 }
 
 impl Default for Simulate {
     fn default() -> Self {
-        Simulate {
-            users: 2_000,
-            news: 20_000,
-            seed: 1,
-            noise: 0.25,
-            cut_off: Utc.timestamp_opt(1_764_547_200, 0).single().expect("2025-12-01"),
-            history_days: 30,
-            window_days: 7,
-        }
+        dataset::defaults()
     }
 }
 
 impl Simulate {
     fn check(&self) -> Result<()> {
-        let positive = [
-            ("users", self.users),
-            ("news", self.news),
-            ("history_days", self.history_days.into()),
-            ("window_days", self.window_days.into()),
+        let most = [
+            ("users", self.users, u64::from(u32::MAX)),
+            ("news", self.news, u64::from(u32::MAX)),
+            ("history_days", self.history_days.into(), MOST_DAYS.into()),
+            ("window_days", self.window_days.into(), MOST_DAYS.into()),
         ];
-        for (name, value) in positive {
-            if value == 0 {
-                return Err(Error::setting(
-                    &format!("simulate.{name}"),
-                    "at least 1",
-                    0,
-                    "see `querent simulate --help`",
-                ));
+        for (name, value, most) in most {
+            if !(1..=most).contains(&value) {
+                let hint = "see `querent simulate --help`";
+                return Err(Error::setting(&format!("simulate.{name}"), format!("1 to {most}"), value, hint));
             }
         }
         if !(0.0..=0.9).contains(&self.noise) {
@@ -95,96 +93,96 @@ impl Simulate {
 }
 
 /// Runs the whole job.
-pub fn simulate(runner: &Runner, settings: &Simulate, key: &UserKey) -> Result<Vec<Summary>> {
+pub fn simulate(runner: &Runner, settings: &Simulate) -> Result<Vec<Summary>> {
     settings.check()?;
-    let parts = |items: u64, per_part: u64| items.div_ceil(per_part) as u32;
-    let origin = || Origin { seed: Some(settings.seed), ..Origin::default() };
-    let source = |partitions, memory_bytes| Nothing { partitions, memory_bytes, user_key_check: None };
-    let news = NewsLog(settings.clone());
-    let news_source = source(parts(settings.news, NEWS_PER_PART), NEWS_PER_PART * 400);
-    let news = runner.run(&news, &news_source, &["raw_news"], origin())?;
-    let logs = Logs { settings: settings.clone(), key };
-    let logs_source = Nothing {
-        user_key_check: Some(key.check()),
-        ..source(parts(settings.users, USERS_PER_PART), USERS_PER_PART * BYTES_PER_USER)
-    };
-    let logs = runner.run(&logs, &logs_source, &["raw_searches", "raw_visits", "raw_clicks"], origin())?;
-    let truth = HiddenTruth { settings: settings.clone(), key };
-    let truth_source = Nothing {
-        user_key_check: Some(key.check()),
-        ..source(parts(settings.users, USERS_PER_BUCKET), USERS_PER_BUCKET.min(settings.users) * BYTES_PER_USER)
-    };
-    let truth = runner.run(&truth, &truth_source, &["true_labels", "latent_interests"], origin())?;
+    let news = runner.run(&SimulateNews(settings.clone()), &["raw_news"])?;
+    let logs = runner.run(&SimulateLogs(settings.clone()), &["raw_searches", "raw_visits", "raw_clicks"])?;
+    let truth = runner.run(&SimulateTruth(settings.clone()), &["true_labels", "latent_interests"])?;
     Ok(vec![news, logs, truth])
 }
 
-fn texts<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(values))
+fn parts(items: u64, per_part: u64) -> u32 {
+    items.div_ceil(per_part) as u32
 }
 
-fn text_lists<'a>(lists: impl IntoIterator<Item = Vec<&'a str>>) -> ArrayRef {
-    let field = Field::new("item", DataType::Utf8, false);
-    let mut builder = ListBuilder::new(StringBuilder::new()).with_field(field);
-    for list in lists {
-        builder.append_value(list.into_iter().map(Some));
-    }
-    Arc::new(builder.finish())
+fn texts<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> StringArray {
+    StringArray::from_iter_values(values)
 }
 
 /// The articles.
-#[derive(Debug, Serialize)]
-struct NewsLog(Simulate);
+#[derive(Debug, Serialize, Deserialize)]
+struct SimulateNews(Simulate);
 
-impl Stage for NewsLog {
+impl Stage for SimulateNews {
     const NAME: &'static str = "simulate-news";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "articles";
     type Inputs = ();
+    type Shared = ();
     type Outputs = Rows<RawNews>;
 
-    fn run(&self, part: u32, (): ()) -> Result<Done<Self::Outputs>> {
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<()> {
+        declare.partitions(parts(self.0.news, NEWS_PER_PART))
+    }
+
+    fn open(&self, (): &(), _: &Resources) -> Result<()> {
+        Ok(())
+    }
+
+    fn run(&self, (): &(), (): &(), part: u32) -> Result<Done<Self::Outputs>> {
         let world = World::new(&self.0);
         let start = u64::from(part) * NEWS_PER_PART;
         let articles: Vec<_> =
             (start..(start + NEWS_PER_PART).min(self.0.news)).map(|number| world.article(number)).collect();
         let written: Vec<_> = articles.iter().map(|a| a.texts(self.0.seed)).collect();
-        let rows = from_columns::<RawNews>(vec![
-            texts(articles.iter().map(|a| a.id())),
-            Arc::new(utc(articles.iter().map(|a| a.published_us).collect())),
-            texts(articles.iter().map(|a| &TOPICS[a.topic].category)),
-            texts(articles.iter().map(|a| &TOPICS[a.topic].subcategory)),
-            texts(written.iter().map(|(title, _)| title)),
-            Arc::new(StringArray::from_iter(written.iter().map(|(_, summary)| summary.as_deref()))),
-            text_lists(articles.iter().map(|a| vec![a.entity_name()])),
-        ])?;
-        Ok(Done { outputs: Rows::new(vec![rows]), accounts: Vec::new() })
+        let columns = RawNewsColumns {
+            article: texts(articles.iter().map(|a| a.id())),
+            published: articles.iter().map(|a| a.published_us).collect::<Vec<_>>().into(),
+            section: texts(articles.iter().map(|a| &TOPICS[a.topic].category)),
+            subsection: texts(articles.iter().map(|a| &TOPICS[a.topic].subcategory)),
+            headline: texts(written.iter().map(|(title, _)| title)),
+            summary: written.iter().map(|(_, summary)| summary.as_deref()).collect(),
+            tags: articles.iter().map(|a| vec![a.entity_name()]).collect(),
+        };
+        Ok(Done { outputs: Rows::of(columns)?, accounts: Vec::new() })
+    }
+
+    fn memory_bytes(&self, (): &(), _: u64) -> u64 {
+        3 * NEWS_PER_PART * 400
     }
 }
 
 /// The users' logs, a thousand users and their mingled rows per file.
-#[derive(Debug, Serialize)]
-struct Logs<'a> {
-    settings: Simulate,
-    #[serde(skip)]
-    key: &'a UserKey,
-}
+#[derive(Debug, Serialize, Deserialize)]
+struct SimulateLogs(Simulate);
 
-impl Stage for Logs<'_> {
+impl Stage for SimulateLogs {
     const NAME: &'static str = "simulate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "users";
-    type Inputs = ();
+    type Inputs = UserKey;
+    type Shared = ();
     type Outputs = (Rows<RawSearches>, Rows<RawVisits>, Rows<RawClicks>);
 
-    fn run(&self, part: u32, (): ()) -> Result<Done<Self::Outputs>> {
-        let world = World::new(&self.settings);
-        let users = Users::new(&self.settings, &world);
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<UserKey> {
+        declare.partitions(parts(self.0.users, USERS_PER_PART))?;
+        declare.user_key()
+    }
+
+    fn open(&self, _: &UserKey, _: &Resources) -> Result<()> {
+        Ok(())
+    }
+
+    fn run(&self, key: &UserKey, (): &(), part: u32) -> Result<Done<Self::Outputs>> {
+        let settings = &self.0;
+        let world = World::new(settings);
+        let users = Users::new(settings, &world);
         let mut logs: [Vec<(i64, u64, String)>; 3] = Default::default();
         let start = u64::from(part) * USERS_PER_PART;
-        let numbers = start..(start + USERS_PER_PART).min(self.settings.users);
+        let numbers = start..(start + USERS_PER_PART).min(settings.users);
         let account = Account::all(numbers.end - numbers.start);
         for number in numbers {
-            let id = self.key.user_id(raw_id(self.settings.seed, number).as_bytes());
+            let id = key.user_id(raw_id(settings.seed, number).as_bytes());
             for behaviour in users.behaviours(number, split(&id) == "test") {
                 let (log, text) = match behaviour.act {
                     Act::Search(query) => (0, query),
@@ -194,53 +192,58 @@ impl Stage for Logs<'_> {
                 logs[log].push((behaviour.at_us, number, text));
             }
         }
-        let columns = |mut log: Vec<(i64, u64, String)>| -> Vec<ArrayRef> {
-            log.sort();
-            vec![
-                texts(log.iter().map(|(_, number, _)| raw_id(self.settings.seed, *number))),
-                Arc::new(utc(log.iter().map(|(at, ..)| *at).collect())),
-                texts(log.iter().map(|(.., text)| text)),
-            ]
-        };
-        let [searches, visits, clicks] = logs.map(columns);
+        logs.iter_mut().for_each(|log| log.sort());
+        let uid = |log: usize| texts(logs[log].iter().map(|(_, number, _)| raw_id(settings.seed, *number)));
+        let at = |log: usize| logs[log].iter().map(|(at, ..)| *at).collect::<Vec<_>>().into();
+        let text = |log: usize| texts(logs[log].iter().map(|(.., text)| text));
         let outputs = (
-            Rows::new(vec![from_columns::<RawSearches>(searches)?]),
-            Rows::new(vec![from_columns::<RawVisits>(visits)?]),
-            Rows::new(vec![from_columns::<RawClicks>(clicks)?]),
+            Rows::of(RawSearchesColumns { uid: uid(0), searched_at: at(0), query: text(0) })?,
+            Rows::of(RawVisitsColumns { uid: uid(1), visited_at: at(1), title: text(1) })?,
+            Rows::of(RawClicksColumns { uid: uid(2), clicked_at: at(2), article: text(2) })?,
         );
         Ok(Done { outputs, accounts: vec![account; 3] })
+    }
+
+    fn memory_bytes(&self, (): &(), _: u64) -> u64 {
+        3 * USERS_PER_PART * BYTES_PER_USER
     }
 }
 
 /// What nobody but evaluation may know: the interests, and which behaviours are noise.
-#[derive(Debug, Serialize)]
-struct HiddenTruth<'a> {
-    settings: Simulate,
-    #[serde(skip)]
-    key: &'a UserKey,
-}
+#[derive(Debug, Serialize, Deserialize)]
+struct SimulateTruth(Simulate);
 
-impl Stage for HiddenTruth<'_> {
+impl Stage for SimulateTruth {
     const NAME: &'static str = "simulate-truth";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "behaviours";
-    type Inputs = ();
+    type Inputs = UserKey;
+    /// Each bucket's users: our id and their number.
+    type Shared = Vec<Vec<([u8; 16], u64)>>;
     type Outputs = (Rows<TrueLabels>, Rows<LatentInterests>);
 
-    fn run(&self, partition: u32, (): ()) -> Result<Done<Self::Outputs>> {
-        let settings = &self.settings;
-        let world = World::new(settings);
-        let users = Users::new(settings, &world);
-        let buckets = settings.users.div_ceil(USERS_PER_BUCKET) as u32;
-        // The bucket's users, by our ids.
-        let mut ours: Vec<([u8; 16], u64)> = (0..settings.users)
-            .map(|number| (self.key.user_id(raw_id(settings.seed, number).as_bytes()), number))
-            .filter(|(id, _)| bucket(id, buckets) == partition)
-            .collect();
-        ours.sort();
-        let mut labels: Vec<RecordBatch> = Vec::new();
-        for (id, number) in &ours {
-            labels.push(self.labels(id, users.behaviours(*number, split(id) == "test"))?);
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<UserKey> {
+        declare.partitions(parts(self.0.users, USERS_PER_BUCKET))?;
+        declare.user_key()
+    }
+
+    fn open(&self, key: &UserKey, _: &Resources) -> Result<Self::Shared> {
+        let buckets = parts(self.0.users, USERS_PER_BUCKET);
+        let mut users = vec![Vec::new(); buckets as usize];
+        for number in 0..self.0.users {
+            let id = key.user_id(raw_id(self.0.seed, number).as_bytes());
+            users[bucket(&id, buckets) as usize].push((id, number));
+        }
+        users.iter_mut().for_each(|users: &mut Vec<_>| users.sort_unstable());
+        Ok(users)
+    }
+
+    fn run(&self, _: &UserKey, ours: &Self::Shared, partition: u32) -> Result<Done<Self::Outputs>> {
+        let world = World::new(&self.0);
+        let (users, ours) = (Users::new(&self.0, &world), &ours[partition as usize]);
+        let mut labels = Vec::new();
+        for (id, number) in ours {
+            labels.extend(self.labels(id, users.behaviours(*number, split(id) == "test"))?.into_batches());
         }
         let interests: Vec<_> = ours
             .iter()
@@ -250,46 +253,52 @@ impl Stage for HiddenTruth<'_> {
                 interests.into_iter().map(|i| (hex(id), i))
             })
             .collect();
-        let interests = from_columns::<LatentInterests>(vec![
-            texts(interests.iter().map(|(id, _)| id)),
-            texts(interests.iter().map(|(_, i)| &TOPICS[i.topic].name)),
-            text_lists(
-                interests
-                    .iter()
-                    .map(|(_, i)| i.entities.iter().map(|e| TOPICS[i.topic].entities[*e].as_str()).collect()),
-            ),
-            Arc::new(Float64Array::from_iter_values(interests.iter().map(|(_, i)| i.weight))),
-        ])?;
-        Ok(Done { outputs: (Rows::new(labels), Rows::new(vec![interests])), accounts: Vec::new() })
+        let interests = LatentInterestsColumns {
+            user_id: texts(interests.iter().map(|(id, _)| id)),
+            topic: texts(interests.iter().map(|(_, i)| &TOPICS[i.topic].name)),
+            entities: interests
+                .iter()
+                .map(|(_, i)| i.entities.iter().map(|e| TOPICS[i.topic].entities[*e].as_str()).collect::<Vec<_>>())
+                .collect(),
+            weight: interests.iter().map(|(_, i)| i.weight).collect::<Vec<_>>().into(),
+        };
+        Ok(Done { outputs: (Rows::new(labels), Rows::of(interests)?), accounts: Vec::new() })
+    }
+
+    fn shared_bytes(&self, _: &Self::Shared) -> u64 {
+        24 * self.0.users
+    }
+
+    fn memory_bytes(&self, _: &Self::Shared, _: u64) -> u64 {
+        3 * USERS_PER_BUCKET.min(self.0.users) * BYTES_PER_USER
     }
 }
 
-impl HiddenTruth<'_> {
-    /// A user's labels. Their event ids are those that ingest will give: of the text as scrubbed.
-    fn labels(&self, id: &[u8; 16], behaviours: Vec<Behaviour>) -> Result<RecordBatch> {
-        let cut_off = self.settings.cut_off.timestamp_micros();
+impl SimulateTruth {
+    /// A user's labels. Their event ids are those that ingest will give: of the text as scrubbed, or of the article.
+    fn labels(&self, id: &[u8; 16], behaviours: Vec<Behaviour>) -> Result<Rows<TrueLabels>> {
+        let cut_off = self.0.cut_off.timestamp_micros();
         let mut labels: Vec<_> = behaviours
             .into_iter()
             .filter(|b| b.at_us < cut_off)
             .map(|b| {
-                let (domain, text) = match b.act {
-                    Act::Visit(title) => (DOMAINS[0], title),
-                    Act::Click(article) => (DOMAINS[1], article.texts(self.settings.seed).0),
-                    Act::Search(query) => (DOMAINS[2], query),
+                let clean = |text: String| scrub(&normalise(&text), &mut Counts::default()).into_owned();
+                let (domain, what) = match b.act {
+                    Act::Visit(title) => (DOMAINS[0], clean(title)),
+                    Act::Click(article) => (DOMAINS[1], article.id()),
+                    Act::Search(query) => (DOMAINS[2], clean(query)),
                 };
-                let text = normalise(&text);
-                let text = scrub(&text, &mut Counts::default());
-                (hex(&event_id(id, domain, b.at_us, &text)), domain, b.keep, b.kind)
+                (hex(&event_id(id, domain, b.at_us, &what)), domain, b.keep, b.kind)
             })
             .collect();
         labels.sort();
         labels.dedup_by(|a, b| a.0 == b.0);
-        from_columns::<TrueLabels>(vec![
-            texts(labels.iter().map(|(event, ..)| event)),
-            texts(labels.iter().map(|_| hex(id))),
-            texts(labels.iter().map(|(_, domain, ..)| domain)),
-            Arc::new(BooleanArray::from_iter(labels.iter().map(|(.., keep, _)| Some(*keep)))),
-            texts(labels.iter().map(|(.., kind)| kind)),
-        ])
+        Rows::of(TrueLabelsColumns {
+            event_id: texts(labels.iter().map(|(event, ..)| event)),
+            user_id: texts(labels.iter().map(|_| hex(id))),
+            domain: texts(labels.iter().map(|(_, domain, ..)| domain)),
+            label: labels.iter().map(|(.., keep, _)| Some(*keep)).collect::<BooleanArray>(),
+            kind: texts(labels.iter().map(|(.., kind)| kind)),
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! Random numbers of the simulation: every stream is derived from (seed, purpose, index), never from another stream.
 
+use dataset::bucket::stream;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -9,10 +10,7 @@ pub(super) struct Random(Xoshiro256PlusPlus);
 
 impl Random {
     pub(super) fn new(seed: u64, purpose: &str, index: u64) -> Self {
-        let purpose = purpose.bytes().fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
-        });
-        Random(Xoshiro256PlusPlus::seed_from_u64(mix(mix(seed ^ purpose).wrapping_add(index))))
+        Random(Xoshiro256PlusPlus::seed_from_u64(stream(seed, purpose, index.to_le_bytes())))
     }
 
     /// Uniform in [0, 1).
@@ -43,14 +41,6 @@ impl Random {
     pub(super) fn exponential(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.uniform()).ln()
     }
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit of the input changes half of the output's.
-fn mix(number: u64) -> u64 {
-    let number = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    number ^ (number >> 31)
 }
 
 /// A discrete distribution, drawn by bisection of its cumulated weights.

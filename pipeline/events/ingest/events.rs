@@ -1,0 +1,201 @@
+//! The stage `ingest`: behaviours of all raw files, by user bucket de-duplicated and in order, become `events` and `truth`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::Array;
+use chrono::{DateTime, Utc};
+use dataset::{Account, Digest, Done, Error, Inputs, Manifest, Regrouped, Resources, Result, Rows, Spill, Stage, UserKey, Whole};
+use schemas::{Events, News, Quarantine, RawFiles, RawFilesColumns, Truth};
+use serde::{Deserialize, Serialize};
+
+use super::collect::{Collector, Rules, SPILLED, Window};
+use super::config::times;
+use super::files::{Intake, RAW_FILES, Raw, Reader};
+use super::quarantine::files_and_quarantine;
+use super::settle::Bucket;
+use super::tally::{Tally, booked};
+use super::{check_bad_ratio, mapping, mind};
+
+/// The oldest version of this stage whose rows still hold.
+const CARRIES_FROM: u32 = 3;
+/// The declared value that says where history ends and the evaluation window begins and ends, microseconds since 1970.
+const WINDOW: &str = "window_us";
+
+/// Titles by article id.
+pub(super) type Titles = HashMap<String, String>;
+
+/// Reads behaviours.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct IngestEvents {
+    pub(super) cut_off: DateTime<Utc>,
+    pub(super) window_days: u32,
+    pub(super) history_days: u32,
+    pub(super) buckets: u32,
+    /// The raw files that there are.
+    #[serde(skip)]
+    pub(super) found: Vec<Raw>,
+}
+
+/// What is read now, and what is carried on.
+#[derive(Debug)]
+pub struct EventInputs {
+    fresh: Vec<Raw>,
+    rules: Rules,
+    regrouped: Arc<Regrouped>,
+    carried: Option<Carried>,
+    news: Whole<News>,
+    titles: OnceLock<Titles>,
+}
+
+#[derive(Debug)]
+struct Carried {
+    events: Whole<Events>,
+    truth: Whole<Truth>,
+    quarantine: Whole<Quarantine>,
+    files: Whole<RawFiles>,
+}
+
+impl EventInputs {
+    /// Titles of all articles; read once.
+    fn titles(&self) -> Result<&Titles> {
+        if self.titles.get().is_none() {
+            let mut titles = Titles::new();
+            for rows in self.news.parts() {
+                for batch in rows?.batches() {
+                    let (ids, names) = (News::news_id.of(batch)?, News::title.of(batch)?);
+                    titles.extend((0..ids.len()).map(|row| (ids.value(row).to_owned(), names.value(row).to_owned())));
+                }
+            }
+            let _ = self.titles.set(titles);
+        }
+        Ok(self.titles.get().expect("it was set"))
+    }
+}
+
+impl IngestEvents {
+    fn window(&self) -> Result<Window> {
+        times(self.cut_off, self.window_days, self.history_days)
+    }
+
+    /// Why the rows of a version would not be the same under these settings; `None`: they would.
+    fn unfit(&self, before: &Manifest, files: Option<Whole<RawFiles>>) -> Result<Option<String>> {
+        if before.partitions != self.buckets {
+            return Ok(Some(format!("buckets {} → {}", before.partitions, self.buckets)));
+        }
+        if before.lineage.stage_version < CARRIES_FROM {
+            return Ok(Some("an earlier querent read them differently".into()));
+        }
+        let settings = before.lineage.settings.clone();
+        let Ok(old) = serde_json::from_value::<Self>(settings) else { return Ok(Some("the settings changed".into())) };
+        let same = |a: &Self, b: &Self| (a.cut_off, a.window_days, a.history_days) == (b.cut_off, b.window_days, b.history_days);
+        if same(&old, self) {
+            return Ok(None);
+        }
+        // The times moved. That is no matter while no known file has a row that one of the two cut-offs left out or counts as truth. The
+        // history's start may move forward only: older rows are gone.
+        let first = old.cut_off.min(self.cut_off).timestamp_micros();
+        let moved = "the cut-off, window or history moved past rows that were placed by the old one".to_owned();
+        if self.window()?.start < old.window()?.start {
+            return Ok(Some("the history begins earlier than before".into()));
+        }
+        let Some(files) = files else { return Ok(Some(moved)) };
+        for rows in files.parts() {
+            for columns in rows?.columns() {
+                let RawFilesColumns { file, latest_at, dated_from_cut_off, .. } = columns?;
+                let late = |i| dated_from_cut_off.value(i) || (latest_at.is_valid(i) && latest_at.value(i) >= first);
+                if (0..file.len()).any(late) {
+                    return Ok(Some(moved));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Stage for IngestEvents {
+    const NAME: &'static str = "ingest";
+    const VERSION: u32 = 3;
+    const UNIT: &'static str = "behaviours";
+    type Inputs = EventInputs;
+    type Shared = ();
+    type Outputs = (Rows<Events>, Rows<Truth>, Rows<Quarantine>, Rows<RawFiles>);
+
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<EventInputs> {
+        let key: UserKey = declare.user_key()?;
+        let window = self.window()?;
+        declare.value(WINDOW, [window.cut_off, window.end])?;
+        let news = declare.whole::<News>("news")?.columns(&[News::news_id.name(), News::title.name()]);
+        let files = declare.cache::<RawFiles>(3, |_| true);
+        let intake = Intake::new(self.found.clone(), declare.before(0), |before| self.unfit(before, files))?;
+        declare.value(RAW_FILES, &intake.all)?;
+        let tasks: Vec<Digest> = intake.fresh.iter().map(Raw::task).collect();
+        let carried = || {
+            Some(Carried {
+                events: declare.cache(0, |_| true)?,
+                truth: declare.cache(1, |_| true)?,
+                quarantine: declare.cache(2, |_| true)?,
+                files: declare.cache(3, |_| true)?,
+            })
+        };
+        let carried = if intake.carries { Some(carried().ok_or_else(incomplete)?) } else { None };
+        let regrouped = declare.regroup_increment(self.buckets, SPILLED.clone(), tasks)?;
+        let rules = Rules { key, buckets: self.buckets, window };
+        Ok(EventInputs { fresh: intake.fresh, rules, regrouped, carried, news, titles: OnceLock::new() })
+    }
+
+    fn open(&self, inputs: &EventInputs, _: &Resources) -> Result<()> {
+        inputs.titles().map(|_| ())
+    }
+
+    fn map(&self, inputs: &EventInputs, task: usize, spill: &mut Spill<'_>) -> Result<()> {
+        let Raw { path, reader, .. } = &inputs.fresh[task];
+        let titles = inputs.titles()?;
+        let mut collector = Collector::new(&inputs.rules, spill);
+        match reader {
+            Reader::Events(log) => mapping::read_events(path, log, titles, &mut collector)?,
+            Reader::MindHistories => mind::read_histories(path, inputs.rules.window.cut_off, titles, &mut collector)?,
+            Reader::MindImpressions => mind::read_impressions(path, titles, &mut collector)?,
+            Reader::News(_) | Reader::MindNews | Reader::MindShown => {}
+        }
+        collector.finish()
+    }
+
+    fn mapped(&self, inputs: &EventInputs, resources: &Resources) -> Result<()> {
+        check_bad_ratio(Self::NAME, Self::UNIT, &inputs.fresh, &inputs.regrouped.said()?, resources)
+    }
+
+    fn run(&self, inputs: &EventInputs, (): &(), bucket: u32) -> Result<Done<Self::Outputs>> {
+        let tallies: Vec<Tally> = inputs.regrouped.said()?;
+        let account = if bucket == 0 { booked(&tallies) } else { Account::default() };
+        let mut rows = Bucket::new(inputs.rules.window, inputs.titles()?, account);
+        for (task, batch) in inputs.regrouped.read(bucket)? {
+            rows.add_read(&inputs.fresh[task].id.source, &batch);
+        }
+        let (mut quarantine, mut files) = (Rows::empty(), Rows::empty());
+        if let Some(carried) = &inputs.carried {
+            for columns in carried.events.read(bucket)?.columns() {
+                rows.add_events(columns?)?;
+            }
+            for columns in carried.truth.read(bucket)?.columns() {
+                rows.add_truth(&columns?)?;
+            }
+            (quarantine, files) = (carried.quarantine.read(bucket)?, carried.files.read(bucket)?);
+        }
+        let (events, truth, account, clicks) = rows.settle()?;
+        let read = inputs.fresh.iter().zip(&tallies);
+        let ((files, of_files), (rows, of_rows)) =
+            files_and_quarantine(read, (&files, &quarantine), bucket, self.buckets)?;
+        Ok(Done { outputs: (events, truth, rows, files), accounts: vec![account, clicks, of_rows, of_files] })
+    }
+
+    /// Measured: keys, their sort, and the rows as they were and as they will be.
+    fn memory_bytes(&self, (): &(), input_bytes: u64) -> u64 {
+        8 * input_bytes
+    }
+}
+
+fn incomplete() -> Error {
+    let hint = "delete the folders events, truth, events.quarantine and events.raw_files, and run ingest again";
+    Error::unreadable("events", "its other outputs are not there, or of another querent", hint)
+}

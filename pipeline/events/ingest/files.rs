@@ -1,0 +1,186 @@
+//! Raw files: which there are, which of them the version before holds already, and how the new ones are read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use dataset::plan::{digest, file_digest};
+use dataset::{Digest, Error, Kind, Manifest, Result};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::config::{EventLog, Ingest, NewsLog};
+use super::mind;
+
+/// The declared value that names the raw files of a version.
+pub(super) const RAW_FILES: &str = "raw files";
+
+/// What makes a raw file's rows what they are: the log that it belongs to, its content, and how it was read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct FileId {
+    /// The log's name.
+    pub(super) source: String,
+    /// BLAKE3 of the content.
+    pub(super) blake3: Digest,
+    /// Digest of the log's mapping.
+    pub(super) mapping: Digest,
+}
+
+/// One raw file, and how to read it.
+#[derive(Debug, Clone)]
+pub(super) struct Raw {
+    pub(super) id: FileId,
+    /// As found.
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+    pub(super) reader: Reader,
+}
+
+impl Raw {
+    /// The name of the task that reads it.
+    pub(super) fn task(&self) -> Digest {
+        digest(&json!(self.id))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Reader {
+    Events(EventLog),
+    News(NewsLog),
+    MindHistories,
+    MindImpressions,
+    /// When articles were first shown.
+    MindShown,
+    MindNews,
+}
+
+/// All raw files that the settings name: those with behaviours, and those with news.
+pub(super) fn find(settings: &Ingest) -> Result<(Vec<Raw>, Vec<Raw>)> {
+    let (mut events, mut news) = (Vec::new(), Vec::new());
+    if let Some(folder) = &settings.mind {
+        let (behaviours, articles) = mind::files(folder)?;
+        events.push(("mind-history", behaviours.clone(), Reader::MindHistories));
+        events.push(("mind-impressions", behaviours.clone(), Reader::MindImpressions));
+        news.push(("mind-impressions", behaviours, Reader::MindShown));
+        news.push(("mind-news", articles, Reader::MindNews));
+    }
+    for log in &settings.events {
+        events.extend(matches(&log.name, &log.files)?.into_iter().map(|p| (log.name.as_str(), p, Reader::Events(log.clone()))));
+    }
+    for log in &settings.news {
+        news.extend(matches(&log.name, &log.files)?.into_iter().map(|p| (log.name.as_str(), p, Reader::News(log.clone()))));
+    }
+    Ok((digested(events)?, digested(news)?))
+}
+
+fn digested(found: Vec<(&str, PathBuf, Reader)>) -> Result<Vec<Raw>> {
+    let mut files: Vec<Raw> = found
+        .into_par_iter()
+        .map(|(source, path, reader)| {
+            let (blake3, bytes) = file_digest(&path)?;
+            let mapping = digest(&json!(without_files(&reader)));
+            Ok(Raw { id: FileId { source: source.to_owned(), blake3, mapping }, path, bytes, reader })
+        })
+        .collect::<Result<_>>()?;
+    // The same bytes twice in one log are one file.
+    files.sort_by(|a, b| a.id.cmp(&b.id).then_with(|| a.path.cmp(&b.path)));
+    files.dedup_by(|a, b| a.id == b.id);
+    Ok(files)
+}
+
+/// A log's mapping without its files, which are known by their content instead.
+fn without_files(reader: &Reader) -> Value {
+    let mut mapping = match reader {
+        Reader::Events(log) => json!(log),
+        Reader::News(log) => json!(log),
+        Reader::MindHistories | Reader::MindImpressions | Reader::MindShown | Reader::MindNews => json!({}),
+    };
+    if let Some(mapping) = mapping.as_object_mut() {
+        mapping.remove("files");
+    }
+    mapping
+}
+
+fn matches(name: &str, globs: &[String]) -> Result<Vec<PathBuf>> {
+    let setting = format!("ingest.{name}.files");
+    let mut paths = BTreeSet::new();
+    for pattern in globs {
+        let found = glob::glob(pattern).map_err(|e| {
+            Error::setting(&setting, "a glob", format!("{pattern:?}: {e}"), "for example logs/*.tsv.gz")
+        })?;
+        for path in found {
+            // A folder that cannot be read may hold files that match.
+            let path = path.map_err(|e| Error::io(e.path().display().to_string(), e.into_error()))?;
+            if path.is_file() {
+                paths.insert(path);
+            }
+        }
+    }
+    if paths.is_empty() {
+        let hint = "paths are relative to the folder querent is run in";
+        let none = Error::setting(&setting, "globs that match files", format!("{globs:?}"), hint);
+        return Err(none.of_kind(Kind::Missing));
+    }
+    Ok(paths.into_iter().collect())
+}
+
+/// What of the files is read now, and what the next version is made of.
+#[derive(Debug)]
+pub(super) struct Intake {
+    /// Files to read.
+    pub(super) fresh: Vec<Raw>,
+    /// All files that the next version is made of.
+    pub(super) all: Vec<FileId>,
+    /// Whether the rows of the version before are carried on.
+    pub(super) carries: bool,
+}
+
+impl Intake {
+    /// Reads what the version before does not hold. `unfit` says why that version's rows cannot be carried on, if so.
+    ///
+    /// # Errors
+    /// When all files must be read again, and one of them is gone: nothing that it held may be lost.
+    pub(super) fn new(found: Vec<Raw>, before: Option<&Manifest>, unfit: impl FnOnce(&Manifest) -> Result<Option<String>>) -> Result<Self> {
+        let held = match before {
+            Some(before) => held(before)?,
+            None => Vec::new(),
+        };
+        let present: BTreeSet<&FileId> = found.iter().map(|raw| &raw.id).collect();
+        let mappings: BTreeMap<&str, &Digest> =
+            found.iter().map(|raw| (raw.id.source.as_str(), &raw.id.mapping)).collect();
+        let other = held.iter().find(|id| mappings.get(id.source.as_str()).is_some_and(|mapping| **mapping != id.mapping));
+        let unfit = match (before, other) {
+            (None, _) => Some(String::new()),
+            (Some(_), Some(id)) => Some(format!("the mapping of the log {} changed (a log under another name is read beside it)", id.source)),
+            (Some(before), None) => unfit(before)?,
+        };
+        let Some(why) = unfit else {
+            let known: BTreeSet<&FileId> = held.iter().collect();
+            let fresh: Vec<Raw> = found.iter().filter(|raw| !known.contains(&raw.id)).cloned().collect();
+            let mut all: Vec<FileId> = held.iter().cloned().chain(fresh.iter().map(|raw| raw.id.clone())).collect();
+            all.sort();
+            return Ok(Intake { fresh, all, carries: true });
+        };
+        let same_content: BTreeSet<(&str, &Digest)> = present.iter().map(|id| (id.source.as_str(), &id.blake3)).collect();
+        if let Some(gone) = held.iter().find(|id| !same_content.contains(&(id.source.as_str(), &id.blake3))) {
+            let what = format!(
+                "a file of the log {} that was read before is gone or changed (BLAKE3 {}), and every file must be read again: {why}",
+                gone.source,
+                &gone.blake3[..16]
+            );
+            let hint = "put it back (events.raw_files has its path), take that setting back, or ingest into another --data root";
+            return Err(Error::unreadable("ingest", what, hint));
+        }
+        let all = found.iter().map(|raw| raw.id.clone()).collect();
+        Ok(Intake { fresh: found, all, carries: false })
+    }
+}
+
+/// The raw files that a version is made of.
+fn held(manifest: &Manifest) -> Result<Vec<FileId>> {
+    let files = manifest.lineage.values.get(RAW_FILES).cloned().unwrap_or_default();
+    serde_json::from_value(files).map_err(|e| {
+        let what = format!("its version {} does not say what it is made of: {e}", manifest.version);
+        Error::unreadable(&manifest.dataset, what, "delete the dataset's folder and run ingest again")
+    })
+}

@@ -1,0 +1,130 @@
+//! The stage `ingest-news`: articles of all raw files, merged by id, become `news`.
+//!
+//! The merge does not depend on order: of several versions of an article the greatest stays (one with an abstract before one without,
+//! then by text), and it counts as published when it is first known to be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch, StringArray};
+use dataset::{Account, Digest, Done, Inputs, Regrouped, Resources, Result, Rows, Spill, Stage, Whole};
+use schemas::{News, Quarantine, RawFiles};
+use serde::{Deserialize, Serialize};
+
+use super::articles::{Article, ArticleCollector, Builder, PARTS, SENT};
+use super::files::{Intake, RAW_FILES, Raw, Reader};
+use super::quarantine::files_and_quarantine;
+use super::tally::{Tally, booked};
+use super::{check_bad_ratio, mapping, mind};
+
+/// The oldest version of this stage whose rows still hold.
+const CARRIES_FROM: u32 = 3;
+
+/// Reads articles.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct IngestNews {
+    /// The raw files that there are.
+    #[serde(skip)]
+    pub(super) found: Vec<Raw>,
+}
+
+/// What is read now, and what is carried on.
+#[derive(Debug)]
+pub struct NewsInputs {
+    fresh: Vec<Raw>,
+    regrouped: Arc<Regrouped>,
+    carried: Option<(Whole<News>, Whole<Quarantine>, Whole<RawFiles>)>,
+}
+
+impl Stage for IngestNews {
+    const NAME: &'static str = "ingest-news";
+    const VERSION: u32 = 3;
+    const UNIT: &'static str = "articles";
+    type Inputs = NewsInputs;
+    type Shared = ();
+    type Outputs = (Rows<News>, Rows<Quarantine>, Rows<RawFiles>);
+
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<NewsInputs> {
+        let intake = Intake::new(self.found.clone(), declare.before(0), |before| {
+            Ok((before.lineage.stage_version < CARRIES_FROM).then(|| "an earlier querent read them differently".into()))
+        })?;
+        declare.value(RAW_FILES, &intake.all)?;
+        let tasks: Vec<Digest> = intake.fresh.iter().map(Raw::task).collect();
+        let carried = || Some((declare.cache(0, |_| true)?, declare.cache(1, |_| true)?, declare.cache(2, |_| true)?));
+        let carried = if intake.carries { carried() } else { None };
+        let regrouped = declare.regroup_increment(PARTS, SENT.clone(), tasks)?;
+        Ok(NewsInputs { fresh: intake.fresh, regrouped, carried })
+    }
+
+    fn open(&self, _: &NewsInputs, _: &Resources) -> Result<()> {
+        Ok(())
+    }
+
+    fn map(&self, inputs: &NewsInputs, task: usize, spill: &mut Spill<'_>) -> Result<()> {
+        let Raw { path, reader, .. } = &inputs.fresh[task];
+        let mut collector = ArticleCollector::new(spill);
+        match reader {
+            Reader::News(log) => mapping::read_news(path, log, &mut collector)?,
+            Reader::MindNews => mind::read_news(path, &mut collector)?,
+            Reader::MindShown => mind::read_shown(path, &mut collector)?,
+            Reader::Events(_) | Reader::MindHistories | Reader::MindImpressions => {}
+        }
+        collector.finish()
+    }
+
+    fn mapped(&self, inputs: &NewsInputs, resources: &Resources) -> Result<()> {
+        check_bad_ratio(Self::NAME, Self::UNIT, &inputs.fresh, &inputs.regrouped.said()?, resources)
+    }
+
+    fn run(&self, inputs: &NewsInputs, (): &(), part: u32) -> Result<Done<Self::Outputs>> {
+        let tallies: Vec<Tally> = inputs.regrouped.said()?;
+        let account = if part == 0 { booked(&tallies) } else { Account::default() };
+        let sent = inputs.regrouped.read(part)?.into_iter().map(|(_, batch)| batch);
+        let (carried, quarantine, files) = match &inputs.carried {
+            Some((news, quarantine, files)) => (news.read(part)?, quarantine.read(part)?, files.read(part)?),
+            None => (Rows::empty(), Rows::empty(), Rows::empty()),
+        };
+        let (news, account) = merge(sent.chain(carried.into_batches()), account)?;
+        let read = inputs.fresh.iter().zip(&tallies);
+        let ((files, of_files), (rows, of_rows)) = files_and_quarantine(read, (&files, &quarantine), part, PARTS)?;
+        Ok(Done { outputs: (news, rows, files), accounts: vec![account, of_rows, of_files] })
+    }
+
+    fn memory_bytes(&self, (): &(), input_bytes: u64) -> u64 {
+        4 * input_bytes
+    }
+}
+
+/// Articles by id, each in its greatest version.
+fn merge(batches: impl Iterator<Item = RecordBatch>, mut account: Account) -> Result<(Rows<News>, Account)> {
+    let mut merged: BTreeMap<String, (Option<i64>, Article)> = BTreeMap::new();
+    for batch in batches {
+        let titles = batch.column_by_name(News::title.name()).and_then(|titles| titles.as_any().downcast_ref());
+        let Some(titles): Option<&StringArray> = titles else { continue };
+        let text = |column: &StringArray, row: usize| (!column.is_null(row)).then(|| column.value(row).to_owned());
+        let (ids, times) = (News::news_id.of(&batch)?, News::published_at.of(&batch)?);
+        let (summaries, entities) = (News::r#abstract.of(&batch)?, News::entities.of(&batch)?);
+        let (categories, subcategories) = (News::category.of(&batch)?, News::subcategory.of(&batch)?);
+        for row in 0..batch.num_rows() {
+            let article = Article {
+                summary: text(summaries, row),
+                title: text(titles, row),
+                category: text(categories, row),
+                subcategory: text(subcategories, row),
+                entities: entities.row(row).map(str::to_owned).collect(),
+            };
+            account.input += u64::from(article.title.is_some());
+            let known = merged.entry(ids.value(row).to_owned()).or_default();
+            known.0 = known.0.into_iter().chain((!times.is_null(row)).then(|| times.value(row))).min();
+            known.1 = article.max(std::mem::take(&mut known.1));
+        }
+    }
+    account.note("shown, but in no news log", merged.values().filter(|(_, a)| a.title.is_none()).count() as u64);
+    let mut rows = Builder::default();
+    for (id, (published_at, article)) in merged.iter().filter(|(_, (_, a))| a.title.is_some()) {
+        rows.push(id, *published_at, article);
+        account.output += 1;
+    }
+    account.drop("repeated", account.input - account.accounted());
+    Ok((Rows::of(rows.take())?, account))
+}
