@@ -53,7 +53,8 @@ impl Job for Index {
             context.note(&format!("none needed: {articles} candidates, which are searched exactly"))?;
         } else {
             let (held, mapped) = (output::megabytes(held_bytes as u64), output::megabytes(mapped_bytes as u64));
-            context.note(&format!("{articles} candidates in {cells} cells; a search holds {held} and maps {mapped}"))?;
+            context
+                .note(&format!("{articles} candidates in {cells} cells; a search holds {held} and maps {mapped}"))?;
             if self.verify {
                 let measured = self.artifact.verify(&folder, &self.search, &self.encoder, &context.runner.resources)?;
                 context.note(&measured.to_string())?;

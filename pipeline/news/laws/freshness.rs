@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use arrow::array::Array;
+
 use dataset::bucket::hex;
 use dataset::{Identity, Outcome, Result, Runner, Whole};
 use schemas::{Recommendations, RecommendationsColumns};
@@ -102,7 +102,7 @@ fn an_index_is_refused_once_it_is_of_something_else() -> Result<()> {
     assert!(about.articles == WORLD.articles && about.cells > 1, "{about:?}");
 
     let open = |settings: &PoolSettings| {
-        let news_vectors = Whole::open(runner.store(), vectors::NEWS_VECTORS)?;
+        let news_vectors = Whole::<schemas::NewsVectors>::open(runner.store(), vectors::NEWS_VECTORS)?;
         let corpus = settings.now(runner.store())?;
         let articles = corpus.open()?.len();
         read_index(&target, &corpus, &news_vectors.manifest().content, 16, articles)
