@@ -30,7 +30,12 @@ impl Job for Import {
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let method = context.step().name.as_ref().or(self.method.as_ref()).ok_or_else(|| {
-            Error::setting("METHOD", "a name for the method", "none", "for example: querent import production lists.parquet")
+            Error::setting(
+                "METHOD",
+                "a name for the method",
+                "none",
+                "for example: querent import production lists.parquet",
+            )
         })?;
         let stage = news::Import { method: method.clone(), files: self.files.clone(), columns: self.columns.clone() };
         let summary = context.unnamed().run(&stage, &[&stage.output()])?;

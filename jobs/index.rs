@@ -18,6 +18,7 @@ use crate::frame::{Context, Job, output};
 /// articles are spread over cells by k-means; a query is compared with those of the cells nearest to it (--probes). Up to 20,000
 /// candidates are searched exactly, which is fast enough, and need no index (--exact-up-to 0 builds one all the same).
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct Index {
     #[command(flatten)]
     #[serde(flatten)]
@@ -53,7 +54,8 @@ impl Job for Index {
             context.note(&format!("none needed: {articles} candidates, which are searched exactly"))?;
         } else {
             let (held, mapped) = (output::megabytes(held_bytes as u64), output::megabytes(mapped_bytes as u64));
-            context.note(&format!("{articles} candidates in {cells} cells; a search holds {held} and maps {mapped}"))?;
+            context
+                .note(&format!("{articles} candidates in {cells} cells; a search holds {held} and maps {mapped}"))?;
             if self.verify {
                 let measured = self.artifact.verify(&folder, &self.search, &self.encoder, &context.runner.resources)?;
                 context.note(&measured.to_string())?;

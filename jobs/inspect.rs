@@ -198,7 +198,9 @@ fn facts(manifest: &Manifest) -> Result<BTreeMap<String, String>> {
     for (name, value) in values {
         leaves(&format!("value {name}"), value, &mut facts);
     }
-    facts.extend(inputs.iter().map(|(name, i)| (format!("input {name}"), format!("version {} ({})", i.version, i.content))));
+    facts.extend(
+        inputs.iter().map(|(name, i)| (format!("input {name}"), format!("version {} ({})", i.version, i.content))),
+    );
     facts.extend(models.iter().map(|(name, digest)| (format!("model {name}"), digest.clone())));
     facts.extend(user_key_check.iter().map(|check| ("user key".to_owned(), check.clone())));
     facts.extend(remark.iter().map(|remark| ("remark".to_owned(), remark.clone())));
@@ -230,8 +232,13 @@ fn first(snapshot: &Snapshot, rows: usize) -> Result<Vec<RecordBatch>> {
 }
 
 fn describe(m: &Manifest, out: &mut impl Write) -> Result<()> {
-    let Lineage { job, stage_version, settings, inputs, models, values, user_key_check, git_revision, remark } = &m.lineage;
-    writeln!(out, "{} version {} (table {} version {}), {}", m.dataset, m.version, m.table, m.table_version, m.created_at)?;
+    let Lineage { job, stage_version, settings, inputs, models, values, user_key_check, git_revision, remark } =
+        &m.lineage;
+    writeln!(
+        out,
+        "{} version {} (table {} version {}), {}",
+        m.dataset, m.version, m.table, m.table_version, m.created_at
+    )?;
     let size = megabytes(m.bytes);
     writeln!(out, "  {} rows in {} of {} partitions, {size}", grouped(m.rows), m.parts.len(), m.partitions)?;
     writeln!(out, "  {} {} in, {} out", grouped(m.account.input), m.unit, grouped(m.account.output))?;

@@ -15,6 +15,7 @@ use crate::index::popularity;
 /// those), own-titles (each user's most recent news titles as queries), popularity (the most clicked articles before the cut-off),
 /// random. Each writes a dataset recommendations.METHOD, with the query that fetched each article.
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct Retrieve {
     /// Methods to recommend by, with commas between
     #[arg(long, value_name = "METHODS", value_delimiter = ',', default_values_t = ["interests".to_owned()])]
@@ -45,7 +46,7 @@ impl Retrieve {
     /// The methods, each once, with the steps' own for `interests`.
     fn methods(&self, context: &Context) -> Result<Vec<String>> {
         let store = context.store();
-        let is_there = |dataset: &str| Ok(Dataset::new(store, dataset).current()?.is_some());
+        let is_there = |dataset: &str| Ok::<_, Error>(Dataset::new(store, dataset).current()?.is_some());
         let mut methods: Vec<String> = Vec::new();
         for method in &self.methods {
             let dataset = format!("{INTERESTS}.{method}");
@@ -59,7 +60,10 @@ impl Retrieve {
                 if methods.is_empty() {
                     methods.push(INTERESTS.to_owned());
                 }
-            } else if METHODS.contains(&method.as_str()) || context.has_step(&format!("generate@{method}")) || is_there(&dataset)? {
+            } else if METHODS.contains(&method.as_str())
+                || context.has_step(&format!("generate@{method}"))
+                || is_there(&dataset)?
+            {
                 methods.push(method.clone());
             } else {
                 let expected = format!("some of {}, or NAME of a dataset interests.NAME", METHODS.join(", "));

@@ -10,7 +10,8 @@ use dataset::{Error, Kind, Result, Runner};
 
 use super::{Commands, Context, Step, Tool, find, output, signals};
 
-const ABOUT: &str = "Turns a news platform's raw logs into news search queries per user, as batch jobs: Parquet in, Parquet out.";
+const ABOUT: &str =
+    "Turns a news platform's raw logs into news search queries per user, as batch jobs: Parquet in, Parquet out.";
 const MORE: &str = "All datasets of a project lie under one root (--data). Each job reads and writes them by name, skips what is up to \
 date, and after a kill goes on where it stopped.";
 const AFTER: &str = "Exit codes: 0 done; 1 failed, worth retrying; 2 wrong usage or configuration; 3 data breaks its contract.\n\

@@ -274,7 +274,13 @@ fn assign(sections: &mut BTreeMap<String, Node>, assignment: &str) -> Result<()>
     };
     let mut table = sections;
     for key in keys {
-        let empty = || Node { place: place.clone(), value: Value::Null, text: None, items: Vec::new(), table: Some(BTreeMap::new()) };
+        let empty = || Node {
+            place: place.clone(),
+            value: Value::Null,
+            text: None,
+            items: Vec::new(),
+            table: Some(BTreeMap::new()),
+        };
         let node = table.entry(key.to_owned()).or_insert_with(empty);
         table = node.table.as_mut().ok_or_else(wrong)?;
     }

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use clap::builder::Resettable;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
-use dataset::{Artifact, Error, KeySource, Outcome, Resources, Result, Runner, Shard, Stage, Store, Style, Summary, parse_bytes};
+use dataset::{
+    Artifact, Error, KeySource, Outcome, Resources, Result, Runner, Shard, Stage, Store, Style, Summary, parse_bytes,
+};
 use serde::{Deserialize, Serialize};
 
 use super::config::{Config, RUN};
@@ -99,6 +101,7 @@ impl RunSettings {
             store: Store::open(&self.data)?,
             threads: self.threads.map_or(cores, usize::from),
             memory_limit: parse_bytes(&self.memory_limit)?,
+            max_bad_ratio: self.max_bad_ratio,
             progress: if common.quiet { Style::Silent } else { Style::Auto },
             user_key: KeySource { file: self.user_key_file.clone(), insecure_dev_key: common.insecure_dev_key },
         };
@@ -106,7 +109,6 @@ impl RunSettings {
             resources,
             shard,
             dry_run: common.dry_run,
-            max_bad_ratio: self.max_bad_ratio,
             keep_versions: self.keep_versions,
             git_revision: env!("QUERENT_GIT_REVISION").into(),
         })
@@ -175,18 +177,18 @@ impl Context {
         self.step.named(name)
     }
 
-    /// Another job's settings, as the file has them.
-    pub(crate) fn settings<J: Job>(&self) -> Result<J> {
-        layers::settings_of_file(&self.config, &self.step)
-    }
-
     /// A file or folder of this step's under the root, for what is no dataset and was given no name.
     ///
     /// # Errors
     /// When the root is no folder of this machine; `flag` names another place.
     pub(crate) fn beside(&self, name: &str, flag: &str) -> Result<PathBuf> {
         let root = self.store().local_root().ok_or_else(|| {
-            Error::setting(flag, "a place on this machine, for the datasets lie elsewhere", "none", format!("give {flag}"))
+            Error::setting(
+                flag,
+                "a place on this machine, for the datasets lie elsewhere",
+                "none",
+                format!("give {flag}"),
+            )
         })?;
         Ok(root.join(name))
     }

@@ -60,7 +60,8 @@ pub(crate) fn resolve<S: Args + Serialize + DeserializeOwned>(
     let command = S::augment_args(Command::new("settings"));
     let arg = |key: &str| command.get_arguments().find(|arg| arg.get_id() == key);
     let from_flag = |key: &str| {
-        arg(key).is_some() && matches!(matches.value_source(key), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+        arg(key).is_some()
+            && matches!(matches.value_source(key), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
     };
     for arg in command.get_arguments() {
         let key = arg.get_id().as_str();
@@ -85,7 +86,8 @@ pub(crate) fn resolve<S: Args + Serialize + DeserializeOwned>(
             }
             let value = arg(key).map_or_else(|| node.value.clone(), |arg| as_flag(arg, node));
             map.insert((*key).to_owned(), value.clone());
-            settings = S::deserialize(Value::Object(map.clone())).map_err(|e| refused::<S>(&map, &setting, &e.to_string()))?;
+            settings =
+                S::deserialize(Value::Object(map.clone())).map_err(|e| refused::<S>(&map, &setting, &e.to_string()))?;
             if let Some(arg) = arg(key) {
                 check(arg, &value).map_err(|said| wrong(&setting, &node.place, &said))?;
             }

@@ -37,7 +37,10 @@ impl Tool for Run {
             return Err(Error::setting(&what, "a list of jobs", "none", format!("some of {}", names.join(", "))));
         }
         // All settings are read before anything runs: a mistake in the last section shows at once.
-        let ready = steps.iter().map(|step| Ok((context.of_step(step), settle(&context, step)?))).collect::<Result<Vec<_>>>()?;
+        let ready = steps
+            .iter()
+            .map(|step| Ok((context.of_step(step), settle(&context, step)?)))
+            .collect::<Result<Vec<_>>>()?;
         cli::begin(&context.runner)?;
         run_all(&context, &ready)
     }

@@ -153,7 +153,8 @@ fn a_flag_wins_over_set_over_the_file_over_the_default() {
 
 #[test]
 fn lists_tables_and_what_is_not_written_down_come_through() {
-    let file = "[bake]\nflours = [\"wheat\"]\nshelf = \"rack\"\nhelpers = 3\n[[bake.toppings]]\nname = \"seeds\"\ngrams = 5\n";
+    let file =
+        "[bake]\nflours = [\"wheat\"]\nshelf = \"rack\"\nhelpers = 3\n[[bake.toppings]]\nname = \"seeds\"\ngrams = 5\n";
     let got = bake(file, &[], &[]);
     assert_eq!((got.flours, got.shelf, got.helpers), (vec!["wheat".into()], "rack".into(), Some(3)));
     assert_eq!(got.toppings, [Topping { name: "seeds".into(), grams: 5 }]);
@@ -168,7 +169,9 @@ fn lists_tables_and_what_is_not_written_down_come_through() {
 #[test]
 fn a_step_has_what_its_table_says_differently() {
     let file = "[run]\njobs = [\"bake\", \"bake@dark\"]\n[bake]\nloaves = 5\nheat = 200\n[bake.dark]\nheat = 250\n";
-    let step = |set: &[&str], step: &str| settings::<Bake>(file, set, step, &[]).map(|b| (b.loaves, b.oven.heat)).expect("good");
+    let step = |set: &[&str], step: &str| {
+        settings::<Bake>(file, set, step, &[]).map(|b| (b.loaves, b.oven.heat)).expect("good")
+    };
     assert_eq!(step(&[], "bake"), (5, 200.0));
     assert_eq!(step(&[], "bake@dark"), (5, 250.0));
     assert_eq!(step(&["bake.heat=180"], "bake@dark"), (5, 180.0));
@@ -176,7 +179,10 @@ fn a_step_has_what_its_table_says_differently() {
     assert_eq!(step(&["bake.dark.heat=260"], "bake"), (5, 200.0));
     let shared = settings::<Warm>(file, &[], "warm@dark", &[]).expect("good");
     assert_eq!((shared.oven.heat, shared.hours), (250.0, 1));
-    assert_eq!(settings::<Warm>("[warm]\nheat = 90\n[bake]\nheat = 200\n", &[], "warm", &[]).expect("good").oven.heat, 90.0);
+    assert_eq!(
+        settings::<Warm>("[warm]\nheat = 90\n[bake]\nheat = 200\n", &[], "warm", &[]).expect("good").oven.heat,
+        90.0
+    );
 
     let unknown = wrong("[run]\njobs = [\"bake\"]\n[bake.dark]\nheat = 250\n", &[]);
     assert_eq!(unknown, "c.toml:3: [bake]: dark is no setting of it\nhint: no step of [run] jobs is called bake@dark");
@@ -195,9 +201,18 @@ fn a_step_has_what_its_table_says_differently() {
 fn mistakes_are_named_with_file_and_line() {
     for (file, expected) in [
         ("[bake]\n\nloavs = 3\n", "c.toml:3: [bake]: loavs is no setting of it\nhint: did you mean \"loaves\"?"),
-        ("[bake]\nloaves = \"many\"\n", "c.toml:2: [bake] loaves: expected u32, got string \"many\"\nhint: see `querent bake --help`"),
-        ("[bake]\nloaves = 0\n", "c.toml:2: [bake] loaves: 0 is not in 1..=4294967295\nhint: see `querent bake --help`"),
-        ("[bake]\nfrom = \"below\"\n", "c.toml:2: [bake] from: unknown variant `below`, expected `above` or `all-sides`\nhint: did you mean \"above\"?"),
+        (
+            "[bake]\nloaves = \"many\"\n",
+            "c.toml:2: [bake] loaves: expected u32, got string \"many\"\nhint: see `querent bake --help`",
+        ),
+        (
+            "[bake]\nloaves = 0\n",
+            "c.toml:2: [bake] loaves: 0 is not in 1..=4294967295\nhint: see `querent bake --help`",
+        ),
+        (
+            "[bake]\nfrom = \"below\"\n",
+            "c.toml:2: [bake] from: unknown variant `below`, expected `above` or `all-sides`\nhint: did you mean \"above\"?",
+        ),
         ("[bake]\nheat = nan\n", "c.toml:2: expected a finite number, got nan\nhint: write another value"),
         ("[bake]\nhours = 3\n", "c.toml:2: [bake]: hours is no setting of it\nhint: hours belongs to [warm]"),
         ("[warm]\nloaves = 3\n", "c.toml:2: [warm]: loaves is no setting of it\nhint: loaves belongs to [bake]"),
@@ -221,7 +236,8 @@ fn mistakes_are_named_with_file_and_line() {
     assert!(wrong("", &["bke.loaves=3"]).contains("did you mean \"bake\"?"));
     let command = super::context::command_of_job::<Bake>().no_binary_name(true);
     let matches = command.try_get_matches_from(["--heat", "nan"]).expect("clap reads it");
-    let error = layers::settings::<Bake>(&config("", &[]).expect("empty"), &Step::of("bake"), &matches).expect_err("no number");
+    let error =
+        layers::settings::<Bake>(&config("", &[]).expect("empty"), &Step::of("bake"), &matches).expect_err("no number");
     assert!(error.to_string().starts_with("--heat: expected a finite number"), "{error}");
 }
 
@@ -238,7 +254,13 @@ fn shares_are_shares_and_threads_are_some() {
     }
     assert!(run("", &["--threads", "0"]).is_err());
     assert!(run("[run]\nthreads = 0\n", &[]).is_err());
-    assert!(run("[run]\nthreads = 3\nmax_bad_ratio = 1\nkeep_versions = 2\nuser_key_file = \"key\"\njobs = [\"bake\"]\n", &[]).is_ok());
+    assert!(
+        run(
+            "[run]\nthreads = 3\nmax_bad_ratio = 1\nkeep_versions = 2\nuser_key_file = \"key\"\njobs = [\"bake\"]\n",
+            &[]
+        )
+        .is_ok()
+    );
 }
 
 #[test]
@@ -267,7 +289,8 @@ fn help_is_the_jobs_own_and_the_start_page_lists_all() -> Result<()> {
     let mut command = cli::command(&COMMANDS);
     let help = command.find_subcommand_mut("bake").expect("listed").render_long_help().to_string();
     assert!(help.starts_with("Bake bread from dough.\n\nReads dough. Writes bread."), "{help}");
-    let order: Vec<_> = ["--heat", "--loaves", "--threads"].iter().map(|flag| help.find(flag).expect("listed")).collect();
+    let order: Vec<_> =
+        ["--heat", "--loaves", "--threads"].iter().map(|flag| help.find(flag).expect("listed")).collect();
     assert!(order.is_sorted(), "{help}");
     super::check(&COMMANDS);
     let mut page = Vec::new();
@@ -287,7 +310,10 @@ fn what_is_printed_steers_no_terminal() -> Result<()> {
     summary.job = "bake@dark".into();
     output::stages(&mut out, &[summary])?;
     let text = String::from_utf8_lossy(&out).into_owned();
-    assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("bake@dark ") && line.ends_with("up to date")), "{text}");
+    assert!(
+        text.lines().nth(1).is_some_and(|line| line.starts_with("bake@dark ") && line.ends_with("up to date")),
+        "{text}"
+    );
     out.flush()?;
     Ok(())
 }
