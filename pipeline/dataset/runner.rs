@@ -394,7 +394,7 @@ impl Work<'_> {
                 return Err(Error::usage(what, hint));
             }
         }
-        let style = if S::ALONE { Style::Silent } else { resources.progress };
+        let style = if S::OWN_PROGRESS { Style::Silent } else { resources.progress };
         let progress = Progress::new(S::NAME, S::UNIT, todo.len() as u64, style);
         let budget = Budget::new(resources.memory_limit - held);
         let one = |partition: usize| {

@@ -18,9 +18,10 @@ pub trait Stage: Serialize + DeserializeOwned + Sync {
     const VERSION: u32;
     /// What its account counts.
     const UNIT: &'static str;
-    /// One partition is worked on at a time, with all threads: for stages that share a large model. Such a stage shows its own progress,
-    /// which is finer than by partition.
+    /// One partition is worked on at a time, with all threads: for stages that share a large model.
     const ALONE: bool = false;
+    /// It shows its progress itself, finer than by partition.
+    const OWN_PROGRESS: bool = false;
     /// Handles of what it reads.
     type Inputs: Sync;
     /// What is expensive to open and shared by all partitions: models, pools. Opened only when a partition must be computed.

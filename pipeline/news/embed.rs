@@ -238,7 +238,8 @@ mod tests {
     #[test]
     fn an_article_s_text_is_its_title_and_its_abstract() -> Result<()> {
         let news = [news(&[("a", "rain", Some("in Basel")), ("b", "sun", None)])?];
-        let read = |fields| Ok::<_, dataset::Error>(texts(&news, fields)?.into_iter().map(|t| t.text).collect::<Vec<_>>());
+        let read =
+            |fields| Ok::<_, dataset::Error>(texts(&news, fields)?.into_iter().map(|t| t.text).collect::<Vec<_>>());
         assert_eq!(read(Fields::TitleAndAbstract)?, ["rain in Basel", "sun"]);
         assert_eq!(read(Fields::Title)?, ["rain", "sun"]);
         Ok(())

@@ -89,6 +89,11 @@ impl Exact {
         Ok(Exact { blocks: Block::of(&vectors, 0..vectors.len())?, vectors })
     }
 
+    /// Bytes in memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        6 * self.vectors.values().len() as u64
+    }
+
     /// The vectors.
     pub fn vectors(&self) -> &Vectors {
         &self.vectors

@@ -86,7 +86,12 @@ impl Import {
         }
         if METHODS.contains(&self.method.as_str()) {
             let expected = format!("another name than {}", METHODS.join(", "));
-            return Err(Error::setting("METHOD", expected, &self.method, "`querent retrieve` writes the lists of these"));
+            return Err(Error::setting(
+                "METHOD",
+                expected,
+                &self.method,
+                "`querent retrieve` writes the lists of these",
+            ));
         }
         match self.files.is_empty() {
             true => Err(Error::setting("FILES", "Parquet files of lists", "none", "see `querent import --help`")),
@@ -179,7 +184,9 @@ impl Stage for Import {
         let what = format!("{}: expected lists of users who have a profile, got {rows} rows of none", self.output());
         let hint = match self.columns.hashed {
             true => "--hashed wants querent's own ids, under the key of these datasets",
-            false => "is --user-column the platform's user id, as the raw logs have it? --hashed is for querent's own ids",
+            false => {
+                "is --user-column the platform's user id, as the raw logs have it? --hashed is for querent's own ids"
+            }
         };
         Err(Error::new(dataset::Exit::Data, what, hint))
     }
@@ -208,6 +215,11 @@ impl Stage for Import {
             query: StringArray::new_null(ordered.len()),
         };
         Ok(Done { outputs: Rows::of(columns)?, accounts: vec![account] })
+    }
+
+    /// The articles.
+    fn shared_bytes(&self, news: &Pool) -> u64 {
+        news.memory_bytes()
     }
 
     /// The rows, their order, and the same as columns.

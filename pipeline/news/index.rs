@@ -185,7 +185,10 @@ pub(crate) fn open_index(
         return Err(Error::retry(format!("{what}: expected one of {}, got one {got}", corpus.about()), hint));
     }
     if lineage.inputs.get(vectors::NEWS_VECTORS).is_none_or(|input| input.content != *vectors) {
-        return Err(Error::retry(format!("{what}: expected one of the current news_vectors, got one of earlier ones"), HINT));
+        return Err(Error::retry(
+            format!("{what}: expected one of the current news_vectors, got one of earlier ones"),
+            HINT,
+        ));
     }
     if !identity.files.contains_key(FILE) {
         return Err(missing(folder));

@@ -128,7 +128,8 @@ impl<'a> ListsFile<'a> {
     pub(crate) fn open(path: &Path, columns: &'a ImportColumns, key: Option<&'a UserKey>) -> Result<Self> {
         let bad = |what: String| Error::unreadable(path.display(), what, "export the lists as Parquet");
         let file = File::open(path).map_err(Error::at(path))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| bad(format!("expected Parquet: {e}")))?;
+        let builder =
+            ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| bad(format!("expected Parquet: {e}")))?;
         let there: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         let ImportColumns { user_column, news_id_column, rank_column, score_column, .. } = columns;
         let has = |name: &String| there.contains(name);
@@ -158,7 +159,8 @@ impl<'a> ListsFile<'a> {
         let mut rows = Builder::default();
         while rows.bytes() < budget_bytes {
             let Some(batch) = self.batches.next() else { break };
-            let damaged = |e| Error::unreadable(self.path.display(), format!("expected Parquet: {e}"), "copy the file again");
+            let damaged =
+                |e| Error::unreadable(self.path.display(), format!("expected Parquet: {e}"), "copy the file again");
             let batch = batch.map_err(damaged)?;
             self.add(&batch, &mut rows)?;
             self.row += batch.num_rows();
@@ -171,8 +173,8 @@ impl<'a> ListsFile<'a> {
         let hint = "mend the export; see `querent import --help`";
         let wrong = |what: String| Error::unreadable(self.path.display(), what, hint);
         let got = column.data_type();
-        let cast = cast(column, to)
-            .map_err(|_| wrong(format!("column {name}: expected {to} without nulls, got {got}")))?;
+        let cast =
+            cast(column, to).map_err(|_| wrong(format!("column {name}: expected {to} without nulls, got {got}")))?;
         match (0..cast.len()).find(|&row| cast.is_null(row)) {
             Some(row) => {
                 Err(wrong(format!("row {}, column {name}: expected {to}, got null or none", self.row + row + 1)))
@@ -183,7 +185,8 @@ impl<'a> ListsFile<'a> {
 
     fn add(&self, batch: &RecordBatch, rows: &mut Builder) -> Result<()> {
         let ImportColumns { user_column, news_id_column, rank_column, score_column, .. } = self.columns;
-        let columns = (self.column(batch, user_column, &DataType::Utf8)?, self.column(batch, news_id_column, &DataType::Utf8)?);
+        let columns =
+            (self.column(batch, user_column, &DataType::Utf8)?, self.column(batch, news_id_column, &DataType::Utf8)?);
         let (Some(users), Some(news)) = columns else { return Ok(()) };
         let (users, news) = (users.as_string::<i32>(), news.as_string::<i32>());
         let ranks = self.column(batch, rank_column, &DataType::Int64)?;
@@ -198,8 +201,9 @@ impl<'a> ListsFile<'a> {
             let raw = users.value(row);
             let id = match self.key {
                 Some(key) => key.user_id(raw.as_bytes()),
-                None => unhex(raw)
-                    .ok_or_else(|| at(user_column, "32 hex digits", format!("{} characters", raw.len())))?,
+                None => {
+                    unhex(raw).ok_or_else(|| at(user_column, "32 hex digits", format!("{} characters", raw.len())))?
+                }
             };
             let rank = ranks.map(|ranks| ranks.value(row));
             if let Some(got) = rank.filter(|rank| *rank < 1) {
@@ -284,7 +288,8 @@ mod tests {
 
     #[test]
     fn a_rank_twice_is_refused() -> Result<()> {
-        let error = order(&[(1, Some(3), 0.0, "a"), (2, Some(3), 0.0, "a"), (1, Some(3), 0.0, "b")]).expect_err("twice");
+        let error =
+            order(&[(1, Some(3), 0.0, "a"), (2, Some(3), 0.0, "a"), (1, Some(3), 0.0, "b")]).expect_err("twice");
         assert!(error.to_string().contains("rank 3 twice"), "{error}");
         assert_eq!(error.exit_code(), 3);
         Ok(())

@@ -50,12 +50,27 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
+    /// Bytes in memory that are there before anybody asks.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let fetch = match &self.fetch {
+            Fetch::Queries { retriever, .. } => match &**retriever {
+                Retriever::Exact(exact) => exact.memory_bytes(),
+                Retriever::Ivf(index, _) => index.memory_bytes().0 as u64,
+            },
+            Fetch::Popularity(ranking) => 16 * ranking.len() as u64,
+            Fetch::Random { .. } => 0,
+        };
+        self.pool.memory_bytes() + fetch
+    }
+
     /// The lists of some users, best first, without what they have seen.
     pub(crate) fn of(&self, people: &[Person]) -> Result<Vec<Vec<Fetched>>> {
         let seen: Vec<HashSet<u32>> =
             people.iter().map(|p| p.seen.iter().filter_map(|id| self.pool.number(id)).collect()).collect();
         Ok(match &self.fetch {
-            Fetch::Queries { vectors, retriever, fusion } => self.fetched(people, &seen, vectors, retriever, *fusion)?,
+            Fetch::Queries { vectors, retriever, fusion } => {
+                self.fetched(people, &seen, vectors, retriever, *fusion)?
+            }
             Fetch::Popularity(ranking) => seen.iter().map(|seen| self.popular(ranking, seen)).collect(),
             Fetch::Random { seed } => {
                 people.iter().zip(&seen).map(|(person, seen)| self.drawn(*seed, &person.user_id, seen)).collect()

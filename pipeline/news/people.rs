@@ -87,7 +87,8 @@ impl People {
                 let queries = Interests::queries.of(batch)?;
                 for row in (0..batch.num_rows()).filter(|&row| candidates.value(row) == 0) {
                     let Some(&at) = at.get(users.value(row)) else {
-                        let what = format!("{dataset}, user {}: expected a user of profiles, got none", users.value(row));
+                        let what =
+                            format!("{dataset}, user {}: expected a user of profiles, got none", users.value(row));
                         return Err(Error::retry(what, "profiles changed since: generate the interests again"));
                     };
                     people[at].queries = distinct(queries.row(row), usize::MAX);

@@ -225,6 +225,11 @@ impl Pool {
         self.ids.is_empty()
     }
 
+    /// Bytes in memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.ids.iter().map(|id| (id.capacity() + size_of::<String>()) as u64).sum()
+    }
+
     /// An article's number.
     pub fn number(&self, news_id: &str) -> Option<u32> {
         self.ids.binary_search_by(|id| id.as_str().cmp(news_id)).ok().map(|number| number as u32)

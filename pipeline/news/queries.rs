@@ -60,7 +60,9 @@ impl QueryVectors {
             if encoded.is_err() {
                 // Whoever waits for them tries by itself, and has an error of its own to report.
                 let mut state = self.state();
-                state.slots.retain(|name, slot| slot.is_some() || !mine.iter().any(|&text| names[text] == *name));
+                for &text in &mine {
+                    state.slots.remove(&names[text]);
+                }
             }
             self.done.notify_all();
             encoded?;

@@ -154,7 +154,11 @@ pub struct Sources {
 #[derive(Debug)]
 enum By {
     /// Index: its folder, and what it is of, if there is one.
-    Queries { encoder: Declared, vectors: Whole<NewsVectors>, index: Option<(PathBuf, Option<Identity>)> },
+    Queries {
+        encoder: Declared,
+        vectors: Whole<NewsVectors>,
+        index: Option<(PathBuf, Option<Identity>)>,
+    },
     Popularity(Whole<Popularity>),
     Random,
 }
@@ -208,8 +212,7 @@ impl Stage for Retrieve {
                     Some((folder, identity)) if pool.len() > self.pool.exact_up_to => {
                         let identity = identity.as_ref().ok_or_else(|| missing(folder))?;
                         let (content, corpus) = (&vectors.manifest().content, &inputs.corpus);
-                        let index =
-                            open_index(folder, identity, corpus, content, encoder.dimensions(), pool.len())?;
+                        let index = open_index(folder, identity, corpus, content, encoder.dimensions(), pool.len())?;
                         let probes = self.search.probes(&index);
                         Retriever::Ivf(index, probes)
                     }
@@ -236,7 +239,8 @@ impl Stage for Retrieve {
         }
         for (person, list) in people.iter().zip(&made) {
             match list.is_empty() {
-                true => account.drop(if self.asks() && person.queries.is_empty() { "no queries" } else { "nothing left" }, 1),
+                true => account
+                    .drop(if self.asks() && person.queries.is_empty() { "no queries" } else { "nothing left" }, 1),
                 false => account.output += 1,
             }
             account.note("queries", person.queries.len() as u64);
@@ -244,6 +248,11 @@ impl Stage for Retrieve {
         }
         let rows = columns(&self.method, &lists.pool, &people, &made);
         Ok(Done { outputs: Rows::of(rows)?, accounts: vec![account] })
+    }
+
+    /// The candidates, and what is searched.
+    fn shared_bytes(&self, shared: &Shared) -> u64 {
+        shared.lists.memory_bytes()
     }
 
     /// The users' rows as sets, and their lists.
@@ -291,7 +300,10 @@ mod tests {
             let back: Retrieve = serde_json::from_value(json(by.clone())).expect("settings");
             assert_eq!(json(back), json(by));
         }
-        assert_eq!(json(settings.by(RANDOM)), json(Retrieve { seed: 9, titles: 4, pool: settings.pool.clone(), ..Retrieve::default() }.by(RANDOM)));
+        assert_eq!(
+            json(settings.by(RANDOM)),
+            json(Retrieve { seed: 9, titles: 4, pool: settings.pool.clone(), ..Retrieve::default() }.by(RANDOM))
+        );
         assert_ne!(json(settings.by(OWN_TITLES)), json(Retrieve { titles: 4, ..settings.clone() }.by(OWN_TITLES)));
         assert_eq!(json(settings.by(INTERESTS)), json(Retrieve { titles: 4, ..settings.clone() }.by(INTERESTS)));
         assert_eq!(settings.by("student").interests.as_deref(), Some("interests.student"));

@@ -184,7 +184,11 @@ fn gguf(path: &Path) -> Result<Model> {
         if !content.tensor_infos.contains_key(&stored) {
             return Err(wrong(path, format!("expected a tensor {stored}, got none"), GGUF));
         }
-        let tensor = content.tensor(&mut file, &stored, &Device::Cpu).map_err(failed)?.dequantize(&Device::Cpu).map_err(candle)?;
+        let tensor = content
+            .tensor(&mut file, &stored, &Device::Cpu)
+            .map_err(failed)?
+            .dequantize(&Device::Cpu)
+            .map_err(candle)?;
         let heads = match (config.family, name.rsplit('.').nth(1)) {
             (Family::Llama, Some("q_proj")) => Some(config.num_attention_heads),
             (Family::Llama, Some("k_proj")) => Some(config.num_key_value_heads),

@@ -1,8 +1,8 @@
 //! `generate`: for every user some lists of queries, and the best of them.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::StringArray;
 use clap::Args;
@@ -167,6 +167,7 @@ impl Stage for Generate {
     const VERSION: u32 = 2;
     const UNIT: &'static str = "users";
     const ALONE: bool = true;
+    const OWN_PROGRESS: bool = true;
     type Inputs = Inputs;
     type Shared = Shared;
     type Outputs = Rows<Interests>;
@@ -238,6 +239,11 @@ impl Stage for Generate {
             chosen.push((user, lists));
         }
         Ok(Done { outputs: Rows::of(columns(&chosen, &inputs.name, self.seed))?, accounts: vec![account] })
+    }
+
+    /// The weights.
+    fn shared_bytes(&self, shared: &Shared) -> u64 {
+        shared.writer.shared_bytes()
     }
 
     /// The rows, their prompts as tokens, and a batch.

@@ -162,8 +162,7 @@ impl Policy {
         if let Some(lora) = lora {
             policy.add_lora(lora, 0).map_err(candle)?;
             for (name, var) in policy.trainable() {
-                let missing =
-                    || wrong(path, format!("{name}: expected an adapter, got none"), "take another step");
+                let missing = || wrong(path, format!("{name}: expected an adapter, got none"), "take another step");
                 var.set(&stored.remove(&name).ok_or_else(missing)?).map_err(candle)?;
             }
         }

@@ -10,9 +10,9 @@ use clap::{Args, ValueEnum};
 use dataset::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::Tokenizer;
 use crate::chat::{Chat, Role};
 use crate::list::THINK;
-use crate::Tokenizer;
 
 /// The template that is used where no other is named.
 pub const TEMPLATE: &str = include_str!("prompt.toml");
@@ -224,7 +224,8 @@ mod tests {
     const INNOCENT: &str = "innocent line";
 
     fn prompter(tokenizer: &Arc<Tokenizer>, settings: PromptSettings) -> Prompter {
-        Prompter::new(tokenizer.clone(), &Template::parse(TEMPLATE).expect("it is one"), settings).expect("a chat tokenizer")
+        Prompter::new(tokenizer.clone(), &Template::parse(TEMPLATE).expect("it is one"), settings)
+            .expect("a chat tokenizer")
     }
 
     fn large() -> PromptSettings {

@@ -28,9 +28,8 @@ const HINT: &str = "models of the Llama 3, SmolLM2 and Qwen2 families have byte-
 impl Tokenizer {
     /// Reads a `tokenizer.json`.
     pub fn from_json(path: &Path, json: &[u8]) -> Result<Self> {
-        let inner = Inner::from_bytes(json).map_err(|e| {
-            wrong(path, format!("expected a tokenizer in the `tokenizers` format, got {e}"), HINT)
-        })?;
+        let inner = Inner::from_bytes(json)
+            .map_err(|e| wrong(path, format!("expected a tokenizer in the `tokenizers` format, got {e}"), HINT))?;
         Self::new(inner).map_err(|what| wrong(path, what, HINT))
     }
 

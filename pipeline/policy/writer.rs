@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use dataset::bucket::stream;
 use dataset::Result;
+use dataset::bucket::stream;
 
 use crate::chat::Chat;
 use crate::{
-    Behaviour, Completion, Finish, Generate, Grammar, List, ListRule, Prompter, Request, Rollout, Snapshot, Spent, Template,
-    Tokenizer,
+    Behaviour, Completion, Finish, Generate, Grammar, List, ListRule, Prompter, Request, Rollout, Snapshot, Spent,
+    Template, Tokenizer,
 };
 
 /// Writes lists for users, with one version of a model's weights.
@@ -95,7 +95,12 @@ impl Writer {
         Written { sample, list, finish: *finish, tokens: tokens.len() }
     }
 
-    /// Bytes that rollouts take at their peak.
+    /// Bytes of the weights.
+    pub fn shared_bytes(&self) -> u64 {
+        self.rollout.snapshot_bytes()
+    }
+
+    /// Bytes that rollouts take at their peak, beside the weights.
     pub fn memory_bytes(&self) -> u64 {
         self.rollout.batch_bytes(self.prompter.longest() - self.prompter.prefix().len(), self.samples)
     }

@@ -227,20 +227,25 @@ mod tests {
     const TEXTS: [&str; 6] =
         ["planted one", "planted two", "planted three", "planted four", "planted five", "planted six"];
 
-    fn ask(answer: String) -> Result<(Vec<Option<Verdict>>, Account, Vec<Option<Verdict>>, Account)> {
+    /// What asking all texts comes to.
+    type Asked = (Vec<Option<Verdict>>, Account);
+
+    /// All texts, asked twice.
+    fn ask(answer: String) -> Result<[Asked; 2]> {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&folder.path().to_string_lossy())?;
         let endpoint = Endpoint::open(&server(answer), &store)?;
         let (mut first, mut second) = (Account::default(), Account::default());
         let verdicts = endpoint.ask_all(&TEXTS, &mut first)?;
-        Ok((verdicts, first, endpoint.ask_all(&TEXTS, &mut second)?, second))
+        let again = endpoint.ask_all(&TEXTS, &mut second)?;
+        Ok([(verdicts, first), (again, second)])
     }
 
     #[test]
     fn an_answer_is_asked_for_once_and_counts_that_make_no_sense_do_no_harm() -> Result<()> {
         let choice = json!({"message": {"content": "{\"label\": 1}"}, "finish_reason": "stop"});
         let usage = json!({"prompt_tokens": u64::MAX, "completion_tokens": u64::MAX});
-        let (verdicts, account, again, cached) =
+        let [(verdicts, account), (again, cached)] =
             ask(http("200 OK", "", &json!({"choices": [choice], "usage": usage}).to_string()))?;
         assert!(verdicts.iter().all(|verdict| verdict.as_ref().is_some_and(|verdict| verdict.keep)));
         assert_eq!((account.notes.get("requests"), account.notes.get("from the cache")), (Some(&6), None));

@@ -42,8 +42,9 @@ fn main() {
     let snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).expect("weights"));
     drop(policy);
     let packing = started.elapsed().as_secs_f64();
-    let prompter = Prompter::new(Arc::new(tokenizer), &Template::parse(TEMPLATE).expect("it is one"), PromptSettings::default())
-        .expect("a chat model");
+    let prompter =
+        Prompter::new(Arc::new(tokenizer), &Template::parse(TEMPLATE).expect("it is one"), PromptSettings::default())
+            .expect("a chat model");
     let asked: Vec<Vec<u32>> = users
         .iter()
         .map(|user| {

@@ -79,16 +79,16 @@ fn the_last_and_the_best_checkpoints_are_kept() -> Result<()> {
 }
 
 /// A runner over a root.
-fn runner(root: &Path) -> Result<Runner> {
+pub(super) fn runner(root: &Path) -> Result<Runner> {
     let store = Store::open(&root.join("data").display().to_string())?;
     let (user_key, progress) = (KeySource::default(), Style::Silent);
-    let resources = Resources { store, threads: 2, memory_limit: 2 << 30, progress, user_key };
+    let resources = Resources { store, threads: 2, memory_limit: 2 << 30, progress, user_key, max_bad_ratio: 0.0 };
     let git_revision = String::new();
-    Ok(Runner { resources, shard: None, dry_run: false, max_bad_ratio: 0.0, keep_versions: 0, git_revision })
+    Ok(Runner { resources, shard: None, dry_run: false, keep_versions: 0, git_revision })
 }
 
 /// A whole Hugging Face folder.
-fn folder(root: &Path) -> PathBuf {
+pub(super) fn folder(root: &Path) -> PathBuf {
     let from = repository().join("fixtures/decoder-llama");
     let folder = root.join("model");
     std::fs::create_dir(&folder).expect("a folder");
@@ -111,8 +111,9 @@ fn an_exported_folder_is_the_same_model() -> Result<()> {
     assert_eq!(runner.make(&export, &out)?, Outcome::UpToDate);
     let again = Model::open(&out)?;
     assert_eq!(again.policy.config, model.policy.config);
-    let logits =
-        |model: &Model| Ok::<_, Box<dyn std::error::Error>>(Snapshot::new(&model.policy, Adapters::On)?.logits_of(&[], &[5, 6, 7]));
+    let logits = |model: &Model| {
+        Ok::<_, Box<dyn std::error::Error>>(Snapshot::new(&model.policy, Adapters::On)?.logits_of(&[], &[5, 6, 7]))
+    };
     assert_eq!(logits(&again)?, logits(&model)?);
     let permissions = |name: &str| std::fs::metadata(out.join(name)).expect("written").permissions();
     assert_eq!(permissions("model.safetensors"), permissions("config.json"), "others may read the weights too");

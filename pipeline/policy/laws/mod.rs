@@ -4,6 +4,7 @@
 
 mod decoder;
 mod files;
+mod generate;
 mod rollouts;
 
 use std::collections::BTreeMap;

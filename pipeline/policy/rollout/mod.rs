@@ -190,6 +190,12 @@ impl Rollout {
         self
     }
 
+    /// Bytes of the weights.
+    pub fn snapshot_bytes(&self) -> u64 {
+        let tensors = self.snapshot.config.tensors();
+        4 * tensors.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum::<u64>()
+    }
+
     /// Bytes that a batch takes at most, for users with so many samples and prompts of so many tokens besides the prefix: keys and values,
     /// and what is made of prompts on the way.
     pub fn batch_bytes(&self, prompt_tokens: usize, samples: usize) -> u64 {

@@ -9,7 +9,7 @@ use crate::exact::dot;
 use crate::{Exact, Hit, Ivf, Vectors, recall};
 
 /// Unit vectors around a few centres, some of them twice.
-fn vectors(count: usize, dimensions: usize, seed: u64) -> Vectors {
+pub(super) fn vectors(count: usize, dimensions: usize, seed: u64) -> Vectors {
     use rand::{RngExt, SeedableRng};
     let mut random = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut values: Vec<f32> = Vec::new();
