@@ -12,6 +12,7 @@ use crate::frame::{Context, Job};
 /// Writes labels, in place of those that there are. With a language model, answers are kept under _cache/annotate, so that nothing
 /// is asked twice; its key is taken from the environment variable QUERENT_API_KEY.
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct Annotate {
     #[command(flatten)]
     #[serde(flatten)]

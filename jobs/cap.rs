@@ -10,6 +10,7 @@ use crate::frame::{Context, Job};
 ///
 /// Reads clean_events and clean_events.dropped. Writes profiles.
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct Cap {
     #[command(flatten)]
     #[serde(flatten)]

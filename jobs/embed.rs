@@ -11,6 +11,7 @@ use crate::frame::{Context, Job};
 /// Reads news. Writes news_vectors. Only articles that are new, or whose text is, are put to the encoder. The encoder is a Hugging
 /// Face folder (ONNX file, tokenizer.json, config.json) of a sentence-transformers model with mean pooling.
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct Embed {
     #[command(flatten)]
     #[serde(flatten)]

@@ -16,6 +16,7 @@ use crate::frame::{Context, Job, output};
 /// Reads truth, profiles and the datasets recommendations.METHOD. Writes user_metrics (sql/metrics.sql), metrics
 /// (sql/averages.sql, with 95% intervals) and comparisons of every two methods on the same users. Prints the metrics.
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct Evaluate {
     #[command(flatten)]
     #[serde(flatten)]

@@ -13,6 +13,7 @@ use crate::frame::{Context, Job};
 /// checkpoint of ours. Of a model that was not trained to write lists only lists can come out (--constrained). Users without behaviours
 /// get no prompt. The same model, profiles and seed give the same lists, however the work is cut.
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct Generate {
     #[command(flatten)]
     #[serde(flatten)]

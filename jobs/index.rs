@@ -18,6 +18,7 @@ use crate::frame::{Context, Job, output};
 /// articles are spread over cells by k-means; a query is compared with those of the cells nearest to it (--probes). Up to 20,000
 /// candidates are searched exactly, which is fast enough, and need no index (--exact-up-to 0 builds one all the same).
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct Index {
     #[command(flatten)]
     #[serde(flatten)]

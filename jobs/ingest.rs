@@ -14,6 +14,7 @@ use crate::frame::{Context, Job};
 /// events, news clicks in the window after it truth. Rows that cannot be read are listed, without their text, in
 /// events.quarantine and news.quarantine, and the files that were read in events.raw_files and news.raw_files.
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct Ingest {
     #[command(flatten)]
     #[serde(flatten)]

@@ -14,6 +14,7 @@ use crate::frame::{Context, Job};
 /// Reads whatever datasets there are. The page needs no network and no scripts. It shows texts of the sampled users: keep it where
 /// the logs are kept.
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct Report {
     /// The page [default: report.html under --data, for a step report@NAME report.NAME.html]
     #[arg(long, value_name = "FILE")]

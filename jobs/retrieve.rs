@@ -15,6 +15,7 @@ use crate::index::popularity;
 /// those), own-titles (each user's most recent news titles as queries), popularity (the most clicked articles before the cut-off),
 /// random. Each writes a dataset recommendations.METHOD, with the query that fetched each article.
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct Retrieve {
     /// Methods to recommend by, with commas between
     #[arg(long, value_name = "METHODS", value_delimiter = ',', default_values_t = ["interests".to_owned()])]

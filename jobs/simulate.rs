@@ -11,6 +11,7 @@ use crate::frame::{Context, Job};
 /// Reads nothing. Writes raw_searches, raw_visits, raw_clicks and raw_news (as a platform would log them: raw ids, noise,
 /// misspellings), and for evaluation only latent_interests and true_labels.
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct Simulate {
     #[command(flatten)]
     #[serde(flatten)]

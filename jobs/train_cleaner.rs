@@ -18,6 +18,7 @@ use crate::frame::{Context, Job, output};
 /// (config.json, tokenizer.json, model.safetensors). Trains from scratch, or with --init from a RoBERTa's or BERT's folder. With
 /// --folds also says how good such a model is on labels that it has not seen, and writes its decisions to predictions.parquet.
 #[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
 pub(crate) struct TrainCleaner {
     #[command(flatten)]
     #[serde(flatten)]

@@ -177,11 +177,6 @@ impl Context {
         self.step.named(name)
     }
 
-    /// Another job's settings, as the file has them.
-    pub(crate) fn settings<J: Job>(&self) -> Result<J> {
-        layers::settings_of_file(&self.config, &self.step)
-    }
-
     /// A file or folder of this step's under the root, for what is no dataset and was given no name.
     ///
     /// # Errors

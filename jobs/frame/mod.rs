@@ -35,7 +35,8 @@ use step::Step;
 
 /// A job: its settings, and what it does.
 ///
-/// Every field has a default, so that a pipeline can start it without flags; what a user must say is checked by `run`.
+/// Every field has a default, so that a pipeline can start it without flags; what a user must say is checked by `run`. Where settings of a
+/// struct of the same name are flattened into it, it needs `#[group(skip)]`: clap names groups of arguments by structs.
 pub(crate) trait Job: Args + Serialize + DeserializeOwned {
     /// The subcommand, the section and the step.
     const NAME: &'static str;
