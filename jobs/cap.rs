@@ -1,40 +1,25 @@
 //! `querent cap`: clean events to profiles.
 
-use anyhow::Result;
 use clap::Args;
-use dataset::{Origin, Summary};
-use events::{Cap, cap_source};
-use serde::Serialize;
+use dataset::{Result, Summary};
+use serde::{Deserialize, Serialize};
 
-use crate::context::{Context, Shared};
-use crate::output;
+use crate::frame::{Context, Job};
 
 /// Keep each user's most recent events per domain: one profile per user.
 ///
 /// Reads clean_events and clean_events.dropped. Writes profiles.
-#[derive(Debug, Args)]
-pub(crate) struct Flags {
+#[derive(Debug, Args, Serialize, Deserialize)]
+pub(crate) struct Cap {
     #[command(flatten)]
-    pub(crate) shared: Shared,
-    #[command(flatten)]
-    pub(crate) settings: Settings,
+    #[serde(flatten)]
+    stage: events::Cap,
 }
 
-#[derive(Debug, Default, Args, Serialize)]
-pub(crate) struct Settings {
-    /// Events kept per user and domain [default: 50]
-    #[arg(long, value_name = "N")]
-    events_per_domain: Option<u32>,
-}
+impl Job for Cap {
+    const NAME: &'static str = "cap";
 
-pub(crate) fn main(flags: Flags) -> Result<()> {
-    let Flags { shared, settings } = flags;
-    output::print_all(&job(&Context::new(&shared)?, &settings)?)
-}
-
-pub(crate) fn job(context: &Context, flags: &Settings) -> Result<Vec<Summary>> {
-    let cap: Cap = context.settings("cap", flags)?;
-    cap.check()?;
-    let source = cap_source(&context.runner.store)?;
-    Ok(vec![context.runner.run(&cap, &source, &["profiles"], Origin::default())?])
+    fn run(&self, context: &Context) -> Result<Vec<Summary>> {
+        Ok(vec![context.run(&self.stage, &["profiles"])?])
+    }
 }

@@ -2,27 +2,38 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
 use clap::Args;
-use policy::Model;
+use dataset::{Error, Result, Summary};
+use serde::{Deserialize, Serialize};
 
-use crate::output;
+use crate::frame::{Context, Job};
 
 /// Write a policy as a Hugging Face folder, which transformers and vLLM load.
 ///
 /// Reads a checkpoint (data/teacher/step=000120), a GGUF file or a Hugging Face folder. Writes config.json, model.safetensors in float32,
-/// with adapters merged in, and the tokenizer. The folder must not be there yet; it appears whole.
-#[derive(Debug, Args)]
-pub(crate) struct Flags {
-    /// The model
-    policy: PathBuf,
+/// with adapters merged in, and the tokenizer. The folder appears whole.
+#[derive(Debug, Args, Serialize, Deserialize)]
+pub(crate) struct Export {
+    /// The model: a path, or a step that makes one
+    policy: Option<PathBuf>,
     /// The folder to write
-    folder: PathBuf,
+    folder: Option<PathBuf>,
 }
 
-pub(crate) fn main(flags: &Flags) -> Result<()> {
-    let Flags { policy, folder } = flags;
-    let model = Model::open(policy)?;
-    ::policy::export(&model, folder)?;
-    output::note(&format!("export: {}", folder.display()))
+impl Job for Export {
+    const NAME: &'static str = "export";
+    const NAMED: bool = true;
+
+    fn run(&self, context: &Context) -> Result<Vec<Summary>> {
+        let (Some(policy), Some(folder)) = (&self.policy, &self.folder) else {
+            let hint = "for example: querent export data/student/step=000120 models/student";
+            return Err(Error::setting("export", "a policy and a folder to write", "none", hint));
+        };
+        let artifact = policy::Export { policy: context.folder(policy)? };
+        Ok(vec![context.make(&artifact, folder)?])
+    }
+
+    fn target(&self, _: &Context) -> Result<Option<PathBuf>> {
+        Ok(self.folder.clone())
+    }
 }

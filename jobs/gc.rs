@@ -2,25 +2,25 @@
 
 use std::io::Write;
 
-use anyhow::Result;
-use clap::Args;
-use dataset::collect_garbage;
+use clap::{ArgMatches, Args};
+use dataset::account::grouped;
+use dataset::{Error, Result, Sweep, Swept, collect_garbage};
 
-use crate::context::{ConfigError, Place};
+use crate::frame::{Commands, Place, Tool, output};
 
-/// Free space: delete what killed and abandoned runs left behind, and old manifests.
+/// Free space: delete what killed and abandoned runs left behind, and versions that are no longer kept.
 ///
-/// The current version of a dataset is never touched.
+/// The current version of a dataset is never touched. A run is judged by its newest file, so one that works for days is left alone.
 #[derive(Debug, Args)]
-pub(crate) struct Flags {
+pub(crate) struct Gc {
     /// The datasets [default: all under the root]
     datasets: Vec<String>,
     /// Leave what is younger: a run may still be working on it
-    #[arg(long, value_name = "N", default_value_t = 24.0)]
+    #[arg(long, value_name = "HOURS", default_value_t = 168.0, value_parser = hours)]
     older_than_hours: f64,
-    /// Manifests to keep per dataset, the current one included
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    keep_manifests: usize,
+    /// Versions before the current one to keep [default: as the settings file's section run says, else 0]
+    #[arg(long, value_name = "N")]
+    keep_versions: Option<usize>,
     /// Say what would be deleted; delete nothing
     #[arg(long)]
     dry_run: bool,
@@ -28,21 +28,37 @@ pub(crate) struct Flags {
     place: Place,
 }
 
-pub(crate) fn main(flags: &Flags) -> Result<()> {
-    let Flags { datasets, older_than_hours, keep_manifests, dry_run, place } = flags;
-    let store = place.open()?;
-    let folders = store.folders()?;
-    if let Some(unknown) = datasets.iter().find(|name| !folders.contains(name)) {
-        let what = format!("{unknown}: no such dataset under {}", store.root());
-        return Err(ConfigError::new(what, "`querent inspect` lists those there are").into());
+fn hours(text: &str) -> Result<f64, String> {
+    let hours = text.parse::<f64>().ok().filter(|hours| hours.is_finite() && *hours >= 0.0);
+    hours.ok_or_else(|| "expected a number of hours, 0 or more".into())
+}
+
+impl Tool for Gc {
+    const NAME: &'static str = "gc";
+
+    fn run(&self, _: &ArgMatches, commands: Commands) -> Result<()> {
+        let Gc { datasets, older_than_hours, keep_versions, dry_run, place } = self;
+        let (store, settings) = place.open(commands)?;
+        let folders = store.folders()?;
+        if let Some(unknown) = datasets.iter().find(|name| !folders.contains(name)) {
+            let what = format!("{unknown}: no such dataset under {}", store.root());
+            return Err(Error::usage(what, "`querent inspect` lists those there are"));
+        }
+        let sweep = Sweep {
+            older_than_s: (older_than_hours * 3600.0) as u64,
+            keep_versions: keep_versions.unwrap_or(settings.keep_versions),
+            dry_run: *dry_run,
+        };
+        let mut out = output::stdout();
+        for name in if datasets.is_empty() { &folders } else { datasets } {
+            let Swept { files, bytes, abandoned } = collect_garbage(&store, name, sweep)?;
+            let verb = if *dry_run { "would free" } else { "freed" };
+            let runs = match abandoned {
+                0 => String::new(),
+                runs => format!("; {} unfinished runs given up", grouped(runs)),
+            };
+            writeln!(out, "{name}: {verb} {files} files, {}{runs}", output::megabytes(bytes))?;
+        }
+        Ok(())
     }
-    let names = if datasets.is_empty() { folders } else { datasets.clone() };
-    let mut out = std::io::stdout().lock();
-    for name in names {
-        let age_s = (older_than_hours * 3600.0) as u64;
-        let swept = collect_garbage(&store, &name, age_s, *keep_manifests, *dry_run)?;
-        let verb = if *dry_run { "would free" } else { "freed" };
-        writeln!(out, "{name}: {verb} {} files, {:.1} MB", swept.files, swept.bytes as f64 / 1e6)?;
-    }
-    Ok(())
 }

@@ -2,36 +2,33 @@
 
 use std::io::Write;
 
-use anyhow::Result;
-use clap::Args;
+use clap::{ArgMatches, Args};
+use dataset::{Error, Result};
 use schemas::Contract;
 
-use crate::context::ConfigError;
-use crate::output;
+use crate::frame::{Commands, Tool, output};
 
 /// Print what a table holds: its columns, their types and meaning. Without a name, list the tables.
 #[derive(Debug, Args)]
-pub(crate) struct Flags {
+pub(crate) struct Schema {
     /// The table
     table: Option<String>,
 }
 
-pub(crate) fn main(flags: &Flags) -> Result<()> {
-    let Flags { table } = flags;
-    let mut out = std::io::stdout().lock();
-    let contracts = schemas::all();
-    match table {
-        None => {
+impl Tool for Schema {
+    const NAME: &'static str = "schema";
+
+    fn run(&self, _: &ArgMatches, _: Commands) -> Result<()> {
+        let contracts = schemas::all();
+        let Some(name) = &self.table else {
             let rows: Vec<Vec<String>> = contracts.iter().map(|c| vec![format!("{:<21}{}", c.name, c.about)]).collect();
-            output::table(&mut out, &rows)
-        }
-        Some(name) => {
-            let contract = contracts.iter().find(|c| c.name == *name).ok_or_else(|| {
-                let names: Vec<_> = contracts.iter().map(|c| c.name).collect();
-                ConfigError::new(format!("{name}: no such table"), format!("one of {}", names.join(", ")))
-            })?;
-            print(&mut out, contract)
-        }
+            return output::table(&mut output::stdout(), &rows);
+        };
+        let contract = contracts.iter().find(|c| c.name == *name).ok_or_else(|| {
+            let names: Vec<_> = contracts.iter().map(|c| c.name).collect();
+            Error::usage(format!("{name}: no such table"), format!("one of {}", names.join(", ")))
+        })?;
+        print(&mut output::stdout(), contract)
     }
 }
 

@@ -2,49 +2,35 @@
 
 use std::io::Write;
 
-use anyhow::Result;
 use clap::Args;
-use dataset::{Origin, Summary};
-use metrics::{Tabulate, statistics_query};
+use dataset::account::grouped;
+use dataset::{Result, Summary};
+use metrics::Sql;
+use serde::{Deserialize, Serialize};
 
-use crate::context::{Context, Shared};
-use crate::output;
+use crate::frame::{Context, Job, output};
 
 /// Count what the datasets hold: the paper's Table 1, printed and as Parquet.
 ///
 /// Reads profiles, news and truth with sql/statistics.sql. Writes statistics.
-#[derive(Debug, Args)]
-pub(crate) struct Flags {
-    #[command(flatten)]
-    pub(crate) shared: Shared,
-}
+#[derive(Debug, Args, Serialize, Deserialize)]
+pub(crate) struct Statistics {}
 
-pub(crate) fn main(flags: Flags) -> Result<()> {
-    let Flags { shared } = flags;
-    let context = Context::new(&shared)?;
-    output::print_all(&job(&context)?)?;
-    print(&context, &mut std::io::stdout().lock())
-}
+impl Job for Statistics {
+    const NAME: &'static str = "statistics";
 
-pub(crate) fn job(context: &Context) -> Result<Vec<Summary>> {
-    let runner = &context.runner;
-    let tabulate: Tabulate = context.settings("statistics", &toml::Table::new())?;
-    let query = statistics_query(&runner.store, runner.threads, runner.memory_limit)?;
-    Ok(vec![runner.run(&tabulate, &query, &["statistics"], Origin::default())?])
-}
-
-/// Prints the table, if there is one.
-pub(crate) fn print(context: &Context, out: &mut impl Write) -> Result<()> {
-    let number = |name: &str, value: f64| match name.starts_with('#') {
-        true => output::grouped(value as u64),
-        false => format!("{value:.2}"),
-    };
-    let statistics = ::report::statistics(&context.runner.store)?;
-    if statistics.is_empty() {
-        return Ok(());
+    fn run(&self, context: &Context) -> Result<Vec<Summary>> {
+        Ok(vec![context.run(&Sql::<schemas::Statistics>::default(), &["statistics"])?])
     }
-    let rows: Vec<Vec<String>> =
-        statistics.into_iter().map(|(name, value)| vec![name.clone(), number(&name, value)]).collect();
-    writeln!(out)?;
-    output::table(out, &rows)
+
+    fn show(&self, context: &Context, out: &mut dyn Write) -> Result<()> {
+        let number = |name: &str, value: f64| match name.starts_with('#') {
+            true => grouped(value as u64),
+            false => format!("{value:.2}"),
+        };
+        let statistics = report::statistics(context.store())?;
+        let rows: Vec<_> = statistics.iter().map(|(name, value)| vec![name.clone(), number(name, *value)]).collect();
+        writeln!(out)?;
+        output::table(out, &rows)
+    }
 }

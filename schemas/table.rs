@@ -206,7 +206,12 @@ mod tests {
                 assert_eq!([$(crate::$table::NAME),+].to_vec(), all().iter().map(|c| c.name).collect::<Vec<_>>());
             };
         }
-        check!(RawSearches RawVisits RawClicks RawNews LatentInterests TrueLabels Events Quarantine RawFiles News Truth Labels CleanerPredictions TextScores CleanEvents Borderline Profiles Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState Interests Recommendations UserMetrics Metrics Comparisons);
+        check! {
+            RawSearches RawVisits RawClicks RawNews LatentInterests TrueLabels Events Quarantine
+            RawFiles News Truth Labels CleanerPredictions TextScores CleanEvents Borderline Profiles
+            Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState Interests
+            Recommendations UserMetrics Metrics Comparisons
+        }
     }
 
     #[test]

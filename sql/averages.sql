@@ -27,7 +27,7 @@ sums AS (
 )
 SELECT
     method, slice, metric, k,
-    total / users AS mean, CAST(users AS BIGINT UNSIGNED) AS users, squares
+    total / users AS mean, users, squares
 FROM sums
 WHERE users > 0
 ORDER BY method, position, metric, k NULLS LAST

@@ -14,7 +14,7 @@ texts AS (
     GROUP BY text, domain, keep_score, kept
 ),
 ranked AS (
-    SELECT *, row_number() OVER (ORDER BY abs(keep_score - $threshold), text, domain) AS rank FROM texts
+    SELECT *, row_number() OVER (ORDER BY abs(keep_score - $threshold), text, domain, keep_score, kept) AS rank FROM texts
 )
 SELECT rank, text, domain, keep_score, kept, events
 FROM ranked

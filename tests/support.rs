@@ -21,8 +21,10 @@ pub(crate) fn config(root: &Path, users: u32, seed: u32) -> PathBuf {
     let jobs = text.lines().find(|line| line.starts_with("jobs = ")).expect("the demo names its jobs");
     let text = text
         .replace(jobs, "jobs = [\"simulate\", \"ingest\", \"clean\", \"cap\", \"statistics\"]")
-        .replace("[clean]\nmodel = ", "[clean]\nborderline = 20\nmodel = ")
-        .replace(&format!("{}/cleaner\"", root.display()), &format!("{}\"", cleaner().display()));
+        .replace(
+            "[clean]\nmodel = \"train-cleaner\"",
+            &format!("[clean]\nborderline = 20\nmodel = \"{}\"", cleaner().display()),
+        );
     let path = root.with_extension(format!("{seed}.toml"));
     std::fs::write(&path, text).expect("writable");
     path

@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 
+use candle_core::Result;
 use onnx_rs::ast::{
     Attribute, AttributeType, DataType, Dimension, Graph, Model, Node, OpType, OperatorSetId, TensorProto, TensorShape,
     TensorShapeDimension, TensorTypeProto, TypeProto, TypeValue, ValueInfo,
 };
 
-use crate::Result;
+use crate::candle;
 use crate::roberta::{EMBEDDING_NORM, ENCODER, LABELS, POSITIONS, Roberta, TYPES, WORDS};
 
 /// The smallest and largest input of each linear layer, by name.
@@ -24,9 +25,9 @@ const IR_VERSION: i64 = 9;
 const WEIGHT_MAX: f32 = 63.0;
 
 /// The model as an ONNX file; int8 where ranges are given.
-pub fn to_onnx(model: &Roberta, ranges: Option<&Ranges>) -> Result<Vec<u8>> {
+pub fn to_onnx(model: &Roberta, ranges: Option<&Ranges>) -> dataset::Result<Vec<u8>> {
     let mut builder = Builder { model, ranges, tensors: Vec::new(), nodes: Vec::new() };
-    builder.build()?;
+    builder.build().map_err(candle)?;
     Ok(builder.encode())
 }
 

@@ -1,9 +1,12 @@
 //! Where training starts: a small model with random weights, or the weights of a Hugging Face folder.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use dataset::bucket::stream;
+use dataset::{Error, Result};
 use rand::SeedableRng;
 use rand_distr::{Distribution, Normal};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -12,7 +15,13 @@ use tokenizers::Tokenizer;
 
 use crate::roberta::{Config, POSITIONS, Roberta, TYPES, WORDS};
 use crate::vocabulary::{train_bpe, with_roberta_ids};
-use crate::{Error, Result, TrainCleaner};
+use crate::{TrainCleaner, candle};
+
+const HINT: &str =
+    "--init takes a Hugging Face folder of a RoBERTa or BERT: config.json, model.safetensors, tokenizer.json";
+/// The files of such a folder that are read, and how large they may be.
+const FILES: [(&str, u64); 3] =
+    [("config.json", 64 << 20), ("model.safetensors", 16 << 30), ("tokenizer.json", 64 << 20)];
 
 /// Standard deviation of random weights, as RoBERTa's.
 const SPREAD: f32 = 0.02;
@@ -28,7 +37,7 @@ pub struct Initial {
 
 /// A small model of random weights, with a vocabulary of its own.
 pub fn from_scratch(settings: &TrainCleaner, texts: &[&str], seed: u64) -> Result<Initial> {
-    let tokenizer = train_bpe(texts, settings.vocabulary).map_err(Error::tokenizer)?;
+    let tokenizer = train_bpe(texts, settings.vocabulary).map_err(crate::tokenizer)?;
     let config = Config {
         vocab_size: tokenizer.get_vocab_size(true),
         hidden_size: settings.width,
@@ -40,16 +49,16 @@ pub fn from_scratch(settings: &TrainCleaner, texts: &[&str], seed: u64) -> Resul
         pad_token_id: 1,
         type_vocab_size: 1,
     };
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(stream(seed, "weights", []));
     let mut tensors = BTreeMap::new();
     for (name, shape) in config.parameters() {
-        tensors.insert(name.clone(), random_parameter(&name, &shape, &mut random)?);
+        tensors.insert(name.clone(), random_parameter(&name, &shape, &mut random).map_err(candle)?);
     }
-    Ok(Initial { model: Roberta::new(config, tensors)?, tokenizer })
+    Ok(Initial { model: Roberta::new(config, tensors).map_err(candle)?, tokenizer })
 }
 
 /// Weights are normal, biases 0, the scales of layer norms 1.
-fn random_parameter(name: &str, shape: &[usize], random: &mut Xoshiro256PlusPlus) -> Result<Tensor> {
+fn random_parameter(name: &str, shape: &[usize], random: &mut Xoshiro256PlusPlus) -> candle_core::Result<Tensor> {
     let normal = Normal::new(0.0, SPREAD).expect("a positive spread");
     let count = shape.iter().product();
     let values: Vec<f32> = match name {
@@ -57,7 +66,7 @@ fn random_parameter(name: &str, shape: &[usize], random: &mut Xoshiro256PlusPlus
         _ if name.ends_with("LayerNorm.weight") => vec![1.0; count],
         _ => (0..count).map(|_| normal.sample(random)).collect(),
     };
-    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
 /// The fields of a `config.json` that say what the weights are.
@@ -85,58 +94,69 @@ fn gelu() -> String {
 ///
 /// A head that the folder does not have is random.
 pub fn from_folder(path: &Path, seed: u64) -> Result<Initial> {
-    let config_path = path.join("config.json");
-    let folder: Folder = serde_json::from_slice(&read(&config_path)?)
-        .map_err(|e| Error::folder(&config_path, format!("expected a RoBERTa's configuration, got {e}")))?;
+    let [(config_path, config_json), (weights_path, weights), (tokenizer_path, tokenizer_json)] = read(path)?;
+    let folder: Folder = serde_json::from_slice(&config_json)
+        .map_err(|e| wrong(&config_path, format!("expected a RoBERTa's configuration, got {e}")))?;
     let Folder { model_type, position_embedding_type, hidden_act, mut config } = folder;
     let bert = match model_type.as_str() {
         "roberta" => false,
         "bert" => true,
         other => {
             let what = format!("model_type: expected roberta or bert, got {other:?}");
-            return Err(Error::folder(&config_path, what));
+            return Err(wrong(&config_path, what));
         }
     };
     if position_embedding_type != "absolute" || hidden_act != "gelu" {
         let what = format!("expected absolute positions and gelu, got {position_embedding_type:?} and {hidden_act:?}");
-        return Err(Error::folder(&config_path, what));
+        return Err(wrong(&config_path, what));
     }
-    let tokenizer_path = path.join("tokenizer.json");
-    let (tokenizer, old_ids) =
-        with_roberta_ids(&read(&tokenizer_path)?).map_err(|e| Error::folder(&tokenizer_path, e))?;
-    let weights_path = path.join("model.safetensors");
-    let tensors = candle_core::safetensors::load_buffer(&read(&weights_path)?, &Device::Cpu)
-        .map_err(|e| Error::folder(&weights_path, e))?;
+    let (tokenizer, old_ids) = with_roberta_ids(&tokenizer_json).map_err(|e| wrong(&tokenizer_path, e))?;
+    let tensors = candle_core::safetensors::load_buffer(&weights, &Device::Cpu).map_err(|e| wrong(&weights_path, e))?;
     let mut tensors: BTreeMap<String, Tensor> =
         tensors.into_iter().map(|(name, tensor)| (roberta_name(&name), tensor)).collect();
     if bert {
         config.pad_token_id = 1;
         config.max_position_embeddings += 2;
         config.type_vocab_size = 1;
-        move_positions(&mut tensors)?;
-        move_rows(&mut tensors, &old_ids)?;
+        move_positions(&mut tensors).map_err(candle)?;
+        move_rows(&mut tensors, &old_ids).map_err(candle)?;
     }
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(stream(seed, "weights", []));
     for (name, shape) in config.parameters() {
         let head = name.starts_with("classifier.");
         if head && tensors.get(&name).is_none_or(|tensor| tensor.dims() != shape) {
-            tensors.insert(name.clone(), random_parameter(&name, &shape, &mut random)?);
+            tensors.insert(name.clone(), random_parameter(&name, &shape, &mut random).map_err(candle)?);
         }
     }
-    let mut model = Roberta::new(config, tensors).map_err(|e| Error::folder(&weights_path, e))?;
+    let mut model = Roberta::new(config, tensors).map_err(|e| wrong(&weights_path, e))?;
     model.words_frozen = true;
     if tokenizer.get_vocab_size(true) > model.config.vocab_size {
         let (tokens, rows) = (tokenizer.get_vocab_size(true), model.config.vocab_size);
-        return Err(Error::folder(
-            &tokenizer_path,
-            format!("expected at most the model's {rows} tokens, got {tokens}"),
-        ));
+        return Err(wrong(&tokenizer_path, format!("expected at most the model's {rows} tokens, got {tokens}")));
     }
     Ok(Initial { model, tokenizer })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| Error::folder(path, e))
+/// The files of a folder that decide what it is, each checked to be a regular one, so that it can be hashed.
+pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let checked = FILES.iter().map(|(name, limit)| {
+        let path = folder.join(name);
+        text::check_file(&path, *limit, HINT).map(|_| path)
+    });
+    checked.collect()
+}
+
+fn read(folder: &Path) -> Result<[(PathBuf, Vec<u8>); 3]> {
+    let read = |(name, limit): (&str, u64)| {
+        let path = folder.join(name);
+        text::read_file(&path, limit, HINT).map(|bytes| (path, bytes))
+    };
+    let [config, weights, tokenizer] = FILES;
+    Ok([read(config)?, read(weights)?, read(tokenizer)?])
+}
+
+fn wrong(path: &Path, what: impl Display) -> Error {
+    Error::unreadable(path.display(), what, HINT)
 }
 
 /// `bert.encoder…`, `encoder…` and `roberta.encoder…` are one.
@@ -150,7 +170,7 @@ fn roberta_name(name: &str) -> String {
 }
 
 /// RoBERTa's first token has position 2.
-fn move_positions(tensors: &mut BTreeMap<String, Tensor>) -> Result<()> {
+fn move_positions(tensors: &mut BTreeMap<String, Tensor>) -> candle_core::Result<()> {
     if let Some(table) = tensors.remove(POSITIONS) {
         let unused = Tensor::zeros((2, table.dim(1)?), table.dtype(), table.device())?;
         tensors.insert(POSITIONS.into(), Tensor::cat(&[&unused, &table], 0)?);
@@ -162,7 +182,7 @@ fn move_positions(tensors: &mut BTreeMap<String, Tensor>) -> Result<()> {
     Ok(())
 }
 
-fn move_rows(tensors: &mut BTreeMap<String, Tensor>, old_ids: &[u32]) -> Result<()> {
+fn move_rows(tensors: &mut BTreeMap<String, Tensor>, old_ids: &[u32]) -> candle_core::Result<()> {
     if let Some(table) = tensors.remove(WORDS) {
         let rows = table.dim(0)? as u32;
         let mut order = old_ids.to_vec();

@@ -1,5 +1,6 @@
 //! The classifier against Hugging Face's (goldens in fixtures/), and what must always hold of its training.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
@@ -9,7 +10,9 @@ use serde::Deserialize;
 use text::Tokens;
 
 use crate::roberta::{Batch, Dropout, Pass};
-use crate::{Example, Initial, Result, TrainCleaner, fit, from_folder, from_scratch, score};
+use crate::{Epoch, Example, Initial, TrainCleaner, fit, from_folder, from_scratch, score};
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 /// Tokens that the tiny models have positions for.
 const LONGEST: usize = 38;
@@ -120,41 +123,113 @@ fn the_gradient_is_the_slope() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_small_model_learns_what_can_be_learnt_and_keeps_its_best_epoch() -> Result<()> {
-    let texts: Vec<String> =
-        (0..120)
-            .map(|i| {
-                if i % 2 == 0 {
-                    format!("news of the harvest in province {i}")
-                } else {
-                    format!("login page number {i}")
-                }
-            })
-            .collect();
+/// A small model, and labels that can be learnt.
+fn learnable() -> Result<(TrainCleaner, Initial, Vec<Example>)> {
+    let text = |i| match i % 2 {
+        0 => format!("news of the harvest in province {i}"),
+        _ => format!("login page number {i}"),
+    };
+    let texts: Vec<String> = (0..120).map(text).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let settings = TrainCleaner {
         layers: 1,
         width: 32,
         vocabulary: 400,
         epochs: 6,
+        patience: 6,
         batch: 8,
         learning_rate: 3e-3,
         head_rate: 1.0,
         class_weights: true,
         ..TrainCleaner::default()
     };
-    let Initial { model, tokenizer } = from_scratch(&settings, &texts, 3)?;
-    let ids = Tokens::new(tokenizer, 32).expect("long enough").ids(&texts);
-    let examples: Vec<Example> = ids.into_iter().zip(0..).map(|(ids, i)| Example { ids, keep: i % 2 == 0 }).collect();
+    let initial = from_scratch(&settings, &texts, 3)?;
+    let ids = Tokens::new(initial.tokenizer.clone(), 32)?.ids(&texts);
+    let examples = ids.into_iter().zip(0..).map(|(ids, i)| Example { ids, keep: i % 2 == 0 }).collect();
+    Ok((settings, initial, examples))
+}
+
+#[test]
+fn a_small_model_learns_what_can_be_learnt_and_keeps_its_best_epoch() -> Result<()> {
+    let (settings, Initial { model, .. }, examples) = learnable()?;
     let (train, held_out) = examples.split_at(90);
     let mut last = 0;
-    let log = fit(&model, train, held_out, &settings, 3, &mut |step, _, _| last = step)?;
+    let log = fit(&model, train, held_out, &settings, 3, None, &mut |step, _| last = step)?;
     assert!(last > 0 && log.len() <= 6);
     let scored = score(&model, held_out)?;
     assert_eq!(scored.hits(0.5), 1.0);
     let best = log.iter().map(|epoch| epoch.held_out_loss).fold(f64::INFINITY, f64::min);
     assert!((scored.log_loss(scored.best_temperature()) - best).abs() < 1e-9);
+    Ok(())
+}
+
+#[test]
+fn a_training_that_is_stopped_anywhere_goes_on_to_the_same_bits() -> Result<()> {
+    let bits = |initial: &Initial| -> Result<Vec<Vec<u32>>> {
+        let values = initial.model.parameters().values().map(|var| var.as_tensor().flatten_all()?.to_vec1::<f32>());
+        values.map(|values| Ok(values?.into_iter().map(f32::to_bits).collect())).collect()
+    };
+    let (settings, whole, examples) = learnable()?;
+    let (train, held_out) = examples.split_at(90);
+    let log = fit(&whole.model, train, held_out, &settings, 3, None, &mut |_, _| {})?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("states/0.safetensors");
+    let go_on = |until: usize| -> Result<(Vec<Vec<u32>>, Vec<Epoch>, usize)> {
+        let (_, initial, _) = learnable()?;
+        let mut steps = 0;
+        let mut watch = |step: usize, _: usize| {
+            steps += 1;
+            assert!(step < until, "killed");
+        };
+        let log = fit(&initial.model, train, held_out, &settings, 3, Some(&path), &mut watch)?;
+        Ok((bits(&initial)?, log, steps))
+    };
+    // An epoch has 12 steps: killed in the first, in the third, and with a state that is cut off.
+    for until in [5, 30, 43] {
+        assert!(catch_unwind(AssertUnwindSafe(|| go_on(until).map(drop))).is_err());
+    }
+    let state = std::fs::read(&path)?;
+    let (resumed, resumed_log, steps) = go_on(usize::MAX)?;
+    assert!(resumed == bits(&whole)? && resumed_log == log);
+    assert_eq!(steps, 12 * (log.len() - 3));
+    std::fs::write(&path, &state[..state.len() / 2])?;
+    let (anew, _, steps) = go_on(usize::MAX)?;
+    assert!(anew == resumed && steps == 12 * log.len());
+    // One that had ended has nothing left to do.
+    assert_eq!(go_on(usize::MAX)?.2, 0);
+    Ok(())
+}
+
+#[test]
+fn a_rate_that_is_too_high_is_said_to_be() -> Result<()> {
+    let (settings, Initial { model, .. }, examples) = learnable()?;
+    let settings = TrainCleaner { learning_rate: 1e30, ..settings };
+    let error = fit(&model, &examples, &examples, &settings, 3, None, &mut |_, _| {}).expect_err("no number");
+    assert!(error.exit_code() == 2 && error.to_string().contains("learning_rate"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn settings_that_make_no_sense_are_usage_errors_and_all_others_come_back_from_json() -> Result<()> {
+    let good = TrainCleaner::default;
+    for (wrong, setting) in [
+        (TrainCleaner { epochs: 0, ..good() }, "epochs"),
+        (TrainCleaner { width: 130, ..good() }, "width"),
+        (TrainCleaner { heads: 0, ..good() }, "heads"),
+        (TrainCleaner { batch: usize::MAX, ..good() }, "batch"),
+        (TrainCleaner { learning_rate: f64::NAN, ..good() }, "learning_rate"),
+        (TrainCleaner { head_rate: -1.0, ..good() }, "head_rate"),
+        (TrainCleaner { weight_decay: f64::INFINITY, ..good() }, "weight_decay"),
+        (TrainCleaner { warm_up: 1.0, ..good() }, "warm_up"),
+        (TrainCleaner { held_out: 0.0, ..good() }, "held_out"),
+        (TrainCleaner { dropout: f32::NAN, ..good() }, "dropout"),
+        (TrainCleaner { seed: u64::MAX, ..good() }, "seed"),
+    ] {
+        let error = wrong.check().expect_err(setting);
+        assert!(error.exit_code() == 2 && error.to_string().contains(setting), "{error}");
+    }
+    let changed = TrainCleaner { dropout: 0.3, learning_rate: 1.0 / 3.0, folds: 5, ..good() };
+    assert_eq!(serde_json::from_value::<TrainCleaner>(serde_json::to_value(&changed)?)?, changed);
     Ok(())
 }
 
@@ -167,14 +242,20 @@ fn a_folder_that_is_no_roberta_is_named() {
         assert!(error.to_string().contains(what), "{error}");
     };
     expect("config.json");
+    assert!(
+        std::process::Command::new("mkfifo").arg(folder.path().join("config.json")).status().expect("mkfifo").success()
+    );
+    expect("expected a regular file");
+    std::fs::remove_file(folder.path().join("config.json")).expect("removable");
     let (roberta, _) = fixture("roberta-tiny");
     let config = std::fs::read_to_string(roberta.join("config.json")).expect("readable");
     let write = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).expect("writable");
+    std::fs::copy(roberta.join("tokenizer.json"), folder.path().join("tokenizer.json")).expect("copied");
+    write("model.safetensors", "not tensors");
     write("config.json", &config.replace("\"model_type\": \"roberta\"", "\"model_type\": \"t5\""));
     expect("model_type: expected roberta or bert, got \"t5\"");
     write("config.json", &config);
-    expect("tokenizer.json");
-    std::fs::copy(roberta.join("tokenizer.json"), folder.path().join("tokenizer.json")).expect("copied");
-    write("model.safetensors", "not tensors");
     expect("model.safetensors");
+    std::fs::remove_file(folder.path().join("tokenizer.json")).expect("removable");
+    expect("tokenizer.json");
 }

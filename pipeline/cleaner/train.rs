@@ -1,16 +1,21 @@
 //! Training: cross-entropy on labelled behaviours, AdamW, early stopping on labels held out, calibration.
 
-use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use dataset::bucket::stream;
+use dataset::{Error, Result};
+use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 use text::batches;
 
+use crate::optimizer::AdamW;
 use crate::quality::Scored;
 use crate::roberta::{Batch, Dropout, Pass, Roberta, WORDS};
-use crate::{Result, TrainCleaner};
+use crate::{TrainCleaner, candle, saved};
 
 /// A labelled text as the model sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,64 +39,138 @@ pub struct Epoch {
     pub held_out_accuracy: f64,
 }
 
-/// How far a training is, for whoever shows it: steps done, steps in all, and an epoch's figures when one has ended.
-pub type Watch<'a> = &'a mut dyn FnMut(usize, usize, Option<Epoch>);
+/// How far a training is, for whoever shows it: steps done, and steps in all.
+pub type Watch<'a> = &'a mut dyn FnMut(usize, usize);
 
 /// Trains the model in place and leaves it as it was after its best epoch. Deterministic in (model, examples, settings, seed).
+///
+/// With a file to save to, its state is kept there after every epoch, and a training whose state is there goes on from it: what comes
+/// out is the same, bit for bit.
+///
+/// # Errors
+/// When the loss is no number any more.
 pub fn fit(
     model: &Roberta,
     train: &[Example],
     held_out: &[Example],
     settings: &TrainCleaner,
     seed: u64,
+    save: Option<&Path>,
     watch: Watch<'_>,
 ) -> Result<Vec<Epoch>> {
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let dropout = Dropout { rate: settings.dropout, random: Xoshiro256PlusPlus::seed_from_u64(random.random()) };
-    let mut pass = Pass { dropout: Some(dropout), ranges: None };
-    let mut optimizers = Optimizers::new(model, settings)?;
-    let weights = class_weights(train, settings.class_weights);
-    let steps = settings.epochs * train.len().div_ceil(settings.batch);
-    let (mut step, mut log) = (0, Vec::new());
-    let mut best: Option<Best> = None;
-    for epoch in 1..=settings.epochs {
-        let mut losses = 0.0;
-        let batches = shuffled(train, settings.batch, &mut random);
-        for chosen in &batches {
-            let loss = loss(model, train, chosen, weights, &mut pass)?;
-            losses += f64::from(loss.to_scalar::<f32>()?);
-            optimizers.step(&loss, schedule(step, steps, settings.warm_up))?;
-            step += 1;
-            watch(step, steps, None);
+    let mut state = State::new(model, settings).map_err(candle)?;
+    let steps_each = train.len().div_ceil(settings.batch);
+    if let Some(found) = save.and_then(saved::read) {
+        let steps = found.0.len() * steps_each;
+        // What cannot be used is no state: the training begins anew.
+        if let Some(restored) = State::restored(model, settings, found, steps).map_err(candle)? {
+            state = restored;
         }
+    }
+    while !state.is_over(settings) {
+        let epoch = state.log.len() + 1;
+        let loss =
+            state.train(model, train, settings, stream(seed, "epoch", epoch.to_le_bytes()), watch).map_err(candle)?;
         let scored = score(model, held_out)?;
-        let figures = Epoch {
-            epoch,
-            loss: losses / batches.len().max(1) as f64,
-            held_out_loss: scored.log_loss(scored.best_temperature()),
-            held_out_accuracy: scored.hits(0.5),
-        };
-        log.push(figures);
-        watch(step, steps, Some(figures));
-        match &best {
-            Some(best) if best.held_out_loss <= figures.held_out_loss => {}
-            _ => best = Some(Best { held_out_loss: figures.held_out_loss, epoch, parameters: snapshot(model)? }),
+        let held_out_loss = scored.log_loss(scored.best_temperature());
+        if !loss.is_finite() || !held_out_loss.is_finite() {
+            let got = format!("{} (a loss of {loss} in epoch {epoch})", settings.learning_rate);
+            return Err(Error::setting("train-cleaner.learning_rate", "a rate with finite losses", got, "lower it"));
         }
-        if best.as_ref().is_some_and(|best| epoch - best.epoch >= settings.patience) {
-            break;
+        if state.log.iter().all(|before| held_out_loss < before.held_out_loss) {
+            state.best = snapshot(model).map_err(candle)?;
+        }
+        state.log.push(Epoch { epoch, loss, held_out_loss, held_out_accuracy: scored.hits(0.5) });
+        if let Some(path) = save {
+            state.save(model, path)?;
         }
     }
-    if let Some(best) = best {
-        best.parameters.iter().try_for_each(|(var, value)| var.set(value))?;
+    for (name, value) in &state.best {
+        model.parameters()[name].set(value).map_err(candle)?;
     }
-    Ok(log)
+    Ok(state.log)
 }
 
-/// The best epoch so far, and the parameters after it.
-struct Best {
-    held_out_loss: f64,
-    epoch: usize,
-    parameters: Vec<(Var, Tensor)>,
+/// A training after some epochs.
+struct State {
+    log: Vec<Epoch>,
+    optimizer: AdamW,
+    /// The parameters after the best epoch.
+    best: BTreeMap<String, Tensor>,
+}
+
+impl State {
+    fn new(model: &Roberta, settings: &TrainCleaner) -> candle_core::Result<Self> {
+        let trained = model.parameters().iter().filter(|(name, _)| !(model.words_frozen && *name == WORDS));
+        let rates = trained.map(|(name, var)| {
+            let rate = if name.starts_with("classifier.") { settings.head_rate } else { 1.0 };
+            (name.clone(), var.clone(), rate)
+        });
+        Ok(State { log: Vec::new(), optimizer: AdamW::new(rates, settings.weight_decay)?, best: BTreeMap::new() })
+    }
+
+    fn is_over(&self, settings: &TrainCleaner) -> bool {
+        let best = self.log.iter().min_by(|a, b| a.held_out_loss.total_cmp(&b.held_out_loss));
+        self.log.len() >= settings.epochs || best.is_some_and(|best| self.log.len() - best.epoch >= settings.patience)
+    }
+
+    /// One epoch; returns the mean loss of its steps. Shuffling and dropout follow from the epoch's seed alone.
+    fn train(
+        &mut self,
+        model: &Roberta,
+        examples: &[Example],
+        settings: &TrainCleaner,
+        seed: u64,
+        watch: Watch<'_>,
+    ) -> candle_core::Result<f64> {
+        let weights = class_weights(examples, settings.class_weights);
+        let random = |purpose| Xoshiro256PlusPlus::seed_from_u64(stream(seed, purpose, []));
+        let mut pass =
+            Pass { dropout: Some(Dropout { rate: settings.dropout, random: random("dropout") }), ranges: None };
+        let batches = shuffled(examples, settings.batch, &mut random("shuffle"));
+        let (before, steps) = (self.log.len() * batches.len(), settings.epochs * batches.len());
+        let mut losses = 0.0;
+        for (step, chosen) in (before..).zip(&batches) {
+            let loss = loss(model, examples, chosen, weights, &mut pass)?;
+            losses += f64::from(loss.to_scalar::<f32>()?);
+            let rate = settings.learning_rate * schedule(step, steps, settings.warm_up);
+            self.optimizer.step(&loss.backward()?, rate)?;
+            watch(step + 1, steps);
+        }
+        Ok(losses / batches.len().max(1) as f64)
+    }
+
+    fn save(&self, model: &Roberta, path: &Path) -> Result<()> {
+        let now = model.parameters().iter().map(|(name, var)| (format!("now/{name}"), var.as_tensor().clone()));
+        let best = self.best.iter().map(|(name, value)| (format!("best/{name}"), value.clone()));
+        saved::write(path, &self.log, &now.chain(best).chain(self.optimizer.state()).collect())
+    }
+
+    /// The state that was saved; `None`, and the model as it was, when it is not of this model.
+    fn restored(
+        model: &Roberta,
+        settings: &TrainCleaner,
+        (log, mut tensors): (Vec<Epoch>, std::collections::HashMap<String, Tensor>),
+        steps: usize,
+    ) -> candle_core::Result<Option<Self>> {
+        let mut take = |part: &str, name: &str| {
+            let shape = model.parameters().get(name)?.shape();
+            tensors.remove(&format!("{part}/{name}")).filter(|tensor| tensor.shape() == shape)
+        };
+        let mut all = |part: &str| -> Option<BTreeMap<String, Tensor>> {
+            model.parameters().keys().map(|name| Some((name.clone(), take(part, name)?))).collect()
+        };
+        let (Some(now), Some(best)) = (all("now"), all("best")) else { return Ok(None) };
+        let mut state = State { log, best, ..State::new(model, settings)? };
+        let mut moment = |name: &str| name.split_once('/').and_then(|(part, name)| take(part, name));
+        if state.log.is_empty() || state.optimizer.restore(steps, &mut moment).is_none() {
+            return Ok(None);
+        }
+        for (name, value) in &now {
+            model.parameters()[name].set(value)?;
+        }
+        Ok(Some(state))
+    }
 }
 
 /// Probabilities of keep, without dropout.
@@ -111,7 +190,8 @@ pub fn logits(model: &Roberta, examples: &[Example], pass: &mut Pass) -> Result<
     let mut logits = Vec::with_capacity(examples.len());
     for cut in cuts {
         let ids: Vec<&[u32]> = order[cut].iter().map(|&text| examples[text].ids.as_slice()).collect();
-        let batch_logits = model.logits(&Batch::new(&ids, &model.config)?, pass)?.to_vec2::<f32>()?;
+        let batch = Batch::new(&ids, &model.config).map_err(candle)?;
+        let batch_logits = model.logits(&batch, pass).and_then(|logits| logits.to_vec2::<f32>()).map_err(candle)?;
         logits.extend(batch_logits.into_iter().map(|row| [row[0], row[1]]));
     }
     Ok((order, logits))
@@ -141,7 +221,13 @@ fn class_weights(examples: &[Example], balanced: bool) -> [f32; 2] {
 }
 
 /// Mean weighted cross-entropy of a batch.
-fn loss(model: &Roberta, examples: &[Example], chosen: &[usize], weights: [f32; 2], pass: &mut Pass) -> Result<Tensor> {
+fn loss(
+    model: &Roberta,
+    examples: &[Example],
+    chosen: &[usize],
+    weights: [f32; 2],
+    pass: &mut Pass,
+) -> candle_core::Result<Tensor> {
     let ids: Vec<&[u32]> = chosen.iter().map(|&text| examples[text].ids.as_slice()).collect();
     let logits_b2 = model.logits(&Batch::new(&ids, &model.config)?, pass)?;
     let log_probs_b2 = candle_nn::ops::log_softmax(&logits_b2, 1)?;
@@ -150,7 +236,7 @@ fn loss(model: &Roberta, examples: &[Example], chosen: &[usize], weights: [f32; 
         .flat_map(|&text| if examples[text].keep { [0.0, weights[1]] } else { [weights[0], 0.0] })
         .collect();
     let targets_b2 = Tensor::from_vec(targets, (chosen.len(), 2), &Device::Cpu)?;
-    Ok(((log_probs_b2 * targets_b2)?.sum_all()? * (-1.0 / chosen.len() as f64))?.to_dtype(DType::F32)?)
+    ((log_probs_b2 * targets_b2)?.sum_all()? * (-1.0 / chosen.len() as f64))?.to_dtype(DType::F32)
 }
 
 /// Up over the warm-up, then down to 0.
@@ -159,37 +245,6 @@ fn schedule(step: usize, steps: usize, warm_up: f64) -> f64 {
     if done < warm_up { done / warm_up } else { (1.0 - done) / (1.0 - warm_up).max(1e-9) }
 }
 
-/// AdamW for the encoder and, at its own rate, for the head.
-struct Optimizers {
-    parts: Vec<(f64, AdamW)>,
-}
-
-impl Optimizers {
-    fn new(model: &Roberta, settings: &TrainCleaner) -> Result<Self> {
-        let chosen = |head: bool| -> Vec<Var> {
-            let all = model.parameters().iter();
-            all.filter(|(name, _)| name.starts_with("classifier.") == head && !(model.words_frozen && *name == WORDS))
-                .map(|(_, var)| var.clone())
-                .collect()
-        };
-        let adamw = |vars: Vec<Var>, rate: f64| -> Result<(f64, AdamW)> {
-            let params = ParamsAdamW { lr: rate, weight_decay: settings.weight_decay, ..ParamsAdamW::default() };
-            Ok((rate, AdamW::new(vars, params)?))
-        };
-        let (encoder, head) = (settings.learning_rate, settings.learning_rate * settings.head_rate);
-        Ok(Optimizers { parts: vec![adamw(chosen(false), encoder)?, adamw(chosen(true), head)?] })
-    }
-
-    fn step(&mut self, loss: &Tensor, factor: f64) -> Result<()> {
-        let gradients = loss.backward()?;
-        for (rate, adamw) in &mut self.parts {
-            adamw.set_learning_rate(*rate * factor);
-            adamw.step(&gradients)?;
-        }
-        Ok(())
-    }
-}
-
-fn snapshot(model: &Roberta) -> Result<Vec<(Var, Tensor)>> {
-    model.parameters().values().map(|var| Ok((var.clone(), var.as_tensor().copy()?))).collect()
+fn snapshot(model: &Roberta) -> candle_core::Result<BTreeMap<String, Tensor>> {
+    model.parameters().iter().map(|(name, var)| Ok((name.clone(), var.as_tensor().copy()?))).collect()
 }

@@ -25,12 +25,6 @@ pub(crate) fn file_name(version: u64) -> String {
     format!("{version:020}.checkpoint.parquet")
 }
 
-/// The version that a file of `_delta_log` is the checkpoint of, if it is one.
-pub(crate) fn version_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".checkpoint.parquet")?;
-    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
-}
-
 /// The two files of `_delta_log` that make the checkpoint of `version`: name and content, in the order in which they must be
 /// written. `state` is what [`state`] made of the log up to that version.
 pub(crate) fn files(version: u64, state: &[Value]) -> Result<[(String, Bytes); 2]> {
@@ -230,8 +224,6 @@ mod tests {
         let actions = state([entry.as_slice()], 0).expect("a state");
         let [(name, content), (hint_name, hint)] = files(12, &actions).expect("two files");
         assert_eq!((name.as_str(), hint_name.as_str()), ("00000000000000000012.checkpoint.parquet", HINT));
-        assert_eq!(version_of(&name), Some(12));
-        assert_eq!(version_of("00000000000000000012.json"), None);
         let hint: Value = serde_json::from_slice(&hint).expect("JSON");
         assert_eq!(hint, json!({"version": 12, "size": 5, "sizeInBytes": content.len(), "numOfAddFiles": 1}));
 

@@ -62,14 +62,13 @@ impl File {
 }
 
 impl Store {
-    /// Opens the root: a folder (made when missing), or a URL (`s3://bucket/prefix` with the feature `s3`, its
+    /// Opens the root: a folder (made by the first write when missing), or a URL (`s3://bucket/prefix` with the feature `s3`, its
     /// credentials from the environment).
     pub fn open(root: &str) -> Result<Self> {
         if root.contains("://") {
             let (objects, prefix) = parse_url(root)?;
             return Self::objects(root, objects, prefix);
         }
-        std::fs::create_dir_all(root).map_err(|e| Error::io(root, e))?;
         Self::disk(root, Arc::new(RealDisk))
     }
 
@@ -316,7 +315,10 @@ impl Store {
     pub fn folders(&self) -> Result<Vec<String>> {
         let mut names: Vec<String> = match &self.place {
             Place::Disk { folder, .. } => {
-                let entries = std::fs::read_dir(folder).map_err(self.failed(""))?;
+                let entries = match std::fs::read_dir(folder) {
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                    entries => entries.map_err(self.failed(""))?,
+                };
                 let folders = entries.flatten().filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
                 folders.filter_map(|entry| entry.file_name().into_string().ok()).collect()
             }

@@ -1,20 +1,26 @@
 //! Relations across people: the SQL files of `sql/`, run by embedded DataFusion.
 //!
-//! A query is a [`dataset::Source`] like any other: its inputs are dataset versions, so its result is fingerprinted, skipped when up
-//! to date and committed by the same runner as everything else.
+//! A SQL job is a file in `sql/`, a table in `schemas/` and a line in `queries.rs`. Its inputs are dataset versions, and DataFusion is
+//! handed the bytes that were checked against them; it opens no file by itself.
 
-mod borderline;
+mod engine;
 mod evaluate;
-mod popularity;
-mod query;
-mod session;
+mod judge;
+#[cfg(test)]
+mod laws;
+mod pools;
+mod queries;
 pub mod significance;
-mod statistics;
+#[cfg(test)]
+mod slt;
+mod sql;
 mod summarise;
+mod values;
+mod version;
 
-pub use borderline::LookAt;
-pub use evaluate::{Among, Evaluate, Judged, Judgements};
-pub use popularity::popularity_query;
-pub use query::Query;
-pub use statistics::{Tabulate, statistics_query};
-pub use summarise::{Averages, Summarise, Values};
+pub use evaluate::{Among, Evaluate, Judgements, methods};
+pub use judge::Judged;
+pub use queries::Nearest;
+pub use sql::{NoParameters, Query, Sql};
+pub use summarise::{Averages, Summarise};
+pub use version::Version;

@@ -2,6 +2,7 @@
 //!
 //! Every random number comes from (seed, purpose, number of the resample), so results do not depend on threads.
 
+use dataset::bucket::stream;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_distr::{Binomial, Distribution};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -10,22 +11,21 @@ use rayon::prelude::*;
 /// 97.5% point of the normal distribution.
 const Z95: f64 = 1.959_963_984_540_054;
 
-fn stream(seed: u64, purpose: u64, number: usize) -> Xoshiro256PlusPlus {
-    let mixed = (seed ^ purpose.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(number as u64);
-    Xoshiro256PlusPlus::seed_from_u64(mixed)
+fn random(seed: u64, purpose: &str, number: u32) -> Xoshiro256PlusPlus {
+    Xoshiro256PlusPlus::seed_from_u64(stream(seed, purpose, number.to_le_bytes()))
 }
 
 /// 95% percentile bootstrap intervals (Efron 1979) of the means of several columns over the same users.
 ///
 /// `rows` holds `width` values for each user of whom any is not 0; the other users of `users` count by their number alone. How many
 /// draws of a resample fall on the former is binomial, so this is the same distribution at a fraction of the draws.
-pub fn bootstrap(rows: &[f64], width: usize, users: usize, resamples: usize, seed: u64) -> Vec<(f64, f64)> {
+pub fn bootstrap(rows: &[f64], width: usize, users: usize, resamples: u32, seed: u64) -> Vec<(f64, f64)> {
     let nonzero = rows.len() / width.max(1);
     let draws = Binomial::new(users as u64, nonzero as f64 / users.max(1) as f64).expect("a share is a probability");
     let means: Vec<Vec<f64>> = (0..resamples)
         .into_par_iter()
         .map(|number| {
-            let mut random = stream(seed, 1, number);
+            let mut random = random(seed, "bootstrap", number);
             let mut sums = vec![0.0; width];
             for _ in 0..draws.sample(&mut random) {
                 let user = random.random_range(0..nonzero as u64) as usize;
@@ -64,14 +64,14 @@ pub fn normal_interval(mean: f64, squares: f64, users: u64) -> (f64, f64) {
 
 /// Two-sided p-value of the paired randomisation test: how often the sum of differences, each with a random sign, is at least as
 /// far from 0 as it is; the identity counts once, so p is never 0. Differences of 0 change nothing and may be left out.
-pub fn randomisation(differences: &[f64], resamples: usize, seed: u64) -> f64 {
+pub fn randomisation(differences: &[f64], resamples: u32, seed: u64) -> f64 {
     let observed = differences.iter().sum::<f64>().abs();
     // Sums that are equal but for rounding count as equal.
     let bar = observed - 1e-9 * differences.iter().map(|d| d.abs()).sum::<f64>();
     let extreme = (0..resamples)
         .into_par_iter()
         .filter(|&number| {
-            let mut random = stream(seed, 2, number);
+            let mut random = random(seed, "randomisation test", number);
             let mut sum = 0.0;
             for differences in differences.chunks(64) {
                 let signs = random.next_u64();
@@ -82,7 +82,7 @@ pub fn randomisation(differences: &[f64], resamples: usize, seed: u64) -> f64 {
             sum.abs() >= bar
         })
         .count();
-    (extreme + 1) as f64 / (resamples + 1) as f64
+    (extreme + 1) as f64 / (f64::from(resamples) + 1.0)
 }
 
 /// Two-sided p-value of a paired z-test on `users` differences, those that are 0 left out of the slice.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{Device, Tensor};
-use dataset::{Error, Result};
+use dataset::{Error, Kind, Result};
 use serde_json::Value as Json;
 
 use crate::config::Family;
@@ -43,7 +43,7 @@ impl Form {
     fn of(path: &Path) -> Result<Self> {
         let gguf = path.extension().is_some_and(|extension| extension == "gguf");
         match path {
-            _ if !path.exists() => Err(wrong(path, "no such folder or .gguf file", MISSING)),
+            _ if !path.exists() => Err(wrong(path, "no such folder or .gguf file", MISSING).of_kind(Kind::Missing)),
             _ if path.is_dir() && path.join(checkpoint::STATE).exists() => Ok(Form::Checkpoint),
             _ if path.is_dir() => Ok(Form::Folder),
             _ if path.is_file() && gguf => Ok(Form::Gguf),

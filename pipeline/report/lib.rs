@@ -1,12 +1,17 @@
 //! The report: one HTML page of what the jobs found, with no scripts and nothing fetched from anywhere.
 //!
-//! [`gather`](gather::gather) collects what there is from the datasets, [`page`](page::page) lays it out; every text is escaped.
+//! [`Report`] makes it. `gather.rs` collects what there is from the datasets, [`page`](page::page) lays it out; every text is escaped.
 
 mod chart;
+mod found;
 mod gather;
 mod page;
+mod report;
+mod samples;
 mod tables;
 
-pub use gather::{Content, DatasetLine, News, Sample, gather};
+pub use gather::{Content, DatasetLine};
 pub use page::page;
+pub use report::Report;
+pub use samples::{News, Sample};
 pub use tables::{Comparison, Measure, measures, slices, statistics};

@@ -4,13 +4,14 @@ use dataset::account::grouped;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::chart::bars;
-use crate::gather::{Content, Sample};
+use crate::gather::Content;
+use crate::samples::Sample;
 use crate::tables::{Measure, slices};
 
 /// The page as HTML: one file, no scripts, nothing from the network.
 pub fn page(content: &Content) -> String {
     let title = "querent: report";
-    html! {
+    let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
@@ -31,7 +32,18 @@ pub fn page(content: &Content) -> String {
             }
         }
     }
-    .into_string()
+    .into_string();
+    page.chars().map(shown).collect()
+}
+
+/// A character as the page has it. Texts come from outside, and a browser or a terminal may take control characters for commands.
+fn shown(c: char) -> char {
+    match c {
+        '\n' => '\n',
+        '\t' | '\r' => ' ',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    }
 }
 
 fn results(content: &Content) -> Markup {
@@ -50,6 +62,9 @@ fn results(content: &Content) -> Markup {
             }
             @for (candidates, methods) in pools(content) {
                 p.soft { (methods) ": " (candidates) "." }
+            }
+            @if let Some(not_compared) = &content.not_compared {
+                p { "Methods were " (not_compared) "." }
             }
             @for metric in charted(metrics) {
                 figure {
@@ -236,18 +251,20 @@ fn p_value(p: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gather::{DatasetLine, News};
+    use crate::gather::DatasetLine;
+    use crate::samples::News;
     use crate::tables::Comparison;
 
     #[test]
     fn every_text_is_escaped() {
-        let evil = "<script>alert(\"1\")</script><img src=x onerror=alert(1)>&'".to_owned();
+        let evil = "<script>alert(\"1\")</script><img src=x onerror=alert(1)>&'\u{1b}]0;x\u{7}\0\u{9b}".to_owned();
         let content = Content {
             among_interests: true,
             root: evil.clone(),
             method: evil.clone(),
             statistics: vec![(evil.clone(), 1.0)],
             candidates: [(evil.clone(), evil.clone())].into(),
+            not_compared: Some(evil.clone()),
             comparisons: vec![Comparison {
                 a: evil.clone(),
                 b: evil.clone(),
@@ -285,6 +302,7 @@ mod tests {
         };
         let page = page(&content);
         assert!(!page.contains("<script") && !page.contains("<img") && page.contains("&lt;script&gt;"));
+        assert!(!page.contains(|c: char| c.is_control() && c != '\n'));
         assert_eq!(
             page.matches("alert(").count(),
             page.matches("&lt;script&gt;alert(").count() + page.matches("onerror=alert(").count()

@@ -1,8 +1,10 @@
 //! Small datasets as rows for people: the terminal's tables and the page are made of the same.
 
-use arrow::array::{Array, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
-use dataset::{Dataset, Input, Result, Rows, Source, Store};
-use schemas::{Comparisons, Metrics, SLICES, Statistics, Table};
+use arrow::array::{Array, Int32Array};
+use dataset::{Result, Store};
+use schemas::{Comparisons, Metrics, SLICES, Statistics};
+
+use crate::found::Found;
 
 /// One average with its interval.
 #[derive(Debug, Clone)]
@@ -40,56 +42,64 @@ pub struct Comparison {
     pub p_adjusted: f64,
 }
 
-/// Every batch of a small dataset; none when it is not there.
-pub(crate) fn all<T: Table>(store: &Store, name: &str) -> Result<Vec<RecordBatch>> {
-    if Dataset::new(store, name).current()?.is_none() {
-        return Ok(Vec::new());
-    }
-    let input = Input::<T>::open(store, name)?;
-    let mut batches = Vec::new();
-    for partition in 0..input.partitions() {
-        batches.extend(input.read(partition)?.into_batches());
-    }
-    Ok(batches)
-}
-
 /// The statistics there are, by name; counts start with `#`.
 pub fn statistics(store: &Store) -> Result<Vec<(String, f64)>> {
-    let mut rows = Vec::new();
-    for batch in all::<Statistics>(store, "statistics")? {
-        let names = Rows::<Statistics>::column::<StringArray>(&batch, "statistic")?;
-        let values = Rows::<Statistics>::column::<Float64Array>(&batch, "value")?;
-        rows.extend(names.iter().flatten().map(str::to_owned).zip(values.values().iter().copied()));
-    }
-    Ok(rows)
-}
-
-/// `recall@10`, `mrr`.
-fn named(metric: &str, k: &UInt32Array, row: usize) -> String {
-    if k.is_valid(row) { format!("{metric}@{}", k.value(row)) } else { metric.to_owned() }
+    Found::open(store, &["statistics"])?.statistics()
 }
 
 /// The averages there are.
 pub fn measures(store: &Store) -> Result<Vec<Measure>> {
-    let mut rows = Vec::new();
-    for batch in all::<Metrics>(store, "metrics")? {
-        let text = |name| Rows::<Metrics>::column::<StringArray>(&batch, name);
-        let number = |name| Rows::<Metrics>::column::<Float64Array>(&batch, name);
-        let (method, slice, metric) = (text("method")?, text("slice")?, text("metric")?);
-        let (value, low, high) = (number("value")?, number("ci_low")?, number("ci_high")?);
-        let k = Rows::<Metrics>::column::<UInt32Array>(&batch, "k")?;
-        let users = Rows::<Metrics>::column::<UInt64Array>(&batch, "users")?;
-        rows.extend((0..batch.num_rows()).map(|row| Measure {
-            method: method.value(row).into(),
-            slice: slice.value(row).into(),
-            metric: named(metric.value(row), k, row),
-            value: value.value(row),
-            low: low.value(row),
-            high: high.value(row),
-            users: users.value(row),
-        }));
+    Found::open(store, &["metrics"])?.measures()
+}
+
+impl Found {
+    pub(crate) fn statistics(&self) -> Result<Vec<(String, f64)>> {
+        let mut rows = Vec::new();
+        for columns in self.all::<Statistics>("statistics")? {
+            let names = columns.statistic.iter().flatten().map(str::to_owned);
+            rows.extend(names.zip(columns.value.values().iter().copied()));
+        }
+        Ok(rows)
     }
-    Ok(rows)
+
+    pub(crate) fn measures(&self) -> Result<Vec<Measure>> {
+        let mut rows = Vec::new();
+        for columns in self.all::<Metrics>("metrics")? {
+            rows.extend((0..columns.value.len()).map(|row| Measure {
+                method: columns.method.value(row).into(),
+                slice: columns.slice.value(row).into(),
+                metric: named(columns.metric.value(row), &columns.k, row),
+                value: columns.value.value(row),
+                low: columns.ci_low.value(row),
+                high: columns.ci_high.value(row),
+                users: columns.users.value(row) as u64,
+            }));
+        }
+        Ok(rows)
+    }
+
+    /// Methods against each other over all users.
+    pub(crate) fn comparisons(&self) -> Result<Vec<Comparison>> {
+        let mut rows = Vec::new();
+        for columns in self.all::<Comparisons>("comparisons")? {
+            for row in (0..columns.difference.len()).filter(|&row| columns.slice.value(row) == "all") {
+                rows.push(Comparison {
+                    a: columns.a.value(row).into(),
+                    b: columns.b.value(row).into(),
+                    metric: named(columns.metric.value(row), &columns.k, row),
+                    difference: columns.difference.value(row),
+                    relative: columns.relative.is_valid(row).then(|| columns.relative.value(row)),
+                    p_adjusted: columns.p_adjusted.value(row),
+                });
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// `recall@10`, `mrr`.
+fn named(metric: &str, k: &Int32Array, row: usize) -> String {
+    if k.is_valid(row) { format!("{metric}@{}", k.value(row)) } else { metric.to_owned() }
 }
 
 /// The slices of some averages, in their order, and their users.
@@ -98,27 +108,4 @@ pub fn slices(measures: &[Measure]) -> Vec<(&str, u64)> {
     slices.sort_by_key(|(slice, _)| SLICES.iter().position(|s| s == slice));
     slices.dedup();
     slices
-}
-
-/// Methods against each other over all users.
-pub(crate) fn comparisons(store: &Store) -> Result<Vec<Comparison>> {
-    let mut rows = Vec::new();
-    for batch in all::<Comparisons>(store, "comparisons")? {
-        let text = |name| Rows::<Comparisons>::column::<StringArray>(&batch, name);
-        let number = |name| Rows::<Comparisons>::column::<Float64Array>(&batch, name);
-        let (a, b, slice, metric) = (text("a")?, text("b")?, text("slice")?, text("metric")?);
-        let (difference, relative, p) = (number("difference")?, number("relative")?, number("p_adjusted")?);
-        let k = Rows::<Comparisons>::column::<UInt32Array>(&batch, "k")?;
-        for row in (0..batch.num_rows()).filter(|&row| slice.value(row) == "all") {
-            rows.push(Comparison {
-                a: a.value(row).into(),
-                b: b.value(row).into(),
-                metric: named(metric.value(row), k, row),
-                difference: difference.value(row),
-                relative: relative.is_valid(row).then(|| relative.value(row)),
-                p_adjusted: p.value(row),
-            });
-        }
-    }
-    Ok(rows)
 }

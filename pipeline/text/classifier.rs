@@ -35,11 +35,11 @@ impl ClassifierOptions {
     }
 }
 
-/// Errs when no text fits.
+/// Errs when no text fits, or more would than memory holds.
 pub(crate) fn check_tokens(max_tokens: usize, batch_tokens: usize) -> Result<()> {
-    for (setting, value) in [("max_tokens", max_tokens), ("batch_tokens", batch_tokens)] {
-        if value == 0 {
-            return Err(Error::setting(setting, "at least 1 token", value, "leave it out for the default"));
+    for (setting, value, most) in [("max_tokens", max_tokens, 1 << 16), ("batch_tokens", batch_tokens, 1 << 24)] {
+        if value == 0 || value > most {
+            return Err(Error::setting(setting, format!("1 to {most} tokens"), value, "leave it out for the default"));
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use dataset::{Error, Result};
+use dataset::{Error, Kind, Result};
 use serde::Deserialize;
 
 use crate::Tokens;
@@ -64,14 +64,14 @@ impl ModelFolder {
             named => named,
         });
         if !path.is_dir() {
-            return Err(Error::unreadable(path.display(), "no such folder", NAMES));
+            return Err(Error::unreadable(path.display(), "no such folder", NAMES).of_kind(Kind::Missing));
         }
         let external = external_data(&file, &read(&file, MAX_ONNX)?)?;
         let external = external.iter().map(|location| inside(path, &file, location)).collect::<Result<_>>()?;
         let config_path = path.join(CONFIG);
         let config = serde_json::from_slice(&read(&config_path, MAX_JSON)?)
             .map_err(|e| wrong(&config_path, format!("expected a model's configuration, got {e}"), NAMES))?;
-        checked(&path.join(TOKENIZER), MAX_JSON, NAMES)?;
+        check_file(&path.join(TOKENIZER), MAX_JSON, NAMES)?;
         Ok(ModelFolder { path: path.into(), onnx: file, config, external })
     }
 
@@ -130,7 +130,7 @@ pub(crate) fn wrong(file: &Path, what: impl Display, hint: impl Display) -> Erro
 }
 
 /// The size of a regular file, links followed, of at most `limit` bytes. It is not opened: that would wait for a pipe's other end.
-fn checked(file: &Path, limit: u64, hint: &str) -> Result<u64> {
+pub fn check_file(file: &Path, limit: u64, hint: &str) -> Result<u64> {
     let metadata = file.metadata().map_err(|e| wrong(file, &e, hint).because(e))?;
     match metadata.len() {
         _ if !metadata.is_file() => Err(wrong(file, "expected a regular file", hint)),
@@ -142,7 +142,7 @@ fn checked(file: &Path, limit: u64, hint: &str) -> Result<u64> {
 /// A whole regular file of at most `limit` bytes. Pipes, devices and files that grow without end are refused; `hint` says what to do
 /// about a file that is not as it should be.
 pub fn read_file(file: &Path, limit: u64, hint: &str) -> Result<Vec<u8>> {
-    checked(file, limit, hint)?;
+    check_file(file, limit, hint)?;
     let mut bytes = Vec::new();
     let read = File::open(file).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
     match read.map_err(|e| wrong(file, &e, hint).because(e))? as u64 {
@@ -165,6 +165,6 @@ fn inside(folder: &Path, onnx: &Path, location: &str) -> Result<PathBuf> {
     if !plain || (file.exists() && lies_inside() != Some(true)) {
         return Err(wrong(onnx, "its weights lie outside the model's folder", hint));
     }
-    checked(&file, MAX_WEIGHTS, hint)?;
+    check_file(&file, MAX_WEIGHTS, hint)?;
     Ok(file)
 }

@@ -12,6 +12,8 @@ mod classifier;
 mod encoder;
 mod folder;
 mod graph;
+#[cfg(test)]
+mod laws;
 mod model;
 mod runtime;
 mod tokens;
@@ -19,7 +21,7 @@ mod tokens;
 pub use batches::batches;
 pub use classifier::{Classifier, ClassifierOptions};
 pub use encoder::{Encoder, EncoderOptions};
-pub use folder::{ModelFolder, THRESHOLDS, read_file};
+pub use folder::{ModelFolder, THRESHOLDS, check_file, read_file};
 pub use model::Timing;
 pub use runtime::library;
 pub use tokens::Tokens;

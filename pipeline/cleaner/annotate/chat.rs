@@ -1,6 +1,6 @@
 //! A client of OpenAI-compatible chat servers: bounded waits, retries with backoff, no people's text in errors.
 
-use std::net::IpAddr;
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,13 +9,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::Response;
-use url::Url;
+
+use super::server::Server;
 
 /// The environment variable with the server's key.
 const KEY: &str = "QUERENT_API_KEY";
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const LARGEST_ANSWER: u64 = 1 << 20;
+/// What a server says that it has read or written, at most: more would be no count of tokens.
+const MOST_TOKENS: u64 = 1 << 32;
 
 /// One server and model.
 #[derive(Debug)]
@@ -54,38 +57,28 @@ enum Refusal {
 }
 
 impl Chat {
-    pub(crate) fn new(
-        endpoint: &str,
-        model: &str,
-        timeout: Duration,
-        attempts: u32,
-        allow_remote: bool,
-    ) -> Result<Self> {
-        let wrong = |expected: &str, hint: &str| Err(Error::setting("endpoint", expected, endpoint, hint));
-        let Ok(url) = Url::parse(endpoint) else {
-            return wrong("the address of an OpenAI-compatible server", "for example http://localhost:8000/v1");
-        };
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return wrong("http:// or https://", "for example http://localhost:8000/v1");
-        }
-        if !allow_remote && !is_loopback(&url) {
-            return wrong("a server on this machine", "--allow-remote-text lets people's texts leave it");
-        }
-        if model.is_empty() {
-            return Err(Error::setting("model", "the model's name, as the server knows it", "nothing", "give --model"));
-        }
+    /// Takes the key from the environment; sends nothing yet.
+    pub(crate) fn open(server: &Server) -> Result<Self> {
+        Self::with_key(server, std::env::var_os(KEY).filter(|key| !key.is_empty()))
+    }
+
+    fn with_key(server: &Server, key: Option<OsString>) -> Result<Self> {
+        let key = key.map(|key| match key.into_string() {
+            Ok(key) if key.bytes().all(|c| c.is_ascii_graphic()) => Ok(key),
+            _ => Err(Error::setting(KEY, "visible ASCII characters", "others too", "copy the key again")),
+        });
         let config = Agent::config_builder()
-            .timeout_global(Some(timeout))
+            .timeout_global(Some(server.timeout))
             .http_status_as_error(false)
             // A redirect or a proxy could carry texts to another host.
             .max_redirects(0)
             .max_redirects_will_error(false);
-        let config = if allow_remote { config } else { config.proxy(None) };
+        let config = if server.remote { config } else { config.proxy(None) };
         Ok(Chat {
-            url: format!("{}/chat/completions", endpoint.trim_end_matches('/')),
-            model: model.into(),
-            key: std::env::var(KEY).ok().filter(|key| !key.is_empty()),
-            attempts: attempts.max(1),
+            url: server.url.to_string(),
+            model: server.model.clone(),
+            key: key.transpose()?,
+            attempts: server.attempts,
             agent: config.build().new_agent(),
             schema_refused: AtomicBool::new(false),
             requests: AtomicU64::new(0),
@@ -103,7 +96,12 @@ impl Chat {
                 Err(Refusal::Schema) => self.schema_refused.store(true, Ordering::Relaxed),
                 Err(Refusal::Never(status)) => {
                     let hint = format!("check endpoint and model; a key is taken from the environment variable {KEY}");
-                    return Err(Error::setting("endpoint", "a server that answers", format!("HTTP {status}"), hint));
+                    return Err(Error::setting(
+                        "annotate.endpoint",
+                        "a server that answers",
+                        format!("HTTP {status}"),
+                        hint,
+                    ));
                 }
                 Err(Refusal::Later(why, at_least)) => {
                     tried += 1;
@@ -143,23 +141,15 @@ impl Chat {
         let Usage { prompt_tokens, completion_tokens } = completion.usage.unwrap_or_default();
         let choice = completion.choices.into_iter().next();
         let content = choice.filter(|c| c.finish_reason.as_deref() != Some("length")).and_then(|c| c.message.content);
+        let [prompt_tokens, completion_tokens] = [prompt_tokens, completion_tokens].map(|n| n.min(MOST_TOKENS));
         Ok(Answer { content, prompt_tokens, completion_tokens })
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
-        Some(url::Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
-        None => false,
     }
 }
 
 /// Seconds to wait, where the server says so.
 fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
     let value = response.headers().get("retry-after")?.to_str().ok()?;
-    value.trim().parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0).map(Duration::from_secs_f64)
+    value.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
 #[derive(Deserialize)]
@@ -185,4 +175,22 @@ struct Usage {
     prompt_tokens: u64,
     #[serde(default)]
     completion_tokens: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Annotate;
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_none_is_refused_and_not_shown() {
+        let settings = Annotate { endpoint: "http://localhost/v1".into(), model: "m".into(), ..Annotate::default() };
+        let server = Server::new(&settings).expect("sound");
+        for key in ["planted\r\nX-More: 1", "planted\u{fc}", "planted key"] {
+            let error = Chat::with_key(&server, Some(key.into())).expect_err("no key");
+            assert_eq!(error.exit_code(), 2);
+            assert!(!error.to_string().contains("planted"), "{error}");
+        }
+        assert!(Chat::with_key(&server, Some("sk-planted_1".into())).is_ok());
+    }
 }

@@ -1,36 +1,47 @@
 //! A file of labels: TSV, CSV or JSONL.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::BufRead;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 
-use dataset::plan::{Digest, digest};
-use dataset::{Error, InputRef, RawFile, Result, Source};
-use serde_json::{Value, json};
+use dataset::{Error, Result};
+use serde_json::Value;
 
-use super::{Candidate, PARTITIONS, Verdict, by_partition};
+use super::{Candidate, Verdict};
 
 const HINT: &str =
     "a labels file has the columns text and label (1 keep, 0 noise), and perhaps domain (or source) and reason";
+const MOST_BYTES: u64 = 1 << 30;
+/// Characters of a domain's name.
+const LONGEST_DOMAIN: usize = 32;
 
-/// Labels as a file has them. Of a text that occurs twice, the first counts; two different labels are an error.
-#[derive(Debug)]
-pub struct LabelsFile {
-    path: PathBuf,
-    blake3: String,
-    bytes: u64,
-    rows: OnceLock<Vec<Vec<Candidate>>>,
+/// Whether there is a file that can be read: not a pipe, nor without end.
+pub(super) fn check(path: &Path) -> Result<()> {
+    match path.exists() {
+        true => text::check_file(path, MOST_BYTES, HINT).map(drop),
+        false => Err(Error::setting("annotate.labels_file", "a file", path.display(), "no such file: check the path")),
+    }
 }
 
-impl LabelsFile {
-    /// A file whose ending says what it is: .tsv, .csv or .jsonl.
-    pub fn open(path: &Path) -> Result<Self> {
-        let content = std::fs::read(path).map_err(|e| Error::io(path.display(), e))?;
-        let blake3 = blake3::hash(&content).to_hex().to_string();
-        Ok(LabelsFile { path: path.into(), blake3, bytes: content.len() as u64, rows: OnceLock::new() })
+/// The labels of a file whose ending says what it is: .tsv, .csv or .jsonl. Of a text that occurs twice, the first counts; two different
+/// labels are an error. No error shows what a cell holds: columns may be swapped, and texts are people's.
+///
+/// # Errors
+/// Also when the file is not that of the digest any more.
+pub(super) fn read(path: &Path, digest: &str) -> Result<Vec<Candidate>> {
+    let content = text::read_file(path, MOST_BYTES, HINT)?;
+    if blake3::hash(&content).to_hex().as_str() != digest {
+        return Err(Error::retry(format!("{}: the file changed while it was read", path.display()), "run again"));
     }
+    LabelsFile { path, content: &content }.candidates()
+}
 
+/// A file of labels.
+struct LabelsFile<'a> {
+    path: &'a Path,
+    content: &'a [u8],
+}
+
+impl LabelsFile<'_> {
     fn wrong(&self, line: u64, what: &str) -> Error {
         Error::unreadable(format!("{}:{line}", self.path.display()), what, HINT)
     }
@@ -68,22 +79,20 @@ impl LabelsFile {
         let keep = match row.get("label").map(|label| label.trim()) {
             Some("1" | "true" | "keep") => true,
             Some("0" | "false" | "noise") => false,
-            other => {
-                let got = other.filter(|label| label.len() < 20 && !label.is_empty()).unwrap_or("none");
-                return Err(self.wrong(line, &format!("label: expected 1 or 0, got {got}")));
-            }
+            None | Some("") => return Err(self.wrong(line, "label: expected 1 or 0, got nothing")),
+            Some(_) => return Err(self.wrong(line, "label: expected 1 or 0, got something else")),
         };
-        let domain = row.get("domain").or(row.get("source")).cloned().unwrap_or_else(|| "search".into());
+        let domain = row.get("domain").or(row.get("source")).map_or("search", |domain| domain.trim());
+        let in_a_name = |c: char| c.is_alphanumeric() || "-_./".contains(c);
+        if domain.is_empty() || domain.len() > LONGEST_DOMAIN || !domain.chars().all(in_a_name) {
+            return Err(self.wrong(line, "domain: expected a name such as search, got something else"));
+        }
         let reason = row.get("reason").filter(|reason| !reason.is_empty()).cloned();
-        Ok(Candidate { text: text.into(), domain, given: Some(Verdict { keep, reason }) })
+        Ok(Candidate { text: text.into(), domain: domain.into(), given: Some(Verdict { keep, reason }) })
     }
 
     fn delimited_rows(&self, delimiter: u8, quoting: bool) -> Result<Vec<(u64, BTreeMap<String, String>)>> {
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(delimiter)
-            .quoting(quoting)
-            .from_path(&self.path)
-            .map_err(|e| self.wrong(0, &kind(&e)))?;
+        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).quoting(quoting).from_reader(self.content);
         let header = reader.headers().map_err(|e| self.wrong(1, &kind(&e)))?.clone();
         let names: HashSet<&str> = header.iter().collect();
         if let Some(missing) = ["text", "label"].into_iter().find(|name| !names.contains(name)) {
@@ -98,15 +107,14 @@ impl LabelsFile {
     }
 
     fn json_rows(&self) -> Result<Vec<(u64, BTreeMap<String, String>)>> {
-        let file = std::fs::File::open(&self.path).map_err(|e| Error::io(self.path.display(), e))?;
         let mut rows = Vec::new();
-        for (line, json) in (1..).zip(std::io::BufReader::new(file).lines()) {
-            let json = json.map_err(|_| self.wrong(line, "expected UTF-8"))?;
+        for (line, json) in (1..).zip(self.content.split(|byte| *byte == b'\n')) {
+            let json = std::str::from_utf8(json).map_err(|_| self.wrong(line, "expected UTF-8"))?;
             if json.trim().is_empty() {
                 continue;
             }
             let object: BTreeMap<String, Value> =
-                serde_json::from_str(&json).map_err(|_| self.wrong(line, "expected a JSON object"))?;
+                serde_json::from_str(json).map_err(|_| self.wrong(line, "expected a JSON object"))?;
             let cell = |value: Value| match value {
                 Value::String(text) => text,
                 other => other.to_string(),
@@ -127,54 +135,12 @@ fn kind(e: &csv::Error) -> String {
     }
 }
 
-impl Source for LabelsFile {
-    type Rows = Vec<Candidate>;
-
-    fn partitions(&self) -> u32 {
-        PARTITIONS
-    }
-
-    fn inputs(&self) -> BTreeMap<String, InputRef> {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        BTreeMap::from([(name, InputRef { version: 1, content: digest(&json!(self.blake3)) })])
-    }
-
-    fn raw_files(&self) -> Vec<RawFile> {
-        Vec::new()
-    }
-
-    fn key(&self, partition: u32) -> Digest {
-        digest(&json!([self.blake3, partition]))
-    }
-
-    fn memory_bytes(&self, _: u32) -> u64 {
-        self.bytes
-    }
-
-    fn user_key_check(&self) -> Option<&str> {
-        None
-    }
-
-    fn prepare(&self) -> Result<()> {
-        let rows = by_partition(self.candidates()?);
-        let _ = self.rows.set(rows);
-        Ok(())
-    }
-
-    fn read(&self, partition: u32) -> Result<Vec<Candidate>> {
-        Ok(self.rows.get().map(|rows| rows[partition as usize].clone()).unwrap_or_default())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(name: &str, content: &str) -> Result<Vec<Candidate>> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join(name);
-        std::fs::write(&path, content).expect("a file");
-        LabelsFile::open(&path)?.candidates()
+        LabelsFile { path: Path::new(name), content: content.as_bytes() }.candidates()
     }
 
     #[test]
@@ -194,10 +160,15 @@ mod tests {
     #[test]
     fn a_wrong_row_is_named_and_its_text_is_not() {
         for (name, content, expected) in [
-            ("l.tsv", "text\tlabel\nsecret words\t2\n", "l.tsv:2: label: expected 1 or 0, got 2"),
+            ("l.tsv", "text\tlabel\nsecret words\t2\n", "l.tsv:2: label: expected 1 or 0, got something else"),
             ("l.tsv", "text\tlabel\nsecret words\t1\nsecret words\t0\n", "l.tsv:3: expected one label per text"),
             ("l.tsv", "text\tlabel\nsecret words\t1\tmore\n", "l.tsv:2: expected 2 cells, got 3"),
             ("l.csv", "behaviour,label\nsecret words,1\n", "l.csv:1: expected a column text"),
+            // Swapped columns.
+            ("l.tsv", "label\ttext\nsecret\t1\n", "l.tsv:2: label: expected 1 or 0, got something else"),
+            ("l.csv", "text,label\n1,secret\n", "l.csv:2: label: expected 1 or 0, got something else"),
+            ("l.csv", "label,domain,text\n1,secret words,search\n", "l.csv:2: domain: expected a name such as search"),
+            ("l.jsonl", "{\"text\": \"1\", \"label\": [\"secret\"]}\n", "l.jsonl:1: label: expected 1 or 0"),
             ("l.jsonl", "{\"text\": \"secret words\"\n", "l.jsonl:1: expected a JSON object"),
             ("l.txt", "secret words", "expected .tsv, .csv or .jsonl, got .txt"),
         ] {

@@ -6,18 +6,20 @@ mod file;
 mod prompt;
 mod rules;
 mod sample;
+mod server;
 
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use arrow::array::{ArrayRef, BooleanArray, StringArray};
-use dataset::{Account, Done, Result, Rows, Stage, from_columns};
-use schemas::Labels;
+use arrow::array::StringArray;
+use clap::{Args, ValueEnum};
+use dataset::plan::file_digest;
+use dataset::{Account, Done, Error, Inputs, Resources, Result, Rows, Stage, Whole};
+use schemas::{Events, Labels, LabelsColumns};
 use serde::{Deserialize, Serialize};
 
-pub use endpoint::Endpoint;
-pub use file::LabelsFile;
+use endpoint::Endpoint;
 pub use rules::judge;
-pub use sample::Sample;
+use server::Server;
 
 /// A behaviour to label.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,103 +42,159 @@ pub struct Verdict {
 }
 
 /// Who labels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Annotator {
-    /// Built-in rules, without any model.
+    /// Built-in rules, without any model
     #[default]
     Rules,
-    /// A file that has the labels already.
+    /// A file that has the labels already: --labels-file
     File,
-    /// A language model behind an OpenAI-compatible server.
+    /// A language model behind an OpenAI-compatible server: --endpoint and --model
     Endpoint,
 }
 
-/// Settings of `annotate`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// Settings of `annotate`, and the stage: sampled behaviours, or those of a labels file, to `labels`.
+///
+/// What says only where something lies or how it is asked for is not written down: the labels file counts by its content, a language
+/// model by its server's name, its own, and the version of what it is asked.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Annotate {
-    /// Who labels: rules, file or endpoint.
+    /// Who labels
+    #[arg(long, value_name = "WHO", value_enum, default_value_t = Annotator::Rules)]
     pub annotator: Annotator,
-    /// Distinct behaviours to label (a file has its own).
+    /// Distinct behaviours to label (a labels file has its own)
+    #[arg(long, value_name = "N", default_value_t = 4000)]
     pub sample: usize,
-    /// Another seed, another sample.
+    /// Another seed, another sample
+    #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// For `file`: TSV, CSV or JSONL with text, label (1 keep, 0 noise) and perhaps domain (or source) and reason.
-    pub labels_file: String,
-    /// For `endpoint`: the server's address, such as http://localhost:8000/v1.
+    /// TSV or CSV with a header line, or JSONL: text, label (1 keep, 0 noise) and perhaps domain (or source) and reason
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing)]
+    pub labels_file: Option<PathBuf>,
+    /// An OpenAI-compatible server, such as http://localhost:8000/v1; its key is taken from the environment: QUERENT_API_KEY
+    #[arg(long, value_name = "URL", default_value = "", hide_default_value = true)]
+    #[serde(skip_serializing)]
     pub endpoint: String,
-    /// For `endpoint`: the model, as the server names it.
+    /// The model, as the server names it
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    #[serde(skip_serializing)]
     pub model: String,
-    /// For `endpoint`: requests at a time.
+    /// Requests at a time
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[serde(skip_serializing)]
     pub concurrency: usize,
-    /// For `endpoint`: seconds until a request is given up.
+    /// Seconds until a request is given up
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    #[serde(skip_serializing)]
     pub timeout_s: f64,
-    /// For `endpoint`: how often a request that was refused (429, 5xx) or timed out is sent in all.
+    /// How often a request that is refused (429, 5xx) or times out is sent in all
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[serde(skip_serializing)]
     pub attempts: u32,
-    /// For `endpoint`: people's texts may leave this machine.
+    /// Let people's texts leave this machine
+    #[arg(long)]
+    #[serde(skip_serializing)]
     pub allow_remote_text: bool,
 }
 
 impl Default for Annotate {
     fn default() -> Self {
-        Annotate {
-            annotator: Annotator::Rules,
-            sample: 4000,
-            seed: 0,
-            labels_file: String::new(),
-            endpoint: String::new(),
-            model: String::new(),
-            concurrency: 8,
-            timeout_s: 60.0,
-            attempts: 5,
-            allow_remote_text: false,
+        dataset::defaults()
+    }
+}
+
+impl Annotate {
+    /// Errs when a setting makes no sense.
+    pub fn check(&self) -> Result<()> {
+        if !(1..=sample::COUNTED).contains(&self.sample) {
+            let expected = format!("1 to {}", sample::COUNTED);
+            return Err(Error::setting("annotate.sample", expected, self.sample, "leave it out for 4000"));
         }
-    }
-}
-
-/// The stage: who labels, and for a language model what it is asked.
-#[derive(Debug, Serialize)]
-pub struct Label<'a> {
-    annotator: Annotator,
-    sample: usize,
-    seed: u64,
-    model: &'a str,
-    prompt: &'a str,
-    #[serde(skip)]
-    endpoint: Option<&'a Endpoint>,
-}
-
-impl<'a> Label<'a> {
-    /// The stage of these settings; the endpoint is given when it is the annotator.
-    pub fn new(settings: &'a Annotate, endpoint: Option<&'a Endpoint>) -> Self {
-        let (model, prompt) = match endpoint {
-            Some(_) => (settings.model.as_str(), prompt::VERSION),
-            None => ("", ""),
-        };
-        Label { annotator: settings.annotator, sample: settings.sample, seed: settings.seed, model, prompt, endpoint }
-    }
-
-    fn annotator(&self) -> String {
-        match self.annotator {
-            Annotator::Rules => "rules".into(),
-            Annotator::File => "file".into(),
-            Annotator::Endpoint => self.model.into(),
+        if i64::try_from(self.seed).is_err() {
+            return Err(Error::setting("annotate.seed", "at most 2^63 - 1", self.seed, "any smaller number will do"));
         }
+        Ok(())
     }
 }
 
-impl Stage for Label<'_> {
+/// What `annotate` reads.
+#[derive(Debug)]
+pub struct AnnotateInputs {
+    candidates: Candidates,
+    server: Option<Server>,
+}
+
+/// Where the behaviours come from.
+#[derive(Debug)]
+enum Candidates {
+    Sample(Box<Whole<Events>>),
+    /// A labels file and its digest.
+    File(PathBuf, String),
+}
+
+/// What `annotate` opens: the behaviours of each partition, and the language model.
+#[derive(Debug)]
+pub struct AnnotateShared {
+    candidates: Vec<Vec<Candidate>>,
+    endpoint: Option<Endpoint>,
+}
+
+impl Stage for Annotate {
     const NAME: &'static str = "annotate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "behaviours";
-    type Inputs = Vec<Candidate>;
+    // How many requests are sent at a time is a setting.
+    const ALONE: bool = true;
+    type Inputs = AnnotateInputs;
+    type Shared = AnnotateShared;
     type Outputs = Rows<Labels>;
 
-    fn run(&self, _: u32, mut candidates: Self::Inputs) -> Result<Done<Self::Outputs>> {
-        candidates.sort_by(|a, b| a.text.cmp(&b.text));
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Self::Inputs> {
+        self.check()?;
+        declare.partitions(PARTITIONS)?;
+        let server = match self.annotator {
+            Annotator::Endpoint => {
+                let server = Server::new(self)?;
+                declare.value("language model", (server.name(), &server.model, prompt::VERSION))?;
+                Some(server)
+            }
+            _ => None,
+        };
+        let candidates = match self.annotator {
+            Annotator::File => {
+                let path =
+                    self.labels_file.clone().filter(|path| !path.as_os_str().is_empty()).ok_or_else(|| {
+                        Error::setting("annotate.labels_file", "a file", "nothing", "give --labels-file")
+                    })?;
+                file::check(&path)?;
+                declare.files("labels", std::slice::from_ref(&path))?;
+                let (digest, _) = file_digest(&path)?;
+                Candidates::File(path, digest)
+            }
+            Annotator::Rules | Annotator::Endpoint => {
+                let columns = [Events::domain.name(), Events::text.name()];
+                Candidates::Sample(Box::new(declare.whole::<Events>("events")?.columns(&columns)))
+            }
+        };
+        Ok(AnnotateInputs { candidates, server })
+    }
+
+    fn open(&self, inputs: &Self::Inputs, resources: &Resources) -> Result<Self::Shared> {
+        let candidates = match &inputs.candidates {
+            Candidates::Sample(events) => sample::choose(events, self.sample, self.seed)?,
+            Candidates::File(path, digest) => file::read(path, digest)?,
+        };
+        let endpoint = inputs.server.as_ref().map(|server| Endpoint::open(server, &resources.store)).transpose()?;
+        Ok(AnnotateShared { candidates: by_partition(candidates), endpoint })
+    }
+
+    fn run(&self, inputs: &Self::Inputs, shared: &Self::Shared, partition: u32) -> Result<Done<Self::Outputs>> {
+        let candidates = &shared.candidates[partition as usize];
         let mut account = Account { input: candidates.len() as u64, ..Account::default() };
-        let verdicts: Vec<Option<Verdict>> = match self.endpoint {
+        let verdicts = match &shared.endpoint {
             None => {
                 candidates.iter().map(|c| Some(c.given.clone().unwrap_or_else(|| judge(&c.text, &c.domain)))).collect()
             }
@@ -145,34 +203,36 @@ impl Stage for Label<'_> {
                 endpoint.ask_all(&texts, &mut account)?
             }
         };
+        let annotator = match (&inputs.server, self.annotator) {
+            (Some(server), _) => &server.model,
+            (None, Annotator::File) => "file",
+            (None, _) => "rules",
+        };
         let labelled: Vec<(&Candidate, Verdict)> =
             candidates.iter().zip(verdicts).filter_map(|(c, verdict)| Some((c, verdict?))).collect();
         account.output = labelled.len() as u64;
         account.note("keep", labelled.iter().filter(|(_, verdict)| verdict.keep).count() as u64);
-        let strings = |f: &dyn Fn(&(&Candidate, Verdict)) -> String| -> ArrayRef {
-            Arc::new(labelled.iter().map(|row| Some(f(row))).collect::<StringArray>())
-        };
-        let columns = vec![
-            strings(&|(c, _)| c.text.clone()),
-            strings(&|(c, _)| c.domain.clone()),
-            Arc::new(labelled.iter().map(|(_, verdict)| Some(verdict.keep)).collect::<BooleanArray>()),
-            strings(&|_| self.annotator()),
-            Arc::new(labelled.iter().map(|(_, verdict)| verdict.reason.clone()).collect::<StringArray>()),
-        ];
-        Ok(Done { outputs: Rows::new(vec![from_columns::<Labels>(columns)?]), accounts: vec![account] })
+        let rows = Rows::of(LabelsColumns {
+            text: labelled.iter().map(|(c, _)| Some(&c.text)).collect(),
+            domain: labelled.iter().map(|(c, _)| Some(&c.domain)).collect(),
+            label: labelled.iter().map(|(_, verdict)| Some(verdict.keep)).collect(),
+            annotator: StringArray::from(vec![annotator; labelled.len()]),
+            reason: labelled.iter().map(|(_, verdict)| verdict.reason.as_ref()).collect(),
+        })?;
+        Ok(Done { outputs: rows, accounts: vec![account] })
     }
 }
 
 /// Parts of the labels: enough for progress and for going on after a kill.
 const PARTITIONS: u32 = 16;
 
-/// Cuts candidates into partitions by their text.
-fn by_partition(candidates: impl IntoIterator<Item = Candidate>) -> Vec<Vec<Candidate>> {
+/// Cuts candidates into partitions by their text; within one they are sorted by it.
+fn by_partition(candidates: Vec<Candidate>) -> Vec<Vec<Candidate>> {
     let mut partitions = vec![Vec::new(); PARTITIONS as usize];
     for candidate in candidates {
-        let hash = blake3::hash(candidate.text.as_bytes());
-        let partition = hash.as_bytes()[0] as usize % partitions.len();
-        partitions[partition].push(candidate);
+        let hash = dataset::bucket::digest_128(&[b"labels", candidate.text.as_bytes()]);
+        partitions[hash[0] as usize % PARTITIONS as usize].push(candidate);
     }
+    partitions.iter_mut().for_each(|candidates| candidates.sort_by(|a, b| a.text.cmp(&b.text)));
     partitions
 }

@@ -9,11 +9,10 @@ use regex::{Regex, RegexSet};
 
 use super::Verdict;
 
-/// Forms and words of noise, each with what it is called in the reason.
 /// The rules that are words: they count where hardly anything else is said.
 const WORDS: std::ops::Range<usize> = 5..10;
 
-/// In the order in which they are asked.
+/// Forms and words of noise, each with what it is called in the reason, in the order in which they are asked.
 const RULES: [(&str, &str); 13] = [
     ("no words", r"^[^\p{L}]*$"),
     (

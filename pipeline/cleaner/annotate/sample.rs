@@ -1,85 +1,66 @@
 //! A sample of distinct behaviours: as many of each domain, and in each of rare, repeated and frequent ones.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::OnceLock;
 
-use arrow::array::StringArray;
-use dataset::bucket::digest_128;
-use dataset::plan::{Digest, digest};
-use dataset::{Input, InputRef, Result, Rows, Source};
+use dataset::bucket::stream;
+use dataset::{Result, Whole};
 use schemas::Events;
-use serde_json::json;
 
-use super::{Candidate, PARTITIONS, by_partition};
+use super::Candidate;
 
 /// Distinct texts that are counted at a time; of more, those with the lowest hashes.
-const COUNTED: usize = 2_000_000;
+pub(super) const COUNTED: usize = 2_000_000;
 
-/// A stratified sample of the behaviours in `events`. The same events, settings and seed give the same sample, whatever the
-/// order or the buckets.
-#[derive(Debug)]
-pub struct Sample {
-    events: Input<Events>,
-    size: usize,
-    seed: u64,
-    chosen: OnceLock<Vec<Vec<Candidate>>>,
-}
-
-impl Sample {
-    /// A sample of `size` distinct behaviours of a version of `events`.
-    pub fn new(events: Input<Events>, size: usize, seed: u64) -> Self {
-        Sample { events: events.columns(&["domain", "text"]), size, seed, chosen: OnceLock::new() }
-    }
-
-    fn choose(&self) -> Result<Vec<Candidate>> {
-        let mut counts = Counts::new(self.seed);
-        for partition in 0..self.events.partitions() {
-            for batch in self.events.read(partition)?.batches() {
-                let domains = Rows::<Events>::column::<StringArray>(batch, "domain")?;
-                let texts = Rows::<Events>::column::<StringArray>(batch, "text")?;
-                domains.iter().zip(texts).for_each(|(domain, text)| {
-                    if let (Some(domain), Some(text)) = (domain, text) {
-                        counts.add(domain, text);
-                    }
-                });
+/// A stratified sample of so many distinct behaviours. The same events, settings and seed give the same sample, whatever the order or
+/// the buckets.
+pub(super) fn choose(events: &Whole<Events>, sample: usize, seed: u64) -> Result<Vec<Candidate>> {
+    let mut counts = Counts::new(seed);
+    for part in events.parts() {
+        for batch in part?.batches() {
+            let domains = Events::domain.of(batch)?;
+            for (domain, text) in domains.iter().zip(Events::text.of(batch)?) {
+                counts.add(domain.unwrap_or_default(), text.unwrap_or_default());
             }
         }
-        Ok(counts.choose(self.size))
     }
+    Ok(counts.choose(sample))
 }
 
 /// How often texts with a hash below the cut-off occur, by domain.
 struct Counts {
     seed: u64,
-    cut_off: u128,
-    texts: HashMap<u128, (String, BTreeMap<String, u64>)>,
+    cut_off: u64,
+    texts: HashMap<String, (u64, BTreeMap<String, u64>)>,
 }
 
 impl Counts {
     fn new(seed: u64) -> Self {
-        Counts { seed, cut_off: u128::MAX, texts: HashMap::new() }
+        Counts { seed, cut_off: u64::MAX, texts: HashMap::new() }
     }
 
     fn add(&mut self, domain: &str, text: &str) {
-        let hash = u128::from_be_bytes(digest_128(&[b"annotate", &self.seed.to_le_bytes(), text.as_bytes()]));
+        let hash = stream(self.seed, "annotate", text);
         if hash > self.cut_off {
             return;
         }
-        let (_, domains) = self.texts.entry(hash).or_insert_with(|| (text.to_owned(), BTreeMap::new()));
+        if !self.texts.contains_key(text) {
+            self.texts.insert(text.to_owned(), (hash, BTreeMap::new()));
+        }
+        let Some((_, domains)) = self.texts.get_mut(text) else { return };
         match domains.get_mut(domain) {
             Some(count) => *count += 1,
             None => drop(domains.insert(domain.to_owned(), 1)),
         }
         while self.texts.len() > COUNTED {
             self.cut_off /= 2;
-            self.texts.retain(|hash, _| *hash <= self.cut_off);
+            self.texts.retain(|_, (hash, _)| *hash <= self.cut_off);
         }
     }
 
     /// Equal shares of every stratum; what a small one lacks goes to the larger ones. Within one, the lowest hashes.
     fn choose(self, sample: usize) -> Vec<Candidate> {
-        let mut strata: BTreeMap<(String, u32), Vec<(u128, String)>> = BTreeMap::new();
-        for (hash, (text, domains)) in self.texts {
+        let mut strata: BTreeMap<(String, u32), Vec<(u64, String)>> = BTreeMap::new();
+        for (text, (hash, domains)) in self.texts {
             let count: u64 = domains.values().sum();
             // The first of the most frequent, by name.
             let most = domains.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(&a.0)));
@@ -101,40 +82,6 @@ impl Counts {
             chosen.extend(texts.into_iter().map(|(_, text)| Candidate { text, domain: domain.clone(), given: None }));
         }
         chosen
-    }
-}
-
-impl Source for Sample {
-    type Rows = Vec<Candidate>;
-
-    fn partitions(&self) -> u32 {
-        PARTITIONS
-    }
-
-    fn inputs(&self) -> BTreeMap<String, InputRef> {
-        self.events.inputs()
-    }
-
-    fn key(&self, partition: u32) -> Digest {
-        digest(&json!([self.events.snapshot().reference().content, partition]))
-    }
-
-    fn memory_bytes(&self, _: u32) -> u64 {
-        0
-    }
-
-    fn user_key_check(&self) -> Option<&str> {
-        None
-    }
-
-    fn prepare(&self) -> Result<()> {
-        let chosen = by_partition(self.choose()?);
-        let _ = self.chosen.set(chosen);
-        Ok(())
-    }
-
-    fn read(&self, partition: u32) -> Result<Vec<Candidate>> {
-        Ok(self.chosen.get().map(|chosen| chosen[partition as usize].clone()).unwrap_or_default())
     }
 }
 

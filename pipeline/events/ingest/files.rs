@@ -110,7 +110,7 @@ fn matches(name: &str, globs: &[String]) -> Result<Vec<PathBuf>> {
         })?;
         for path in found {
             // A folder that cannot be read may hold files that match.
-            let path = path.map_err(|e| Error::io(e.path().display().to_string(), e.into_error()))?;
+            let path = path.map_err(|e| Error::io(e.path().display().to_string(), e.into()))?;
             if path.is_file() {
                 paths.insert(path);
             }

@@ -1,0 +1,168 @@
+//! The server of a language model, as the settings describe it. Whatever is said of it shows no password.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use dataset::{Error, Result};
+use url::{Host, Url};
+
+use super::Annotate;
+
+/// A day.
+const LONGEST_TIMEOUT_S: f64 = 86_400.0;
+
+/// Where and how a language model is asked.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    /// Where chats are completed.
+    pub(super) url: Url,
+    /// The model, as the server names it.
+    pub(super) model: String,
+    /// Requests at a time.
+    pub(super) concurrency: usize,
+    /// When a request is given up.
+    pub(super) timeout: Duration,
+    /// How often a request is sent in all.
+    pub(super) attempts: u32,
+    /// It may be on another machine.
+    pub(super) remote: bool,
+}
+
+impl Server {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// Also when the address is not of this machine and texts must not leave it.
+    pub(super) fn new(settings: &Annotate) -> Result<Self> {
+        let Annotate { endpoint, model, concurrency, timeout_s, attempts, allow_remote_text, .. } = settings;
+        let hint = "leave it out for the default";
+        if !(1..=1_000).contains(concurrency) {
+            return Err(Error::setting("annotate.concurrency", "1 to 1000", concurrency, hint));
+        }
+        if !(1..=1_000).contains(attempts) {
+            return Err(Error::setting("annotate.attempts", "1 to 1000", attempts, hint));
+        }
+        if !(*timeout_s >= 0.001 && *timeout_s <= LONGEST_TIMEOUT_S) {
+            return Err(Error::setting("annotate.timeout_s", "0.001 to 86400 seconds", timeout_s, hint));
+        }
+        if model.is_empty() {
+            let expected = "the model's name, as the server knows it";
+            return Err(Error::setting("annotate.model", expected, "nothing", "give --model"));
+        }
+        Ok(Server {
+            url: address(endpoint, *allow_remote_text)?,
+            model: model.clone(),
+            concurrency: *concurrency,
+            timeout: Duration::from_secs_f64(*timeout_s),
+            attempts: *attempts,
+            remote: *allow_remote_text,
+        })
+    }
+
+    /// Its host.
+    pub(super) fn name(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+}
+
+/// The address for chats. What it is taken for when it is checked is what is connected to: no second reader of the setting.
+fn address(endpoint: &str, remote: bool) -> Result<Url> {
+    let wrong = |expected: &str, got: &str, hint: &str| Err(Error::setting("annotate.endpoint", expected, got, hint));
+    let example = "for example http://localhost:8000/v1";
+    let got = if endpoint.is_empty() { "nothing" } else { "something else" };
+    let Ok(mut url) = Url::parse(endpoint) else {
+        return wrong("the address of an OpenAI-compatible server", got, example);
+    };
+    let secret = !url.username().is_empty() || url.password().is_some();
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return wrong("http:// or https://", &format!("{}:", url.scheme()), example);
+    }
+    if secret || url.query().is_some() || url.fragment().is_some() {
+        let expected = "an address without user, password, ? and #";
+        return wrong(expected, "one with them", "a key is taken from the environment variable QUERENT_API_KEY");
+    }
+    if !remote && !is_loopback(&url) {
+        let host = url.host_str().unwrap_or_default();
+        return wrong("a server on this machine", host, "--allow-remote-text lets people's texts leave it");
+    }
+    let path = format!("{}/chat/completions", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    Ok(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(endpoint: &str) -> Annotate {
+        Annotate { endpoint: endpoint.into(), model: "m".into(), ..Annotate::default() }
+    }
+
+    #[test]
+    fn what_is_checked_is_what_is_asked() -> Result<()> {
+        for (endpoint, url) in [
+            ("http://localhost:8000/v1", "http://localhost:8000/v1/chat/completions"),
+            ("http://LOCALHOST:8000/v1/", "http://localhost:8000/v1/chat/completions"),
+            ("http:localhost:8000", "http://localhost:8000/chat/completions"),
+            ("https://[::1]/v1", "https://[::1]/v1/chat/completions"),
+            ("http://0x7f.1:8000\\v1", "http://127.0.0.1:8000/v1/chat/completions"),
+            ("http://localhost:8000\\@example.com/v1", "http://localhost:8000/@example.com/v1/chat/completions"),
+        ] {
+            assert_eq!(Server::new(&settings(endpoint))?.url.as_str(), url, "{endpoint}");
+        }
+        let remote = Annotate { allow_remote_text: true, ..settings("https://models.example/v1") };
+        assert_eq!(Server::new(&remote)?.name(), "models.example");
+        Ok(())
+    }
+
+    #[test]
+    fn refused_addresses_are_usage_errors_without_what_is_secret_in_them() {
+        for endpoint in [
+            "http://someone:PLANTED@example.com/v1",
+            "http://someone:PLANTED@127.0.0.1:8000/v1",
+            "http://PLANTED@localhost/v1",
+            "http://example.com/v1?key=PLANTED",
+            "http://localhost/v1#PLANTED",
+            "http://localhost@example.com/PLANTED",
+            "http://someone:PLANTED@[::1",
+            "ftp://someone:PLANTED@localhost/",
+            "PLANTED",
+            "http://example.com/PLANTED",
+            "http://localhost.example.com/",
+            "http://10.0.0.1/",
+            "http://[::ffff:127.0.0.1]/",
+            "",
+        ] {
+            let error = Server::new(&settings(endpoint)).expect_err(endpoint);
+            assert_eq!(error.exit_code(), 2, "{endpoint}");
+            assert!(!error.to_string().contains("PLANTED"), "{error}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_usage_errors() {
+        let good = || settings("http://localhost/v1");
+        for (wrong, setting) in [
+            (Annotate { timeout_s: f64::NAN, ..good() }, "timeout_s"),
+            (Annotate { timeout_s: 1e300, ..good() }, "timeout_s"),
+            (Annotate { timeout_s: -1.0, ..good() }, "timeout_s"),
+            (Annotate { concurrency: 0, ..good() }, "concurrency"),
+            (Annotate { concurrency: 100_000, ..good() }, "concurrency"),
+            (Annotate { attempts: 0, ..good() }, "attempts"),
+            (Annotate { model: String::new(), ..good() }, "model"),
+        ] {
+            let error = Server::new(&wrong).expect_err(setting);
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(setting), "{error}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One bucket of `evaluate`: who clicked what, who is cold, each method's lists, and the metrics of them.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::compute::filter_record_batch;
+use dataset::bucket::{split, unhex};
+use dataset::{Account, Done, Error, Result, Rows};
+use schemas::{Interests, Profiles, Recommendations, Table, Truth, UserMetrics, UserMetricsColumns};
+
+use crate::Evaluate;
+use crate::engine::{Engine, Relation, column};
+use crate::evaluate::{Among, with_a_list};
+
+const FILE: &str = "sql/metrics.sql";
+pub(crate) const SQL: &str = include_str!("../../sql/metrics.sql");
+/// Users with fewer news clicks of history are cold.
+const COLD_BELOW: i32 = 5;
+/// The rank of lists that are not cut.
+const NOT_CUT: i64 = i64::MAX;
+
+/// One bucket's rows.
+#[derive(Debug)]
+pub struct Judged {
+    /// What was clicked in the window.
+    pub truth: Rows<Truth>,
+    /// How much users had read before it.
+    pub profiles: Rows<Profiles>,
+    /// The methods' lists, by method.
+    pub recommendations: Vec<(String, Rows<Recommendations>)>,
+    /// Only users that are here count.
+    pub interests: Option<Rows<Interests>>,
+    /// The evaluation window, µs since 1970.
+    pub window: Range<i64>,
+}
+
+impl Evaluate {
+    pub(crate) fn judge(&self, judged: Judged, engine: &Engine) -> Result<Done<Rows<UserMetrics>>> {
+        let judged = Judged { truth: among(judged.truth, judged.interests.as_ref())?, ..judged };
+        let readers = readers(&judged)?;
+        let mut clicks: HashMap<String, i32> = HashMap::new();
+        for batch in judged.profiles.batches() {
+            let users = Profiles::user_id.of(batch)?.iter().flatten().map(str::to_owned);
+            clicks.extend(users.zip(Profiles::news_clicks.of(batch)?.values().iter().copied()));
+        }
+        let mut account = Account { output: readers.len() as u64, ..Account::default() };
+        account.drop(
+            match self.among {
+                Among::All => "no click in the window",
+                Among::Interests => "no click in the window, or not in interests",
+            },
+            clicks.keys().filter(|user| !readers.contains(*user)).count() as u64,
+        );
+        account.input = account.accounted();
+        account.note("readers without a profile", readers.iter().filter(|u| !clicks.contains_key(*u)).count() as u64);
+        for (method, lists) in &judged.recommendations {
+            let mut listed: HashSet<&str> = HashSet::new();
+            for batch in lists.batches() {
+                // A user's rows lie together: each is looked up once.
+                let mut last = "";
+                let users = Recommendations::user_id.of(batch)?.iter().flatten();
+                let users = users.filter(|&user| std::mem::replace(&mut last, user) != user);
+                listed.extend(users.filter(|user| readers.contains(*user)));
+            }
+            account.note(&with_a_list(method), listed.len() as u64);
+        }
+        let outputs = match readers.is_empty() {
+            true => Rows::empty(),
+            false => self.melt(&self.query(judged, engine)?, &clicks)?,
+        };
+        Ok(Done { outputs, accounts: vec![account] })
+    }
+
+    /// A row per method, user and cut, in that order.
+    fn query(&self, judged: Judged, engine: &Engine) -> Result<Vec<RecordBatch>> {
+        let integers = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
+        let cuts: Vec<i64> = self.cuts.iter().map(|&k| i64::from(k)).collect();
+        // No ideal list is longer than the truth.
+        let deepest = cuts.last().copied().unwrap_or(1).min(judged.truth.len() as i64);
+        let places = RecordBatch::try_from_iter([("place", integers((1..=deepest).collect()))])?;
+        let k: Int64Array = cuts.iter().map(|&k| Some(k)).chain([None]).collect();
+        let depth = integers(cuts.iter().copied().chain([NOT_CUT]).collect());
+        let cuts = RecordBatch::try_from_iter([("k", Arc::new(k) as ArrayRef), ("depth", depth)])?;
+        let methods = StringArray::from_iter_values(judged.recommendations.iter().map(|(method, _)| method));
+        let methods = RecordBatch::try_from_iter([("method", Arc::new(methods) as ArrayRef)])?;
+        let lists: Vec<RecordBatch> =
+            judged.recommendations.into_iter().flat_map(|(_, rows)| rows.into_batches()).collect();
+        let lists_schema = lists.first().map_or_else(|| Recommendations::contract().schema(), RecordBatch::schema);
+        let tables = vec![
+            ("truth", Relation::Rows(Truth::contract().schema(), judged.truth.into_batches())),
+            ("recommendations", Relation::Rows(lists_schema, lists)),
+            ("methods", Relation::Rows(methods.schema(), vec![methods])),
+            ("cuts", Relation::Rows(cuts.schema(), vec![cuts])),
+            ("places", Relation::Rows(places.schema(), vec![places])),
+        ];
+        engine.query(FILE, SQL, Vec::new(), tables)
+    }
+
+    /// The query's rows, which lie by method, user and cut, as the contract has them: by method, user, metric and cut.
+    fn melt(&self, rows: &[RecordBatch], clicks: &HashMap<String, i32>) -> Result<Rows<UserMetrics>> {
+        let wide = Wide::read(rows)?;
+        let each = self.cuts.len() + 1;
+        let uncut = self.cuts.len();
+        let mut cells: Vec<(&str, Option<i32>, usize, &Vec<f64>)> = Vec::new();
+        for (at, &k) in self.cuts.iter().enumerate() {
+            cells.push(("ndcg", Some(k as i32), at, &wide.ndcg));
+            cells.push(("recall", Some(k as i32), at, &wide.recall));
+            if self.recall_capped {
+                cells.push(("recall_capped", Some(k as i32), at, &wide.recall_capped));
+            }
+        }
+        cells.push(("rr", self.cuts.last().map(|&k| k as i32), uncut - 1, &wide.rr));
+        cells.push(("rr", None, uncut, &wide.rr));
+        if self.mrr_mind {
+            cells.push(("rr_mind", None, uncut, &wide.rr_mind));
+        }
+        cells.sort_by_key(|cell| (cell.0, cell.1.is_none(), cell.1));
+
+        let lists = wide.user_id.len() / each;
+        let split_of = |user: &str| unhex(user).map_or("", |id| split(&id));
+        let cold = |user: &str| clicks.get(user).is_none_or(|&clicks| clicks < COLD_BELOW);
+        // A value of a list, for each of its cells; and a value of a cell, for each list.
+        let spread = |values: Vec<&str>| -> StringArray {
+            StringArray::from_iter_values(values.into_iter().flat_map(|value| std::iter::repeat_n(value, cells.len())))
+        };
+        let of_lists =
+            |value: &dyn Fn(usize) -> String| -> Vec<String> { (0..lists).map(|list| value(list * each)).collect() };
+        let users = of_lists(&|first| wide.user_id[first].clone());
+        let methods = of_lists(&|first| wide.method[first].clone());
+        let in_turn = || (0..lists).flat_map(|list| cells.iter().map(move |cell| (list * each, cell)));
+        let texts = |values: &'_ [String]| spread(values.iter().map(String::as_str).collect());
+        Rows::of(UserMetricsColumns {
+            method: texts(&methods),
+            user_id: texts(&users),
+            split: spread(users.iter().map(|user| split_of(user)).collect()),
+            cold: in_turn().map(|(first, _)| Some(cold(&wide.user_id[first]))).collect::<BooleanArray>(),
+            metric: StringArray::from_iter_values(in_turn().map(|(_, cell)| cell.0)),
+            k: in_turn().map(|(_, cell)| cell.1).collect::<Int32Array>(),
+            value: Float64Array::from_iter_values(in_turn().map(|(first, cell)| cell.3[first + cell.2])),
+        })
+    }
+}
+
+/// The truth of users that `interests` names.
+fn among(truth: Rows<Truth>, interests: Option<&Rows<Interests>>) -> Result<Rows<Truth>> {
+    let Some(interests) = interests else { return Ok(truth) };
+    let mut users: HashSet<&str> = HashSet::new();
+    for batch in interests.batches() {
+        users.extend(Interests::user_id.of(batch)?.iter().flatten());
+    }
+    let filtered = truth.batches().iter().map(|batch| {
+        let kept: BooleanArray = Truth::user_id.of(batch)?.iter().map(|id| id.map(|id| users.contains(id))).collect();
+        Ok(filter_record_batch(batch, &kept)?)
+    });
+    Ok(Rows::new(filtered.collect::<Result<_>>()?))
+}
+
+/// The users with truth.
+fn readers(judged: &Judged) -> Result<HashSet<String>> {
+    let mut readers = HashSet::new();
+    for batch in judged.truth.batches() {
+        let (users, times) = (Truth::user_id.of(batch)?, Truth::occurred_at.of(batch)?);
+        if let Some(row) = times.values().iter().position(|at| !judged.window.contains(at)) {
+            let got = format!("one at {} µs, outside {:?}", times.value(row), judged.window);
+            let what = format!("expected clicks in the evaluation window, got {got}");
+            let hint = "delete the dataset's folder and run ingest again";
+            return Err(Error::unreadable(format!("truth, user {}", users.value(row)), what, hint));
+        }
+        readers.extend(users.iter().flatten().map(str::to_owned));
+    }
+    Ok(readers)
+}
+
+/// The query's columns.
+#[derive(Default)]
+struct Wide {
+    method: Vec<String>,
+    user_id: Vec<String>,
+    recall: Vec<f64>,
+    recall_capped: Vec<f64>,
+    ndcg: Vec<f64>,
+    rr: Vec<f64>,
+    rr_mind: Vec<f64>,
+}
+
+impl Wide {
+    fn read(rows: &[RecordBatch]) -> Result<Self> {
+        let mut wide = Wide::default();
+        for batch in rows {
+            let texts = |name| column::<StringArray>(FILE, batch, name);
+            let floats = |name| column::<Float64Array>(FILE, batch, name);
+            wide.method.extend(texts("method")?.iter().flatten().map(str::to_owned));
+            wide.user_id.extend(texts("user_id")?.iter().flatten().map(str::to_owned));
+            wide.recall.extend(floats("recall")?.values());
+            wide.recall_capped.extend(floats("recall_capped")?.values());
+            wide.ndcg.extend(floats("ndcg")?.values());
+            wide.rr.extend(floats("rr")?.values());
+            wide.rr_mind.extend(floats("rr_mind")?.values());
+        }
+        Ok(wide)
+    }
+}

@@ -1,0 +1,474 @@
+//! What holds of the whole crate: a query reads exactly the version that was declared, and metrics are those of other tools.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::Array;
+use dataset::{
+    Dataset, Done, Error, Inputs, KeySource, Outcome, Resources, Result, Rows, Runner, Stage, Store, Style, Whole,
+};
+use schemas::{
+    CleanEvents, CleanEventsColumns, Comparisons, Lists, Metrics, Popularity, Profiles, ProfilesColumns,
+    Recommendations, RecommendationsColumns, Truth, TruthColumns, UserMetrics,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::engine::{Engine, Relation};
+use crate::{Evaluate, Query, Sql, Summarise, Version};
+
+fn runner(root: &Path, threads: usize) -> Runner {
+    let resources = Resources {
+        store: Store::open(root.to_str().unwrap()).unwrap(),
+        threads,
+        memory_limit: 1 << 30,
+        progress: Style::Silent,
+        user_key: KeySource::default(),
+    };
+    Runner { resources, shard: None, dry_run: false, max_bad_ratio: 0.0, keep_versions: 0, git_revision: String::new() }
+}
+
+macro_rules! toy {
+    ($stage:ident, $table:ident, $this:ident, $partition:ident, $declare:ident, $inputs:block, $rows:expr) => {
+        impl Stage for $stage {
+            const NAME: &'static str = "toy";
+            const VERSION: u32 = 1;
+            const UNIT: &'static str = "rows";
+            type Inputs = ();
+            type Shared = ();
+            type Outputs = Rows<$table>;
+
+            fn inputs(&$this, $declare: &mut Inputs<'_>) -> Result<()> $inputs
+
+            fn open(&self, _: &(), _: &Resources) -> Result<()> {
+                Ok(())
+            }
+
+            fn run(&$this, _: &(), _: &(), $partition: u32) -> Result<Done<Rows<$table>>> {
+                Ok(Done { outputs: Rows::of($rows)?, accounts: Vec::new() })
+            }
+        }
+    };
+}
+
+/// In each of four buckets, so many clicks on one article, and one on an article of the bucket's own.
+#[derive(Serialize, Deserialize)]
+struct Clicks {
+    clicks: i64,
+}
+
+toy!(Clicks, CleanEvents, self, partition, declare, { declare.partitions(4) }, {
+    let rows = self.clicks as usize + 1;
+    let own = format!("N{partition}");
+    CleanEventsColumns {
+        event_id: (0..rows).map(|row| Some(format!("{row:032x}"))).collect(),
+        user_id: vec![format!("{partition:032x}"); rows].into(),
+        domain: vec!["news"; rows].into(),
+        occurred_at: vec![7; rows].into(),
+        text: vec!["title"; rows].into(),
+        news_id: (0..rows).map(|row| Some(if row == 0 { own.as_str() } else { "all" })).collect(),
+        source: vec!["toy"; rows].into(),
+        keep_score: vec![None; rows].into(),
+    }
+});
+
+fn popularity(store: &Store) -> BTreeMap<String, i64> {
+    let mut clicks = BTreeMap::new();
+    for rows in Whole::<Popularity>::open(store, "popularity").unwrap().parts() {
+        for columns in rows.unwrap().columns() {
+            let columns = columns.unwrap();
+            clicks.extend(
+                columns.news_id.iter().flatten().map(str::to_owned).zip(columns.clicks.values().iter().copied()),
+            );
+        }
+    }
+    clicks
+}
+
+fn expected(clicks: i64) -> BTreeMap<String, i64> {
+    let own = (0..4).map(|bucket| (format!("N{bucket}"), 1));
+    own.chain((clicks > 0).then(|| ("all".to_owned(), 4 * clicks))).collect()
+}
+
+#[test]
+fn a_query_reads_the_version_of_a_root_with_any_name_on_any_threads() {
+    let folder = TempDir::new().unwrap();
+    for threads in [1, 3, 8] {
+        let runner = runner(&folder.path().join(format!("we[i]rd*?{threads}")), threads);
+        runner.run(&Clicks { clicks: 5 }, &["clean_events"]).unwrap();
+        // What a glob would read, and no version names.
+        fs::write(runner.store().local_root().unwrap().join("clean_events/bucket=0001/stray.parquet"), "no").unwrap();
+        let first = runner.run(&Sql::<Popularity>::default(), &["popularity"]).unwrap();
+        assert_eq!((first.outcome, first.unit.as_str(), first.account.output), (Outcome::Committed, "articles", 5));
+        assert_eq!(popularity(runner.store()), expected(5));
+        let again = runner.run(&Sql::<Popularity>::default(), &["popularity"]).unwrap();
+        assert_eq!(again.outcome, Outcome::UpToDate);
+        let left: Vec<_> = fs::read_dir(runner.store().local_root().unwrap().join("popularity/_runs"))
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+fn query(runner: &Runner, version: &Version) -> Result<usize> {
+    let engine = Engine::whole("popularity", &runner.resources)?;
+    let tables = vec![("clean_events", Relation::Version(version.clone()))];
+    let batches = engine.query(Popularity::FILE, Popularity::SQL, Vec::new(), tables)?;
+    Ok(batches.iter().map(|batch| batch.num_rows()).sum())
+}
+
+#[test]
+fn a_part_that_is_gone_is_an_error_and_never_an_empty_table() {
+    let folder = TempDir::new().unwrap();
+    let runner = runner(folder.path(), 2);
+    runner.run(&Clicks { clicks: 5 }, &["clean_events"]).unwrap();
+    let declared = || Version::from(&Whole::<CleanEvents>::open(runner.store(), "clean_events").unwrap());
+    let version = declared();
+    assert_eq!(query(&runner, &version).unwrap(), 5);
+    runner.run(&Clicks { clicks: 6 }, &["clean_events"]).unwrap();
+    let error = query(&runner, &version).unwrap_err();
+    assert!(error.exit_code() == 1 && error.to_string().contains("a newer version was committed"), "{error}");
+    let version = declared();
+    let part = Dataset::new(runner.store(), "clean_events").current().unwrap().unwrap().parts[2].path.clone();
+    let part = folder.path().join("clean_events").join(part);
+    fs::write(&part, "not what was written").unwrap();
+    let error = query(&runner, &version).unwrap_err();
+    assert!(error.exit_code() == 3 && error.to_string().contains("expected"), "{error}");
+    fs::remove_file(&part).unwrap();
+    let error = query(&runner, &version).unwrap_err();
+    assert!(error.exit_code() == 3 && error.to_string().contains("somebody deleted it"), "{error}");
+    // Where rows are only counted, too.
+    let engine = Engine::whole("popularity", &runner.resources).unwrap();
+    let counted = engine.query("count", "SELECT count(*) FROM t", Vec::new(), vec![("t", Relation::Version(version))]);
+    assert!(counted.unwrap_err().to_string().contains("somebody deleted it"));
+}
+
+#[test]
+fn an_input_that_is_committed_again_and_again_never_makes_a_wrong_number() {
+    let folder = TempDir::new().unwrap();
+    let done = AtomicBool::new(false);
+    let mut results: Vec<(u64, BTreeMap<String, i64>)> = Vec::new();
+    let mut overtaken = 0;
+    let mut clicks_of = BTreeMap::new();
+    runner(folder.path(), 1).run(&Clicks { clicks: 0 }, &["clean_events"]).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let runner = runner(folder.path(), 1);
+            let mut committed = Vec::new();
+            for clicks in 1..=200 {
+                let summary = runner.run(&Clicks { clicks }, &["clean_events"]).unwrap();
+                committed.push((summary.outputs[0].version, clicks));
+            }
+            done.store(true, Ordering::Relaxed);
+            committed
+        });
+        let runner = runner(folder.path(), 2);
+        while !done.load(Ordering::Relaxed) {
+            match runner.run(&Sql::<Popularity>::default(), &["popularity"]) {
+                Ok(_) => {
+                    let made = Dataset::new(runner.store(), "popularity").current().unwrap().unwrap();
+                    results.push((made.lineage.inputs["clean_events"].version, popularity(runner.store())));
+                }
+                Err(error) => {
+                    assert!(error.exit_code() == 1 && error.to_string().contains("a newer version"), "{error}");
+                    overtaken += 1;
+                }
+            }
+        }
+        clicks_of.extend(writer.join().unwrap());
+    });
+    let first = results.first().map_or(0, |(version, _)| *version);
+    clicks_of.entry(first).or_insert(0);
+    let wrong = results.iter().filter(|(version, found)| *found != expected(clicks_of[version])).count();
+    assert_eq!(wrong, 0, "of {} results", results.len());
+    assert!(results.len() >= 10, "{} results, {overtaken} overtaken", results.len());
+}
+
+/// What users clicked: `(user, articles)`.
+#[derive(Serialize, Deserialize)]
+struct Clicked {
+    users: Vec<(String, Vec<String>)>,
+}
+
+const WINDOW: [i64; 2] = [100, 200];
+
+toy!(
+    Clicked,
+    Truth,
+    self,
+    partition,
+    declare,
+    {
+        declare.value("window_us", WINDOW)?;
+        declare.partitions(2)
+    },
+    {
+        let clicks = || of(&self.users, partition).flat_map(|(user, news)| news.iter().map(move |id| (user, id)));
+        TruthColumns {
+            user_id: clicks().map(|(user, _)| Some(user)).collect(),
+            news_id: clicks().map(|(_, id)| Some(id)).collect(),
+            occurred_at: vec![150; clicks().count()].into(),
+        }
+    }
+);
+
+/// A method's lists, and the pool it says they are from.
+#[derive(Serialize, Deserialize)]
+struct Listed {
+    method: String,
+    pool: Option<String>,
+    users: Vec<(String, Vec<String>)>,
+}
+
+toy!(
+    Listed,
+    Recommendations,
+    self,
+    partition,
+    declare,
+    {
+        if let Some(pool) = &self.pool {
+            declare.value("pool", pool)?;
+        }
+        declare.partitions(2)
+    },
+    {
+        let lists = || {
+            of(&self.users, partition).flat_map(|(user, news)| (1..).zip(news).map(move |(rank, id)| (user, rank, id)))
+        };
+        let rows = lists().count();
+        RecommendationsColumns {
+            method: vec![self.method.as_str(); rows].into(),
+            user_id: lists().map(|(user, _, _)| Some(user)).collect(),
+            rank: lists().map(|(_, rank, _)| rank).collect::<Vec<i32>>().into(),
+            news_id: lists().map(|(_, _, id)| Some(id)).collect(),
+            score: vec![0.0; rows].into(),
+            query: vec![None::<&str>; rows].into(),
+        }
+    }
+);
+
+/// Users with a history of so many clicks.
+#[derive(Serialize, Deserialize)]
+struct People {
+    users: Vec<(String, Vec<String>)>,
+}
+
+toy!(People, Profiles, self, partition, declare, { declare.partitions(2) }, {
+    let users: Vec<&str> = of(&self.users, partition).map(|(user, _)| user.as_str()).collect();
+    let nothing = schemas::Behaviours {
+        domain: Vec::<&str>::new().into(),
+        occurred_at: Vec::<i64>::new().into(),
+        text: Vec::<&str>::new().into(),
+        news_id: Vec::<Option<&str>>::new().into(),
+    };
+    let counts = || vec![0; users.len()].into();
+    ProfilesColumns {
+        split: vec!["train"; users.len()].into(),
+        behaviours: Lists::from_lengths(vec![0; users.len()], nothing),
+        browse_events: counts(),
+        browse_clean: counts(),
+        browse_kept: counts(),
+        news_events: counts(),
+        news_clean: counts(),
+        news_kept: counts(),
+        search_events: counts(),
+        search_clean: counts(),
+        search_kept: counts(),
+        news_clicks: counts(),
+        user_id: users.into(),
+    }
+});
+
+/// The users of a bucket: those whose last digit is even, or odd.
+fn of(users: &[(String, Vec<String>)], bucket: u32) -> impl Iterator<Item = &(String, Vec<String>)> {
+    users.iter().filter(move |(user, _)| user.ends_with(|c: char| c.to_digit(16).is_some_and(|d| d % 2 == bucket)))
+}
+
+fn users(lists: &[(u32, &[&str])]) -> Vec<(String, Vec<String>)> {
+    lists
+        .iter()
+        .map(|(user, news)| (format!("{user:032x}"), news.iter().map(|id| (*id).to_owned()).collect()))
+        .collect()
+}
+
+fn list(runner: &Runner, method: &str, pool: Option<&str>, lists: &[(u32, &[&str])]) {
+    let stage = Listed { method: method.into(), pool: pool.map(str::to_owned), users: users(lists) };
+    runner.run(&stage, &[&format!("recommendations.{method}")]).unwrap();
+}
+
+fn evaluate(runner: &Runner, evaluate: Evaluate) -> Result<(Vec<String>, Vec<dataset::Summary>)> {
+    let evaluate = evaluate.resolved(runner.store())?;
+    let judged = runner.run(&evaluate, &["user_metrics"])?;
+    let notes = evaluate.coverage(&judged)?;
+    let summarise = Summarise { resamples: 200, ..Summarise::default() };
+    Ok((notes, vec![judged, runner.run(&summarise, &["metrics", "comparisons"])?]))
+}
+
+fn world(folder: &Path, threads: usize) -> Runner {
+    let runner = runner(folder, threads);
+    let truth = users(&[(1, &["A", "B"]), (2, &["C"]), (3, &["A"]), (4, &["D"])]);
+    runner.run(&People { users: users(&[(1, &[]), (2, &[]), (3, &[]), (9, &[])]) }, &["profiles"]).unwrap();
+    runner.run(&Clicked { users: truth }, &["truth"]).unwrap();
+    runner
+}
+
+#[test]
+fn methods_that_chose_from_different_pools_are_not_compared() {
+    let folder = TempDir::new().unwrap();
+    let runner = world(folder.path(), 2);
+    list(&runner, "a", Some("live"), &[(1, &["A", "X"]), (2, &["X", "C"]), (3, &["Y"])]);
+    list(&runner, "b", Some("live"), &[(1, &["X", "Y"]), (2, &["C"]), (3, &["A"])]);
+    list(&runner, "c", Some("before"), &[(1, &["B"]), (2, &["X"])]);
+    list(&runner, "mine", None, &[(1, &["A", "B"])]);
+    let (notes, summaries) = evaluate(&runner, Evaluate::default()).unwrap();
+    assert_eq!(
+        notes,
+        [
+            "mine has lists for 1 of 4 users, and counts 0 for the others; --among interests compares on those who were asked for lists"
+        ]
+    );
+    let judged = &summaries[0].account;
+    assert_eq!((judged.input, judged.output, judged.notes["readers without a profile"]), (5, 4, 1));
+    assert_eq!(summaries[1].account.notes.values().copied().collect::<Vec<_>>(), [2]);
+    let mut pairs = std::collections::BTreeSet::new();
+    for rows in Whole::<Comparisons>::open(runner.store(), "comparisons").unwrap().parts() {
+        for columns in rows.unwrap().columns() {
+            let columns = columns.unwrap();
+            pairs.extend((0..columns.a.len()).map(|row| format!("{} {}", columns.a.value(row), columns.b.value(row))));
+        }
+    }
+    assert_eq!(Vec::from_iter(pairs), ["a b", "a mine", "b mine", "c mine"]);
+    let metrics = Whole::<Metrics>::open(runner.store(), "metrics").unwrap();
+    let mut methods = std::collections::BTreeSet::new();
+    for rows in metrics.parts() {
+        for batch in rows.unwrap().batches() {
+            methods.extend(Metrics::method.of(batch).unwrap().iter().flatten().map(str::to_owned));
+        }
+    }
+    assert_eq!(Vec::from_iter(methods), ["a", "b", "c", "mine"]);
+    let remark = metrics.manifest().lineage.remark.as_deref().unwrap();
+    assert!(remark.contains("a, b | c") && remark.ends_with("not known: mine"), "{remark}");
+    // Of one pool, everything is compared.
+    list(&runner, "c", Some("live"), &[(1, &["B"]), (2, &["X"])]);
+    evaluate(&runner, Evaluate::default()).unwrap();
+    assert_eq!(Whole::<Comparisons>::open(runner.store(), "comparisons").unwrap().manifest().lineage.remark, None);
+}
+
+#[test]
+fn metrics_do_not_depend_on_threads() {
+    let made: Vec<Vec<String>> = [1, 4]
+        .into_iter()
+        .map(|threads| {
+            let folder = TempDir::new().unwrap();
+            let runner = world(folder.path(), threads);
+            list(&runner, "a", None, &[(1, &["A", "X"]), (2, &["X", "C"]), (3, &["Y"])]);
+            list(&runner, "b", None, &[(1, &["X", "Y", "B"]), (2, &["C"]), (3, &["A"])]);
+            evaluate(&runner, Evaluate { recall_capped: true, mrr_mind: true, ..Evaluate::default() }).unwrap();
+            let current = |name| Dataset::new(runner.store(), name).current().unwrap().unwrap().content;
+            ["user_metrics", "metrics", "comparisons"].map(current).to_vec()
+        })
+        .collect();
+    assert_eq!(made[0], made[1]);
+}
+
+fn refused(result: Result<impl Sized>) -> Error {
+    let error = result.err().expect("a refusal");
+    assert_eq!(error.exit_code(), 2, "{error}");
+    error
+}
+
+#[test]
+fn settings_without_sense_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let runner = world(folder.path(), 1);
+    assert!(refused(evaluate(&runner, Evaluate::default())).to_string().contains("querent retrieve"));
+    list(&runner, "a", None, &[(1, &["A"])]);
+    let cuts = |cuts: &[u32]| evaluate(&runner, Evaluate { cuts: cuts.to_vec(), ..Evaluate::default() });
+    assert!(refused(cuts(&[])).to_string().contains("evaluate.cuts"));
+    refused(cuts(&[0, 5]));
+    refused(cuts(&[5, u32::MAX]));
+    cuts(&[i32::MAX as u32, 5, 5]).unwrap();
+    let summarise = |summarise: Summarise| runner.run(&summarise, &["metrics", "comparisons"]);
+    let error = refused(summarise(Summarise { resamples: 0, ..Summarise::default() }));
+    assert!(error.to_string().contains("evaluate.resamples: expected at least 1, got 0"), "{error}");
+    let error = refused(summarise(Summarise { seed: u64::MAX, ..Summarise::default() }));
+    assert!(error.to_string().contains("evaluate.seed"), "{error}");
+    refused(summarise(Summarise { resample_up_to: u64::MAX, ..Summarise::default() }));
+    summarise(Summarise { seed: i64::MAX as u64, resamples: 1, ..Summarise::default() }).unwrap();
+    // A method whose lists are of other users.
+    list(&runner, "foreign", None, &[(7, &["A"])]);
+    let error = evaluate(&runner, Evaluate::default()).err().unwrap();
+    assert!(error.exit_code() == 3 && error.to_string().contains("got none"), "{error}");
+}
+
+/// `fixtures/metric_cases.json` has hand-made rankings, and what trec_eval says of them.
+#[test]
+fn metrics_are_those_of_trec_eval() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/metric_cases.json");
+    let told: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let (mut truth, mut lists, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+    let object = |value: &Value| value.as_object().unwrap().clone();
+    for case in told["cases"].as_array().unwrap() {
+        let mut users: BTreeMap<String, u32> = BTreeMap::new();
+        let first = 1000 * (expected.len() as u32 + 1);
+        let mut number = |user: &str| {
+            let next = first + users.len() as u32;
+            format!("{:032x}", *users.entry(user.to_owned()).or_insert(next))
+        };
+        for (user, articles) in object(&case["qrels"]) {
+            let mut relevant: Vec<String> =
+                object(&articles).into_iter().filter(|(_, r)| r.as_f64() >= Some(1.0)).map(|(id, _)| id).collect();
+            relevant.sort();
+            truth.push((number(&user), relevant));
+        }
+        for (user, scores) in object(&case["run"]) {
+            let mut scored: Vec<(String, f32)> =
+                object(&scores).into_iter().map(|(id, score)| (id, score.as_f64().unwrap() as f32)).collect();
+            // As trec_eval: of equal scores the greater id first.
+            scored.sort_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));
+            lists.push((number(&user), scored.into_iter().map(|(id, _)| id).collect::<Vec<_>>()));
+        }
+        for (user, values) in object(&case["recommended"]["per_user"]) {
+            expected.push((number(&user), object(&values)));
+        }
+    }
+    truth.sort();
+    lists.sort();
+    let folder = TempDir::new().unwrap();
+    let runner = runner(folder.path(), 2);
+    runner.run(&People { users: Vec::new() }, &["profiles"]).unwrap();
+    runner.run(&Clicked { users: truth }, &["truth"]).unwrap();
+    runner.run(&Listed { method: "a".into(), pool: None, users: lists }, &["recommendations.a"]).unwrap();
+    evaluate(&runner, Evaluate::default()).unwrap();
+    let mut found: BTreeMap<(String, String), f64> = BTreeMap::new();
+    for rows in Whole::<UserMetrics>::open(runner.store(), "user_metrics").unwrap().parts() {
+        for columns in rows.unwrap().columns() {
+            let columns = columns.unwrap();
+            for row in 0..columns.value.len() {
+                let metric = columns.metric.value(row).replace("rr", "mrr");
+                let metric =
+                    if columns.k.is_valid(row) { format!("{metric}@{}", columns.k.value(row)) } else { metric };
+                found.insert((columns.user_id.value(row).to_owned(), metric), columns.value.value(row));
+            }
+        }
+    }
+    let mut compared = 0;
+    for (user, values) in expected {
+        for (metric, value) in values {
+            if let Some(found) = found.get(&(user.clone(), metric.clone())) {
+                assert!(
+                    (found - value.as_f64().unwrap()).abs() < 1e-9,
+                    "{user} {metric}: expected {value}, got {found}"
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 100, "{compared} values");
+}
