@@ -48,7 +48,7 @@ fn a_dry_run_writes_nothing() {
 #[test]
 fn wrong_usage_is_exit_code_2_and_says_what_is_right() {
     let folder = TempDir::new().expect("a folder");
-    let root = folder.path().join("data").display().to_string();
+    let root = folder.path().display().to_string();
     let with_root = |arguments: &[&str]| {
         let mut command = querent();
         command.args(arguments).args(["--data", &root]);
@@ -59,15 +59,22 @@ fn wrong_usage_is_exit_code_2_and_says_what_is_right() {
         (&["cap"], "run the job that writes it"),
         (&["cap", "--set", "cap.events_per_doman=3"], "did you mean \"events_per_domain\"?"),
         (&["cap", "--set", "cup.events_per_domain=3"], "did you mean \"cap\"?"),
-        (&["cap", "--set", "cap.events_per_domain=many"], "[cap]: "),
+        (&["cap", "--set", "cap.events_per_domain=many"], "[cap] events_per_domain: expected u32, got string \"many\""),
+        (&["cap", "--max-bad-ratio", "nan"], "expected a share from 0 to 1"),
+        (&["cap", "--threads", "0"], "--threads"),
+        (&["gc", "--older-than-hours", "nan"], "0 or more"),
+        (&["gc", "--older-than-hours=-5"], "0 or more"),
+        (&["cap@short"], "expected a job whose steps may have names"),
+        (&["retrieve", "--set", "retrieve.method=random"], "did you mean \"methods\"?"),
         (&["cap", "--memory-limit", "2 parsecs"], "for example 2GiB"),
         (&["cap", "--shard", "4/4"], "--shard: expected i/N"),
         (&["cap", "--config", "nowhere.toml"], "nowhere.toml"),
         (&["ingest"], "--mind FOLDER"),
-        (&["ingest", "--cut-off", "tomorrow", "--mind", "x"], "[ingest]: "),
+        (&["ingest", "--cut-off", "tomorrow", "--mind", "x"], "--cut-off"),
+        (&["ingest", "--set", "ingest.cut_off=tomorrow", "--mind", "x"], "2025-12-01T00:00:00Z"),
         (&["simulate", "--users", "0"], "simulate.users: expected 1 to"),
         (&["cap", "--events-per-domain", "0"], "cap.events_per_domain: expected at least 1"),
-        (&["run", "jobs/configs/demo.toml", "--config", "x.toml"], "leave it out"),
+        (&["run", "jobs/configs/demo.toml", "--config", "x.toml"], "unexpected argument"),
         (&["inspect", "profiles"], "no such dataset"),
         (&["commit", "profiles"], "run the shards first"),
     ] {
@@ -126,6 +133,7 @@ fn shards_and_commit_make_the_same_profiles() {
     succeed(job("cap", &config).args(["--shard", "1/3"]));
     assert!(!datasets(&root).contains_key("profiles"));
     succeed(querent().args(["commit", "profiles", "--data"]).arg(&root));
+    succeed(querent().args(["commit", "profiles", "--data"]).arg(&root));
     assert_eq!(contents(&root), whole);
     at_rest(&root);
 }
@@ -135,8 +143,8 @@ fn inspect_and_schema_show_what_is_there() {
     let (_folder, root, _) = world();
     let inspect = |arguments: &[&str]| succeed(querent().arg("inspect").args(arguments).arg("--data").arg(&root));
     assert!(inspect(&[]).contains("true_labels"));
-    let described = inspect(&["clean_events"]);
-    assert!(described.contains("with model model.int8.onnx") && described.contains("events in"), "{described}");
+    let described = inspect(&["text_scores"]);
+    assert!(described.contains("with classifier/model.int8.onnx") && described.contains("texts in"), "{described}");
     assert_eq!(inspect(&["profiles", "--files"]).lines().count(), 4);
     assert!(inspect(&["profiles", "--json"]).contains("\"fingerprint\""));
     assert!(inspect(&["profiles", "--verify"]).contains("as version"));
@@ -187,4 +195,116 @@ fn text_of_people_never_reaches_the_log() {
     assert!(!logs.contains("secret") && logs.contains("scrubbed email"));
     let aside = succeed(querent().args(["inspect", "events.quarantine", "--head", "9", "--data"]).arg(&root));
     assert!(aside.contains("not a JSON object") && !aside.contains("secret"), "{aside}");
+}
+
+#[test]
+fn alone_it_says_where_to_start() {
+    let said = succeed(&mut querent());
+    assert!(said.contains("querent run jobs/configs/demo.toml --insecure-dev-key"), "{said}");
+    assert!(said.contains("train-cleaner  Train a RoBERTa on labels"), "{said}");
+    assert!(succeed(querent().args(["completions", "bash"])).contains("train-cleaner"));
+}
+
+#[test]
+fn a_dry_run_of_everything_works_on_a_fresh_root() {
+    let folder = TempDir::new().expect("a folder");
+    let root = folder.path().join("data");
+    let demo = include_str!("../jobs/configs/demo.toml").replace("out/demo", &root.display().to_string());
+    let path = folder.path().join("demo.toml");
+    std::fs::write(&path, &demo).expect("writable");
+    let said = succeed(pipeline(&path).arg("--dry-run"));
+    for job in
+        ["ingest", "annotate", "train-cleaner", "clean", "cap", "statistics", "index", "retrieve", "evaluate", "report"]
+    {
+        assert!(said.contains(&format!("{job}: would run: its inputs are not there yet (")), "{said}");
+    }
+    assert!(!root.exists());
+}
+
+#[test]
+fn a_mistake_in_a_file_is_named_with_its_line_before_anything_runs() {
+    let folder = TempDir::new().expect("a folder");
+    let root = folder.path().join("data");
+    let path = config(&root, 24, 1);
+    let text = std::fs::read_to_string(&path).expect("readable");
+    for (from, to, expected) in [
+        (
+            "events_per_domain = 50",
+            "events_per_doman = 50",
+            "[cap]: events_per_doman is no setting of it\nhint: did you mean",
+        ),
+        (
+            "events_per_domain = 50",
+            "events_per_domain = \"50\"",
+            "[cap] events_per_domain: expected u32, got string \"50\"",
+        ),
+        ("domain = \"browse\"", "domian = \"browse\"", "[ingest] events: unknown field `domian`"),
+        ("\"statistics\"]", "\"statistic\"]", "did you mean \"statistics\"?"),
+    ] {
+        let line = 1 + text[..text.find(from).expect("it is there")].matches('\n').count();
+        std::fs::write(&path, text.replace(from, to)).expect("writable");
+        let message = fail(&mut pipeline(&path), 2);
+        assert!(message.contains(expected), "{message}");
+        // An item of a list is named by its first line.
+        let lines = if from.starts_with("domain") { line - 2..=line } else { line..=line };
+        assert!(lines.into_iter().any(|line| message.contains(&format!("{}:{line}: ", path.display()))), "{message}");
+        assert!(!root.exists());
+    }
+}
+
+#[test]
+fn steps_have_names() {
+    let (_folder, root, path) = world();
+    let text = std::fs::read_to_string(&path).expect("readable");
+    let text = text.replace("\"statistics\"]", "\"statistics\", \"report\", \"report@few\"]");
+    std::fs::write(&path, text + "\n[report.few]\nusers = 1\n").expect("writable");
+    let said = succeed(&mut pipeline(&path));
+    assert!(said.lines().any(|line| line.starts_with("report@few ")), "{said}");
+    assert!(root.join("report.html").exists() && root.join("report.few.html").exists());
+    let said = succeed(job("report@few", &path).arg("--dry-run"));
+    assert!(said.contains("report@few: up to date"), "{said}");
+    let said = succeed(job("report@few", &path).args(["--dry-run", "--users", "2"]));
+    assert!(said.contains("report@few: would run"), "{said}");
+}
+
+#[test]
+fn ctrl_c_says_what_is_kept() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let folder = TempDir::new().expect("a folder");
+        let mut simulate = querent();
+        simulate.args(["simulate", "--users", "2000000", "--threads", "1", "--data"]).arg(folder.path());
+        simulate.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+        let child = simulate.spawn().expect("the binary starts");
+        // It answers signals from when it works on the first partition.
+        while !folder.path().join("raw_searches").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        succeed(std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]));
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(code));
+        assert!(text(&output.stderr).contains("run the same command again to go on"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn versions_can_be_listed_compared_and_read() {
+    let (_folder, root, path) = world();
+    let keep = ["--keep-versions", "1"];
+    succeed(job("cap", &path).args(["--set", "cap.events_per_domain=2"]).args(keep));
+    let inspect =
+        |arguments: &[&str]| succeed(querent().args(["inspect", "profiles", "--data"]).arg(&root).args(arguments));
+    let versions = inspect(&["--versions"]);
+    assert_eq!(versions.lines().count(), 3, "{versions}");
+    let differ = inspect(&["--diff", "0", "1"]);
+    assert!(differ.contains("setting events_per_domain 50 → 2"), "{differ}");
+    assert!(inspect(&["--version", "0"]).contains("\"events_per_domain\":50"));
+    assert!(inspect(&["--version", "0", "--verify"]).contains("as version 0 says"));
+    assert!(inspect(&[]).contains("a plain glob sees"), "the version before is kept");
+    let before = files(&root.join("profiles"));
+    let output = querent().args(["inspect", "profiles", "--files", "--data"]).arg(&root).output().expect("starts");
+    assert!(text(&output.stderr).contains("a plain glob sees"), "{}", text(&output.stderr));
+    assert_eq!(files(&root.join("profiles")), before, "looking writes nothing");
+    succeed(querent().args(["gc", "--data"]).arg(&root));
+    assert!(!inspect(&[]).contains("a plain glob sees"));
+    at_rest(&root);
 }

@@ -17,7 +17,7 @@ use super::{Commands, Job, Step, find, layers, output};
 
 /// `[run]`: what all jobs share, and the pipeline.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
-#[command(next_help_heading = "What all jobs share, or [run] says")]
+#[command(next_help_heading = "What all jobs share, on the command line or in [run]")]
 pub(crate) struct RunSettings {
     /// Root of the datasets: a folder (or s3://bucket/prefix, when built with the feature s3)
     #[arg(long, value_name = "ROOT", env = "QUERENT_DATA", default_value = "data")]
@@ -44,6 +44,7 @@ pub(crate) struct RunSettings {
 
 /// What only the command line may say.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "What all jobs share")]
 pub(crate) struct Common {
     /// One setting, such as cap.events_per_domain=20; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
@@ -61,6 +62,7 @@ pub(crate) struct Common {
 
 /// What only a job by itself may be told.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "What all jobs share")]
 struct Alone {
     /// Settings file: a section per job, and one named run for what all share (see jobs/configs/)
     #[arg(long, value_name = "FILE")]
