@@ -254,7 +254,7 @@ fn describe(m: &Manifest, out: &mut impl Write) -> Result<()> {
         writeln!(out, "  with {name} {value}")?;
     }
     for (name, digest) in models {
-        writeln!(out, "  with {name} (BLAKE3 {digest})")?;
+        writeln!(out, "  with model {name} (BLAKE3 {digest})")?;
     }
     if let Some(check) = user_key_check {
         writeln!(out, "  user key check {check}")?;

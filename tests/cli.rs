@@ -143,8 +143,10 @@ fn inspect_and_schema_show_what_is_there() {
     let (_folder, root, _) = world();
     let inspect = |arguments: &[&str]| succeed(querent().arg("inspect").args(arguments).arg("--data").arg(&root));
     assert!(inspect(&[]).contains("true_labels"));
+    let described = inspect(&["clean_events"]);
+    assert!(described.contains("events in") && described.contains("from text_scores version 0"), "{described}");
     let described = inspect(&["text_scores"]);
-    assert!(described.contains("with classifier/model.int8.onnx") && described.contains("texts in"), "{described}");
+    assert!(described.contains("with model classifier/model.int8.onnx"), "{described}");
     assert_eq!(inspect(&["profiles", "--files"]).lines().count(), 4);
     assert!(inspect(&["profiles", "--json"]).contains("\"fingerprint\""));
     assert!(inspect(&["profiles", "--verify"]).contains("as version"));

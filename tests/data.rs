@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{Float64Type, UInt32Type};
+use arrow::datatypes::{Float64Type, Int32Type};
 use support::{at_rest, batches, querent, succeed};
 use tempfile::TempDir;
 
@@ -91,7 +91,7 @@ fn own_titles_reach_on_the_mind_sample_what_others_measured() {
     for batch in batches(&root, "metrics") {
         let text = |name: &str| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
         let (method, slice, metric) = (text("method"), text("slice"), text("metric"));
-        let k = batch.column_by_name("k").expect("k").as_primitive::<UInt32Type>().clone();
+        let k = batch.column_by_name("k").expect("k").as_primitive::<Int32Type>().clone();
         let value = batch.column_by_name("value").expect("value").as_primitive::<Float64Type>().clone();
         for row in 0..batch.num_rows() {
             if (slice.value(row), metric.value(row), k.value(row)) == ("all", "recall", 10) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use arrow::array::{Array, AsArray, StringArray};
-use arrow::datatypes::{Float32Type, UInt32Type};
+use arrow::datatypes::{Float32Type, Int32Type};
 use tempfile::TempDir;
 
 use crate::support::{at_rest, batches, config, contents, datasets, fail, pipeline, python, querent, succeed};
@@ -37,7 +37,7 @@ fn lists(root: &Path, method: &str) -> BTreeMap<String, Vec<(String, Option<Stri
     for batch in batches(root, &format!("recommendations.{method}")) {
         let text = |name: &str| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
         let (user, news, query) = (text("user_id"), text("news_id"), text("query"));
-        let rank = batch.column_by_name("rank").expect("rank").as_primitive::<UInt32Type>().clone();
+        let rank = batch.column_by_name("rank").expect("rank").as_primitive::<Int32Type>().clone();
         let score = batch.column_by_name("score").expect("score").as_primitive::<Float32Type>().clone();
         let mut last = f32::INFINITY;
         for row in 0..batch.num_rows() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use arrow::array::{AsArray, Float32Array};
-use arrow::datatypes::UInt32Type;
+use arrow::datatypes::Int32Type;
 use policy::checkpoint::{self, Moments, State};
 use tempfile::TempDir;
 
@@ -37,7 +37,7 @@ fn lists(root: &Path) -> BTreeMap<(String, u32), (Vec<String>, f32, String)> {
     for batch in batches(root, "interests") {
         let text = |name: &str| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
         let (users, policies) = (text("user_id"), text("policy"));
-        let candidates = batch.column_by_name("candidate").expect("a column").as_primitive::<UInt32Type>().clone();
+        let candidates = batch.column_by_name("candidate").expect("a column").as_primitive::<Int32Type>().clone();
         let queries = batch.column_by_name("queries").expect("a column").as_list::<i32>().clone();
         let structure: Float32Array = batch.column_by_name("structure").expect("a column").as_primitive().clone();
         for row in 0..batch.num_rows() {

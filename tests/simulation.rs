@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, TimestampMicrosecondType, UInt32Type};
+use arrow::datatypes::{Float64Type, TimestampMicrosecondType, Int32Type};
 use tempfile::TempDir;
 
 use crate::support::{batches, cleaner, config, pipeline, succeed};
@@ -95,12 +95,12 @@ fn statistics_count_what_is_there(root: &std::path::Path) {
     let profiles = batches(root, "profiles");
     let users = profiles.iter().map(RecordBatch::num_rows).sum::<usize>() as f64;
     let sum = |name: &str| -> f64 {
-        let column = |b: &RecordBatch| b.column_by_name(name).expect("a column").as_primitive::<UInt32Type>().clone();
+        let column = |b: &RecordBatch| b.column_by_name(name).expect("a column").as_primitive::<Int32Type>().clone();
         profiles.iter().flat_map(|b| column(b).values().to_vec()).map(f64::from).sum()
     };
     let cold = profiles
         .iter()
-        .flat_map(|b| b.column_by_name("news_clicks").expect("a column").as_primitive::<UInt32Type>().values().to_vec())
+        .flat_map(|b| b.column_by_name("news_clicks").expect("a column").as_primitive::<Int32Type>().values().to_vec())
         .filter(|n| *n < 5)
         .count();
     let test = profiles.iter().flat_map(|b| texts(b, "split")).filter(|split| *split == "test").count();

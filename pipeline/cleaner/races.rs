@@ -23,10 +23,11 @@ fn runner(root: &Path) -> Result<Runner> {
         threads: 2,
         memory_limit: 1 << 30,
         progress: Style::Silent,
+        max_bad_ratio: 0.0,
         user_key: KeySource::default(),
     };
     let git_revision = "test".into();
-    Ok(Runner { resources, shard: None, dry_run: false, max_bad_ratio: 0.0, keep_versions: 0, git_revision })
+    Ok(Runner { resources, shard: None, dry_run: false, keep_versions: 0, git_revision })
 }
 
 fn annotate(folder: &Path) -> Annotate {

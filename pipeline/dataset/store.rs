@@ -308,7 +308,11 @@ impl Store {
 
     /// Deletes all files under a folder, and on a disk the folder.
     pub fn clear(&self, folder: &str) -> Result<()> {
-        self.list(folder)?.iter().try_for_each(|file| self.delete(&file.path))
+        self.list(folder)?.iter().try_for_each(|file| self.delete(&file.path))?;
+        if let Place::Disk { folder: root, disk } = &self.place {
+            disk.prune(&below(root, folder)?);
+        }
+        Ok(())
     }
 
     /// The names of the folders directly under the root.

@@ -118,27 +118,21 @@ impl Evaluate {
         }
         cells.sort_by_key(|cell| (cell.0, cell.1.is_none(), cell.1));
 
-        let lists = wide.user_id.len() / each;
+        // Row by row: the list, which has `each` rows of the query, and the cell.
+        let rows = || {
+            let lists = wide.user_id.len() / each;
+            (0..lists * cells.len()).map(|row| (row / cells.len() * each, &cells[row % cells.len()]))
+        };
         let split_of = |user: &str| unhex(user).map_or("", |id| split(&id));
         let cold = |user: &str| clicks.get(user).is_none_or(|&clicks| clicks < COLD_BELOW);
-        // A value of a list, for each of its cells; and a value of a cell, for each list.
-        let spread = |values: Vec<&str>| -> StringArray {
-            StringArray::from_iter_values(values.into_iter().flat_map(|value| std::iter::repeat_n(value, cells.len())))
-        };
-        let of_lists =
-            |value: &dyn Fn(usize) -> String| -> Vec<String> { (0..lists).map(|list| value(list * each)).collect() };
-        let users = of_lists(&|first| wide.user_id[first].clone());
-        let methods = of_lists(&|first| wide.method[first].clone());
-        let in_turn = || (0..lists).flat_map(|list| cells.iter().map(move |cell| (list * each, cell)));
-        let texts = |values: &'_ [String]| spread(values.iter().map(String::as_str).collect());
         Rows::of(UserMetricsColumns {
-            method: texts(&methods),
-            user_id: texts(&users),
-            split: spread(users.iter().map(|user| split_of(user)).collect()),
-            cold: in_turn().map(|(first, _)| Some(cold(&wide.user_id[first]))).collect::<BooleanArray>(),
-            metric: StringArray::from_iter_values(in_turn().map(|(_, cell)| cell.0)),
-            k: in_turn().map(|(_, cell)| cell.1).collect::<Int32Array>(),
-            value: Float64Array::from_iter_values(in_turn().map(|(first, cell)| cell.3[first + cell.2])),
+            method: StringArray::from_iter_values(rows().map(|(list, _)| &wide.method[list])),
+            user_id: StringArray::from_iter_values(rows().map(|(list, _)| &wide.user_id[list])),
+            split: StringArray::from_iter_values(rows().map(|(list, _)| split_of(&wide.user_id[list]))),
+            cold: rows().map(|(list, _)| Some(cold(&wide.user_id[list]))).collect::<BooleanArray>(),
+            metric: StringArray::from_iter_values(rows().map(|(_, cell)| cell.0)),
+            k: rows().map(|(_, cell)| cell.1).collect::<Int32Array>(),
+            value: Float64Array::from_iter_values(rows().map(|(list, cell)| cell.3[list + cell.2])),
         })
     }
 }

@@ -122,13 +122,13 @@ mod tests {
             threads: 1,
             memory_limit: 1 << 30,
             progress: Style::Silent,
+            max_bad_ratio: 0.0,
             user_key: KeySource::default(),
         };
         Runner {
             resources,
             shard: None,
             dry_run: false,
-            max_bad_ratio: 0.0,
             keep_versions: 0,
             git_revision: String::new(),
         }

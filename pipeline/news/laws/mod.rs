@@ -1,5 +1,6 @@
 //! Laws of the news side: search is exact where it says so; what a stage makes is what it would make from nothing.
 
+mod encoder;
 mod freshness;
 mod lists;
 mod search;
@@ -25,7 +26,8 @@ const CUT_OFF: i64 = 480 * HOUR;
 fn runner(root: &Path) -> Result<Runner> {
     let store = Store::open(&root.display().to_string())?;
     let user_key = KeySource { file: None, insecure_dev_key: true };
-    let resources = Resources { store, threads: 2, memory_limit: 1 << 30, progress: Style::Silent, max_bad_ratio: 0.01, user_key };
+    let resources =
+        Resources { store, threads: 2, memory_limit: 1 << 30, progress: Style::Silent, user_key, max_bad_ratio: 0.0 };
     let git_revision = String::new();
     Ok(Runner { resources, shard: None, dry_run: false, keep_versions: 0, git_revision })
 }

@@ -41,12 +41,13 @@ impl Stage for People {
         users.retain(|(id, _)| bucket(id, self.buckets) == partition);
         users.sort_unstable();
         let lengths: Vec<usize> = users.iter().map(|(_, user)| if user + 1 == self.users { 0 } else { 2 }).collect();
+        let of = || users.iter().zip(&lengths).flat_map(|((_, user), count)| (0..*count).map(move |at| (user, at)));
         let searches: usize = lengths.iter().sum();
         let texts = |text: &str, count: usize| StringArray::from(vec![text; count]);
         let behaviours = Behaviours {
             domain: texts("search", searches),
             occurred_at: TimestampMicrosecondArray::from(vec![0; searches]),
-            text: (0..searches).map(|at| Some(format!("topic {at}"))).collect(),
+            text: of().map(|(user, at)| Some(format!("topic {user} {at}"))).collect(),
             news_id: StringArray::new_null(searches),
         };
         let numbers = || Int32Array::from(vec![0; users.len()]);
