@@ -73,7 +73,7 @@ impl Tool for Inspect {
             for part in &manifest.parts {
                 dataset::check_order(&contract, &read_part(&dataset, &contract, part, &[])?)?;
             }
-            writeln!(out, "{name}: {} parts are as the log says", manifest.parts.len())?;
+            writeln!(out, "{name}: {} parts are as version {} says", manifest.parts.len(), manifest.version)?;
         } else if let Some(rows) = head {
             let table = pretty_format_batches(&first(&snapshot, *rows)?).map_err(Error::arrow("printing rows"))?;
             writeln!(out, "{table}")?;
@@ -254,7 +254,7 @@ fn describe(m: &Manifest, out: &mut impl Write) -> Result<()> {
         writeln!(out, "  with {name} {value}")?;
     }
     for (name, digest) in models {
-        writeln!(out, "  with file {name} (BLAKE3 {digest})")?;
+        writeln!(out, "  with model {name} (BLAKE3 {digest})")?;
     }
     if let Some(check) = user_key_check {
         writeln!(out, "  user key check {check}")?;

@@ -21,7 +21,7 @@ mod report;
 mod retrieve;
 mod schema;
 mod simulate;
-mod statistics;
+mod sql;
 mod train_cleaner;
 
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ static COMMANDS: Commands = &[
     job::<train_cleaner::TrainCleaner>(),
     job::<clean::Clean>(),
     job::<cap::Cap>(),
-    job::<statistics::Statistics>(),
+    job::<sql::Table<schemas::Statistics>>(),
     job::<embed::Embed>(),
     job::<index::Index>(),
     job::<generate::Generate>(),
