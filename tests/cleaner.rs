@@ -185,7 +185,7 @@ fn a_model_that_cannot_be_trusted_is_one_clear_error() {
             .args(["clean", "--quiet", "--config"])
             .arg(&path)
             .env("ORT_DYLIB_PATH", "/nowhere.so")
-            .args(["--threshold", "0.3"]),
+            .args(["--max-tokens", "9"]),
         2,
     );
     assert!(message.contains("make setup"), "{message}");

@@ -181,6 +181,7 @@ fn an_index_finds_what_exact_search_finds_and_is_refused_when_it_is_of_something
     };
     let files = names(&index);
     assert!(succeed(job("index", &root).args(["--candidates", "all"])).contains("none needed"));
+    succeed(job("index", &root).args(pool));
     succeed(&mut retrieve(&[]));
     let found = lists(&root, "own-titles");
     let (mut same, mut all) = (0, 0);

@@ -187,11 +187,7 @@ impl<'a> Run<'a> {
     /// What earlier runs that are over finished of the same: their parts get a second name, under which they are ours.
     pub(crate) fn adopt(&self, contracts: &[Contract], missing: impl Fn(u32) -> bool) -> Result<BTreeMap<u32, Receipt>> {
         let mut adopted = BTreeMap::new();
-        let runs = self.primary().path(RUNS);
-        for file in self.store.list(&runs)?.iter().filter(|file| file.name() == PLAN) {
-            let Some(plan) = self.store.get(&file.path)?.and_then(|json| serde_json::from_slice::<Plan>(&json).ok()) else {
-                continue;
-            };
+        for plan in runs(self.primary())? {
             let same = plan.fingerprint == self.plan.fingerprint && plan.outputs.len() == self.plan.outputs.len();
             if !same || plan.run() == self.id {
                 continue;
@@ -378,11 +374,8 @@ impl<'a> Run<'a> {
     /// Deletes what the new versions supersede and the folder of this run; the primary output's last, whose receipts a killed commit is
     /// finished from.
     fn finish(&self, keep: usize) -> Result<()> {
-        for (dataset, _) in self.datasets.iter().rev() {
-            tidy(dataset, keep)?;
-            self.store.clear(&dataset.path(&format!("{RUNS}/{}", self.id)))?;
-        }
-        Ok(())
+        self.datasets.iter().try_for_each(|(dataset, _)| tidy(dataset, keep))?;
+        clear(self.store, self.plan)
     }
 }
 
@@ -455,39 +448,44 @@ pub(crate) fn tidy(dataset: &Dataset, keep: usize) -> Result<()> {
             dataset.store.delete(&dataset.path(&path))?;
         }
     }
-    for (folder, plan) in runs(dataset)? {
-        let done = |plan: &Plan| plan.fingerprint == current.fingerprint && plan.outputs[0].next < next;
-        if plan.as_ref().is_some_and(done) {
-            dataset.store.clear(&folder)?;
+    for plan in runs(dataset)? {
+        if plan.fingerprint == current.fingerprint && plan.outputs[0].next < next {
+            clear(&dataset.store, &plan)?;
         }
     }
     Ok(())
 }
 
-/// The run folders of a dataset, and their plans where they are there and can be read.
-pub(crate) fn runs(dataset: &Dataset) -> Result<Vec<(String, Option<Plan>)>> {
+/// Deletes the folders of a run, its plan last: as long as that is there, somebody will finish this.
+fn clear(store: &Store, plan: &Plan) -> Result<()> {
+    let folder = |output: &crate::plan::Output| format!("{}/{RUNS}/{}", output.dataset, plan.run());
+    for output in plan.outputs.iter().rev() {
+        for file in store.list(&folder(output))?.iter().filter(|file| file.name() != PLAN) {
+            store.delete(&file.path)?;
+        }
+    }
+    store.delete(&format!("{}/{PLAN}", folder(&plan.outputs[0])))?;
+    plan.outputs.iter().try_for_each(|output| store.clear(&folder(output)))
+}
+
+/// The plans of a dataset's unfinished runs, those that can be read and lie where they should.
+pub(crate) fn runs(dataset: &Dataset) -> Result<Vec<Plan>> {
     let prefix = dataset.path(&format!("{RUNS}/"));
-    let files = dataset.store.list(&dataset.path(RUNS))?;
-    let folders: BTreeSet<String> = files
-        .iter()
-        .filter_map(|file| Some(file.path.strip_prefix(&prefix)?.split_once('/')?.0.to_owned()))
-        .collect();
-    folders
-        .into_iter()
-        .map(|run| {
-            let folder = format!("{prefix}{run}");
-            let plan = dataset.store.get(&format!("{folder}/{PLAN}"))?;
-            let plan = plan.and_then(|json| serde_json::from_slice::<Plan>(&json).ok());
-            Ok((folder, plan.filter(|plan| plan.run() == run)))
-        })
-        .collect()
+    let mut plans = Vec::new();
+    for file in dataset.store.list(&dataset.path(RUNS))?.iter().filter(|file| file.name() == PLAN) {
+        let json = dataset.store.get(&file.path)?;
+        let plan = json.and_then(|json| serde_json::from_slice::<Plan>(&json).ok());
+        let here = |plan: &Plan| !plan.outputs.is_empty() && file.path == format!("{prefix}{}/{PLAN}", plan.run());
+        plans.extend(plan.filter(here));
+    }
+    Ok(plans)
 }
 
 /// Seals a sharded run (`querent commit`): the named one, or the only one that is open. One that is sealed already stays as it is.
 pub fn seal(store: &Store, dataset: &str, run: Option<&str>, keep: usize) -> Result<Vec<Manifest>> {
     let primary = Dataset::new(store, dataset);
     let mut plans: BTreeMap<Digest, Plan> =
-        runs(&primary)?.into_iter().filter_map(|(_, plan)| plan.map(|plan| (plan.run(), plan))).collect();
+        runs(&primary)?.into_iter().map(|plan| (plan.run(), plan)).collect();
     let head = primary.head()?;
     plans.retain(|_, plan| plan.outputs[0].next == head.next);
     let found = plans.keys().cloned().collect::<Vec<_>>().join(", ");
