@@ -32,7 +32,7 @@ fn generate(root: &Path) -> Command {
 }
 
 /// Queries, structure and policy by user and candidate.
-fn lists(root: &Path) -> BTreeMap<(String, u32), (Vec<String>, f32, String)> {
+fn lists(root: &Path) -> BTreeMap<(String, i32), (Vec<String>, f32, String)> {
     let mut lists = BTreeMap::new();
     for batch in batches(root, "interests") {
         let text = |name: &str| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
