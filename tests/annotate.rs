@@ -170,7 +170,7 @@ fn every_failure_ends_in_a_label_or_is_counted() {
         let annotators = batch.column_by_name("annotator").expect("a column").as_string::<i32>();
         annotators.iter().all(|annotator| annotator == Some("judge-1"))
     }));
-    assert!(said.contains("requests sent"), "{said}");
+    assert!(said.contains("requests 92"), "{said}");
 }
 
 #[test]
@@ -239,11 +239,12 @@ fn texts_stay_on_this_machine_unless_allowed() {
         "http://example.com/v1",
         "https://10.0.0.1/v1",
         "http://localhost.example.com/v1",
-        "http://127.0.0.1@example.com/v1",
     ] {
         let message = fail(&mut annotate(&root, remote, "20"), 2);
         assert!(message.contains("--allow-remote-text"), "{remote}: {message}");
     }
+    let message = fail(&mut annotate(&root, "http://127.0.0.1:secret@example.com/v1", "20"), 2);
+    assert!(message.contains("without user, password") && !message.contains("secret"), "{message}");
     // A redirect is not followed.
     let server =
         Server::start(|_, _, _| Reply::Status("307 Temporary Redirect", "location: http://example.com/v1\r\n"));
@@ -270,7 +271,7 @@ fn rules_and_files_label_without_any_server() {
         ["annotate", "--quiet", "--annotator", "file", "--labels-file", file.to_str().expect("a path"), "--data"];
     let message = fail(querent().args(file).arg(&root), 3);
     assert!(
-        message.contains("labels.csv:2: label: expected 1 or 0, got 7") && !message.contains("secret"),
+        message.contains("labels.csv:2: label: expected 1 or 0, got something else") && !message.contains("secret"),
         "{message}"
     );
 }

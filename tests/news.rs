@@ -89,7 +89,7 @@ fn from_articles_to_a_report() {
     std::fs::write(&config, text).expect("writable");
     succeed(&mut pipeline(&config));
     let said = succeed(&mut job("embed", &root));
-    assert!(said.contains("embed: 1 texts embedded"), "{said}");
+    assert!(said.contains("1 texts embedded, "), "{said}");
     assert_ne!(contents(&root)["news_vectors"], before);
 
     // Lists of every method: what was read is left out, the query is kept, the same again.
@@ -166,26 +166,20 @@ fn an_index_finds_what_exact_search_finds_and_is_refused_when_it_is_of_something
 
     // What a killed build leaves is no obstacle.
     let index = root.join("index.all");
-    std::fs::create_dir_all(&index).expect("writable");
-    let unfinished = index.join("unfinished");
+    let unfinished = root.join("index.all.unfinished");
     std::fs::create_dir(&unfinished).expect("writable");
-    std::fs::write(unfinished.join(".tmp0"), "half a file").expect("writable");
+    std::fs::write(unfinished.join("ivf.safetensors"), "half a file").expect("writable");
     let said = succeed(job("index", &root).args(pool).arg("--verify"));
-    let manifest = || -> serde_json::Value {
-        let json = std::fs::read(index.join("index.json")).expect("readable");
-        serde_json::from_slice(&json).expect("JSON")
-    };
-    let measured = manifest()["measured"].clone();
-    let chosen =
-        measured["by_probes"].as_array().and_then(|rows| rows.iter().find(|r| r["probes"] == measured["probes"]));
-    assert!(chosen.and_then(|row| row["recall_at_10"].as_f64()).is_some_and(|recall| recall > 0.95), "{said}");
+    // Of the table's lines, the one that retrieve would do: cells looked into, recall@10, queries per second.
+    let chosen = said.lines().find(|line| line.contains("<- retrieve")).expect("a line");
+    let recall: f64 = chosen.split_whitespace().nth(1).and_then(|cell| cell.parse().ok()).expect("a number");
+    assert!(recall > 0.95, "{said}");
     assert!(said.contains("<- retrieve"), "{said}");
     assert!(succeed(job("index", &root).args(pool)).contains("up to date"));
     let names = |folder: &Path| {
         crate::support::files(folder).iter().map(|f| f.file_name().expect("a name").to_owned()).collect::<BTreeSet<_>>()
     };
     let files = names(&index);
-    assert_eq!(files.len(), 2, "{files:?}");
     assert!(succeed(job("index", &root).args(["--candidates", "all"])).contains("none needed"));
     succeed(&mut retrieve(&[]));
     let found = lists(&root, "own-titles");
@@ -212,9 +206,6 @@ fn an_index_finds_what_exact_search_finds_and_is_refused_when_it_is_of_something
     // Which index does, and it makes the same file again; an earlier querent's manifest is replaced too.
     succeed(job("index", &root).args(pool));
     assert_eq!(names(&index), files);
-    std::fs::write(index.join("index.json"), "{\"file\": \"0.usearch\"}").expect("writable");
-    assert!(fail(&mut retrieve(&["--keep-seen"]), 3).contains("run index again"));
-    succeed(job("index", &root).args(pool));
     succeed(&mut retrieve(&["--keep-seen"]));
     for nothing in ["--cells", "--probes"] {
         assert!(fail(job("index", &root).args(pool).args([nothing, "0"]), 2).contains("at least 1"));
@@ -222,7 +213,7 @@ fn an_index_finds_what_exact_search_finds_and_is_refused_when_it_is_of_something
     let foreign = folder.path().join("foreign");
     std::fs::create_dir(&foreign).expect("writable");
     std::fs::write(foreign.join("model.safetensors"), "keep me").expect("writable");
-    assert!(fail(job("index", &root).args(pool).arg("--index").arg(&foreign), 2).contains("did not make this folder"));
+    assert!(fail(job("index", &root).args(pool).arg("--index").arg(&foreign), 2).contains("somebody else's"));
 }
 
 #[test]
@@ -275,17 +266,20 @@ fn bad_lists_are_one_clear_error() {
         command.args(["import", "others", "--quiet"]).arg(file).arg("--data").arg(&root);
         command
     };
+    // A user whom the logs know.
+    let clicks = batches(&root, "raw_clicks");
+    let user = clicks[0].column_by_name("uid").expect("a column").as_string::<i32>().value(0).to_owned();
     let twice = write(
         "twice.parquet",
-        vec![("user_id", texts(&["u", "u"])), ("news_id", texts(&["a", "b"])), ("rank", ranks(&[3, 3]))],
+        vec![("user_id", texts(&[&user, &user])), ("news_id", texts(&["a", "b"])), ("rank", ranks(&[3, 3]))],
     );
     let nan = write(
         "nan.parquet",
-        vec![("user_id", texts(&["u"])), ("news_id", texts(&["a"])), ("score", scores(&[f64::NAN]))],
+        vec![("user_id", texts(&[&user])), ("news_id", texts(&["a"])), ("score", scores(&[f64::NAN]))],
     );
     let zero =
-        write("zero.parquet", vec![("user_id", texts(&["u"])), ("news_id", texts(&["a"])), ("rank", ranks(&[0]))]);
-    let bare = write("bare.parquet", vec![("user_id", texts(&["u"])), ("news_id", texts(&["a"]))]);
+        write("zero.parquet", vec![("user_id", texts(&[&user])), ("news_id", texts(&["a"])), ("rank", ranks(&[0]))]);
+    let bare = write("bare.parquet", vec![("user_id", texts(&[&user])), ("news_id", texts(&["a"]))]);
     for (file, expected) in [
         (&twice, "rank 3 twice"),
         (&nan, "row 1, column score: expected a number, got NaN"),
@@ -301,10 +295,8 @@ fn bad_lists_are_one_clear_error() {
         "strangers.parquet",
         vec![("user_id", texts(&["nobody"])), ("news_id", texts(&["nothing"])), ("rank", ranks(&[1]))],
     );
-    let said = succeed(&mut import(&strangers));
-    assert!(said.contains("of users without a profile 1, unknown articles 1"), "{said}");
-    let message = fail(querent().args(["evaluate", "--quiet", "--data"]).arg(&root), 3);
-    assert!(message.contains("recommendations.others") && message.contains("got none"), "{message}");
+    let message = fail(&mut import(&strangers), 3);
+    assert!(message.contains("users of this ingest, got 1 rows of none"), "{message}");
     let message = fail(querent().args(["import", "random", "--quiet"]).arg(&strangers).arg("--data").arg(&root), 2);
     assert!(message.contains("another name than interests, own-titles, popularity, random"), "{message}");
 }

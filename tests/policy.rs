@@ -138,6 +138,6 @@ fn what_cannot_work_is_one_clear_error() {
     ] {
         let said = fail(generate(&root).args(&arguments), code);
         assert!(said.contains(expected) && said.contains("hint: "), "{arguments:?}: {said}");
-        assert!(!root.join("interests").exists(), "{arguments:?}");
+        assert!(!root.join("interests/_delta_log").exists(), "{arguments:?}");
     }
 }

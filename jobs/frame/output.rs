@@ -30,7 +30,7 @@ pub(crate) fn note(line: &str) -> Result<()> {
 
 /// Prints how a stage ended, the datasets that it wrote, and its account.
 pub(crate) fn print(out: &mut dyn Write, summary: &Summary) -> Result<()> {
-    let Summary { job, outcome, unit, account, outputs, computed, reused, seconds, regrouping } = summary;
+    let Summary { job, outcome, unit, account, outputs, computed, reused, seconds, regrouping, said } = summary;
     let spent = match *regrouping {
         part if part < 0.1 => format!("{seconds:.1} s"),
         part if job.starts_with("ingest") => format!("{seconds:.1} s, {part:.1} s of them reading raw files"),
@@ -56,6 +56,7 @@ pub(crate) fn print(out: &mut dyn Write, summary: &Summary) -> Result<()> {
     for (what, counts) in account_lines(account) {
         writeln!(out, "  {what}: {counts}")?;
     }
+    said.iter().try_for_each(|said| writeln!(out, "  {said}"))?;
     Ok(())
 }
 

@@ -107,6 +107,8 @@ pub struct Summary {
     pub seconds: f64,
     /// Of it, regrouping rows (ingest: reading raw files).
     pub regrouping: f64,
+    /// What the stage says of how it went, if it ran.
+    pub said: Option<String>,
 }
 
 /// A version that a run made or found.
@@ -135,6 +137,7 @@ impl Summary {
             reused: 0,
             seconds,
             regrouping: 0.0,
+            said: None,
         }
     }
 
@@ -184,6 +187,7 @@ impl Runner {
             reused: 0,
             seconds: 0.0,
             regrouping: 0.0,
+            said: None,
         };
         let stale = datasets.iter().map(|(_, head)| head.current.as_ref());
         let turns = datasets.first().and_then(|(_, head)| Some(&head.current.as_ref()?.outputs));
@@ -320,7 +324,9 @@ impl Work<'_> {
                 stage.mapped(inputs, &runner.resources)?;
                 summary.regrouping = regrouping.elapsed().as_secs_f64();
             }
-            receipts.extend(self.compute_all(stage, inputs, &todo)?);
+            let (computed, said) = self.compute_all(stage, inputs, &todo)?;
+            receipts.extend(computed);
+            summary.said = said;
         }
         receipts.iter().for_each(|receipt| summary.account.merge(&receipt.accounts[0]));
         Ok(receipts.iter().map(|receipt| receipt.partition).collect())
@@ -373,7 +379,13 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn compute_all<S: Stage>(&self, stage: &S, inputs: &S::Inputs, todo: &[usize]) -> Result<Vec<Receipt>> {
+    fn compute_all<S: Stage>(
+        &self,
+        stage: &S,
+        inputs: &S::Inputs,
+        todo: &[usize],
+    ) -> Result<(Vec<Receipt>, Option<String>)> {
+        let started = Instant::now();
         let Runner { resources, .. } = self.runner;
         let shared = stage.open(inputs, resources)?;
         let need = |partition: u32| stage.memory_bytes(&shared, self.declared.memory_bytes(partition));
@@ -409,7 +421,8 @@ impl Work<'_> {
             false => in_parallel(resources.threads, todo, one)?,
             true => threads(resources.threads)?.install(|| todo.iter().map(|p| Ok((*p, one(*p)?))).collect::<Result<_>>())?,
         };
-        Ok(done.into_iter().map(|(_, receipt)| receipt).collect())
+        let said = stage.said(&shared, started.elapsed().as_secs_f64());
+        Ok((done.into_iter().map(|(_, receipt)| receipt).collect(), said))
     }
 
     fn compute<S: Stage>(&self, stage: &S, inputs: &S::Inputs, shared: &S::Shared, partition: u32) -> Result<Receipt> {

@@ -48,6 +48,11 @@ pub trait Stage: Serialize + DeserializeOwned + Sync {
     /// One partition.
     fn run(&self, inputs: &Self::Inputs, shared: &Self::Shared, partition: u32) -> Result<Done<Self::Outputs>>;
 
+    /// What is worth saying of what was shared, once all partitions are computed: how fast a model was.
+    fn said(&self, _shared: &Self::Shared, _seconds: f64) -> Option<String> {
+        None
+    }
+
     /// Bytes of memory that what all partitions share takes.
     fn shared_bytes(&self, _shared: &Self::Shared) -> u64 {
         0

@@ -132,6 +132,10 @@ impl Stage for Score {
         Ok(Done { outputs: Rows::of(columns)?, accounts: vec![account] })
     }
 
+    fn said(&self, classifier: &Classifier, seconds: f64) -> Option<String> {
+        classifier.timing().said("scored", seconds)
+    }
+
     /// Measured: the texts, their token ids and logits.
     fn memory_bytes(&self, _: &Classifier, input_bytes: u64) -> u64 {
         8 * input_bytes

@@ -155,6 +155,10 @@ impl Stage for Embed {
         Ok(Done { outputs: Rows::of(rows)?, accounts: vec![account] })
     }
 
+    fn said(&self, encoder: &Encoder, seconds: f64) -> Option<String> {
+        encoder.timing().said("embedded", seconds)
+    }
+
     /// A part of `news`, and a partition's vectors three times over: as made, as columns, encoded.
     fn memory_bytes(&self, encoder: &Encoder, input_bytes: u64) -> u64 {
         2 * input_bytes + 3 * 2 * ARTICLES_PER_PARTITION * 4 * encoder.dimensions() as u64

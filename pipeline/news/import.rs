@@ -14,7 +14,7 @@ use dataset::{
     Account, ByPartition, Dataset, Done, Error, Inputs, Regrouped, Resources, Result, Rows, Spill, Stage, UserKey,
     Whole,
 };
-use schemas::{News, Profiles, Recommendations, RecommendationsColumns};
+use schemas::{News, Profiles, Recommendations, RecommendationsColumns, Truth};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -107,6 +107,7 @@ pub struct Sources {
     /// None for ids that are ours already.
     key: Option<UserKey>,
     profiles: ByPartition<Profiles>,
+    truth: ByPartition<Truth>,
     news: Whole<News>,
     rows: Arc<Regrouped>,
 }
@@ -117,9 +118,12 @@ impl Sources {
         Listed::of(self.rows.read(partition)?.into_iter().map(|(_, batch)| batch).collect())
     }
 
-    /// The users of a bucket who have a profile.
+    /// The users of a bucket who have a profile, or clicks in the window.
     fn known(&self, partition: u32) -> Result<HashSet<[u8; 16]>> {
         let mut known = HashSet::new();
+        for batch in self.truth.read(partition)?.batches() {
+            known.extend(Truth::user_id.of(batch)?.iter().flatten().filter_map(unhex));
+        }
         for batch in self.profiles.read(partition)?.batches() {
             known.extend(Profiles::user_id.of(batch)?.iter().flatten().filter_map(unhex));
         }
@@ -144,6 +148,7 @@ impl Stage for Import {
             return Err(Error::setting("METHOD", expected, &self.method, "`querent retrieve` writes its lists"));
         }
         let profiles = declare.by_partition::<Profiles>("profiles")?.columns(&[Profiles::user_id.name()]);
+        let truth = declare.by_partition::<Truth>("truth")?.columns(&[Truth::user_id.name()]);
         let news = declare.whole::<News>("news")?.columns(&[News::news_id.name()]);
         let key = (!self.columns.hashed).then(|| declare.user_key()).transpose()?;
         // In the order of their contents: which file was named first decides nothing.
@@ -157,7 +162,7 @@ impl Stage for Import {
         };
         let tasks = files.iter().enumerate().map(task).collect();
         let rows = declare.regroup(profiles.manifest().partitions, Listed::schema(), tasks)?;
-        Ok(Sources { files: files.into_iter().map(|(_, file)| file).collect(), key, profiles, news, rows })
+        Ok(Sources { files: files.into_iter().map(|(_, file)| file).collect(), key, profiles, truth, news, rows })
     }
 
     fn map(&self, inputs: &Sources, task: usize, spill: &mut Spill<'_>) -> Result<()> {
@@ -181,7 +186,7 @@ impl Stage for Import {
                 return Ok(());
             }
         }
-        let what = format!("{}: expected lists of users who have a profile, got {rows} rows of none", self.output());
+        let what = format!("{}: expected lists of users of this ingest, got {rows} rows of none", self.output());
         let hint = match self.columns.hashed {
             true => "--hashed wants querent's own ids, under the key of these datasets",
             false => {
@@ -205,7 +210,7 @@ impl Stage for Import {
         let unknown = rows().filter(|row| news.number(listed.news_id(*row)).is_none()).count();
         account.note("unknown articles", unknown as u64);
         let strangers = rows().filter(|row| !known.contains(&listed.user(*row))).count();
-        account.note("of users without a profile", strangers as u64);
+        account.note("of unknown users", strangers as u64);
         let columns = RecommendationsColumns {
             method: StringArray::from(vec![self.method.as_str(); ordered.len()]),
             user_id: rows().map(|row| Some(hex(&listed.user(row)))).collect(),

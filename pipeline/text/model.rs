@@ -23,6 +23,22 @@ pub struct Timing {
     pub total: Duration,
 }
 
+impl Timing {
+    /// How fast a model was that has worked for so many seconds, and how much of it was the model; nothing when it was not asked.
+    pub fn said(&self, done: &str, seconds: f64) -> Option<String> {
+        let Timing { texts, inference, total } = self;
+        (*texts > 0).then(|| {
+            format!(
+                "{} texts {done}, {:.0} texts/s; {:.1}% of the workers' {:.1} s inside ONNX Runtime",
+                dataset::account::grouped(*texts),
+                *texts as f64 / seconds.max(1e-9),
+                100.0 * inference.as_secs_f64() / total.as_secs_f64().max(1e-9),
+                total.as_secs_f64()
+            )
+        })
+    }
+}
+
 /// What the first output of a model must be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected {

@@ -149,7 +149,7 @@ for turn in range(runs):
         for data in [a, b]:
             shutil.rmtree(data / "text_scores", ignore_errors=True)
             figures, said = clean(data, file)
-            scored, share = re.search(r"clean: ([\d,]+) texts scored.*?([\d.]+)% of the workers'", said).groups()
+            scored, share = re.search(r"([\d,]+) texts scored.*?([\d.]+)% of the workers'", said).groups()
             assert int(scored.replace(",", "")) == distinct[data], said
             ours.setdefault((file, data), []).append(figures)
             inside.setdefault((file, data), []).append(float(share))

@@ -112,7 +112,7 @@ def embed():
     """Runs `embed` from nothing. Returns its figures, and the same with the seconds that the job tells."""
     shutil.rmtree(data / "news_vectors", ignore_errors=True)
     figures, said = querent_and_listen(data, "embed", "--fields", "title", "--model", str(model), "--threads", "2")
-    line = re.search(r"embed: ([\d,]+) texts embedded, ([\d,]+) texts/s; .*", said)
+    line = re.search(r"([\d,]+) texts embedded, ([\d,]+) texts/s; .*", said)
     assert line and int(line[1].replace(",", "")) == len(news), said
     return figures, figures._replace(seconds=len(news) / int(line[2].replace(",", ""))), line[0]
 

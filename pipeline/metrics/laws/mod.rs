@@ -13,9 +13,10 @@ fn runner(root: &Path, threads: usize) -> Runner {
         threads,
         memory_limit: 1 << 30,
         progress: Style::Silent,
+        max_bad_ratio: 0.0,
         user_key: KeySource::default(),
     };
-    Runner { resources, shard: None, dry_run: false, max_bad_ratio: 0.0, keep_versions: 0, git_revision: String::new() }
+    Runner { resources, shard: None, dry_run: false, keep_versions: 0, git_revision: String::new() }
 }
 
 /// A stage that makes rows of its settings.

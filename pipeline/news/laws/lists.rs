@@ -97,7 +97,7 @@ fn lists_of_nobody_and_ranks_that_come_twice_are_refused() -> Result<()> {
     }
     assert!(import(&runner, &[bare]).is_err());
     let summary = import(&runner, &[known, strangers])?;
-    assert_eq!(summary.account.notes["of users without a profile"], 1);
+    assert_eq!(summary.account.notes["of unknown users"], 1);
     for name in ["random", "", "a/b"] {
         let named = Import { method: name.into(), files: vec!["x".into()], ..Import::default() };
         assert_eq!(named.check().map_err(|e| e.exit_code()), Err(2), "{name}");
