@@ -34,7 +34,7 @@ impl Retriever {
 #[derive(Debug)]
 pub(crate) enum Fetch {
     /// The articles nearest to the user's queries.
-    Queries { vectors: QueryVectors, retriever: Box<Retriever>, fusion: Fusion },
+    Queries { vectors: Box<QueryVectors>, retriever: Box<Retriever>, fusion: Fusion },
     /// The most clicked articles, the same for everybody: numbers in the pool, and clicks.
     Popularity(Vec<(u32, i64)>),
     /// Articles drawn at random, for each user anew.

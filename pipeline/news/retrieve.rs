@@ -153,14 +153,18 @@ pub struct Sources {
 /// What a method needs beside users and articles.
 #[derive(Debug)]
 enum By {
-    /// Index: its folder, and what it is of, if there is one.
-    Queries {
-        encoder: Declared,
-        vectors: Whole<NewsVectors>,
-        index: Option<(PathBuf, Option<Identity>)>,
-    },
-    Popularity(Whole<Popularity>),
+    Queries(Box<Asked>),
+    Popularity(Box<Whole<Popularity>>),
     Random,
+}
+
+/// What queries are put to.
+#[derive(Debug)]
+struct Asked {
+    encoder: Declared,
+    vectors: Whole<NewsVectors>,
+    /// The index's folder, and what it is of, if there is one; none where it is never searched.
+    index: Option<(PathBuf, Option<Identity>)>,
 }
 
 /// What all partitions share.
@@ -195,9 +199,9 @@ impl Stage for Retrieve {
                 // Whether the candidates are so few that they are searched exactly is known once they are read.
                 let never = self.exact || corpus.articles() <= self.pool.exact_up_to as u64;
                 let index = (!never).then(|| self.declare_index(declare)).transpose()?;
-                By::Queries { encoder, vectors, index }
+                By::Queries(Box::new(Asked { encoder, vectors, index }))
             }
-            POPULARITY => By::Popularity(declare.whole::<Popularity>("popularity")?),
+            POPULARITY => By::Popularity(Box::new(declare.whole::<Popularity>("popularity")?)),
             _ => By::Random,
         };
         Ok(Sources { people, corpus, by })
@@ -206,7 +210,8 @@ impl Stage for Retrieve {
     fn open(&self, inputs: &Sources, _: &Resources) -> Result<Shared> {
         let pool = inputs.corpus.open()?;
         let fetch = match &inputs.by {
-            By::Queries { encoder, vectors, index } => {
+            By::Queries(asked) => {
+                let Asked { encoder, vectors, index } = &**asked;
                 let encoder = encoder.open()?;
                 let retriever = match index {
                     Some((folder, identity)) if pool.len() > self.pool.exact_up_to => {
@@ -218,7 +223,7 @@ impl Stage for Retrieve {
                     }
                     _ => Retriever::Exact(Exact::new(Vectors::read(vectors, &pool, encoder.name())?)?),
                 };
-                let (vectors, retriever) = (QueryVectors::new(encoder)?, Box::new(retriever));
+                let (vectors, retriever) = (Box::new(QueryVectors::new(encoder)?), Box::new(retriever));
                 Fetch::Queries { vectors, retriever, fusion: self.fusion }
             }
             By::Popularity(clicks) => Fetch::Popularity(popularity(clicks, &pool)?),
