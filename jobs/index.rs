@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use dataset::account::grouped;
-use dataset::{Outcome, Result, Summary};
+use dataset::{Dataset, Outcome, Result, Summary};
 use metrics::Sql;
 use news::{EncoderSettings, IndexAbout, SearchSettings};
 use schemas::Popularity;
@@ -40,8 +40,14 @@ impl Job for Index {
     const SHARES: &'static [&'static str] = &["embed"];
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
-        let mut summaries = popularity(context, self.artifact.pool.reads_popularity())?;
-        let folder = self.search.folder(context.store(), self.artifact.pool.candidates)?;
+        let pool = &self.artifact.pool;
+        let mut summaries = popularity(context, pool.reads_popularity())?;
+        let news = Dataset::new(context.store(), "news").current()?;
+        if let Some(articles) = news.map(|news| news.rows).filter(|rows| *rows <= pool.exact_up_to as u64) {
+            context.note(&format!("none needed: {} articles, which are searched exactly", grouped(articles)))?;
+            return Ok(summaries);
+        }
+        let folder = self.search.folder(context.store(), pool.candidates)?;
         let made = context.make(&self.artifact, &folder)?;
         let would_run = matches!(made.outcome, Outcome::WouldRun(_));
         summaries.push(made);

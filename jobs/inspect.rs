@@ -67,7 +67,7 @@ impl Tool for Inspect {
         if *files {
             snapshot.files().iter().try_for_each(|file| writeln!(out, "{file}"))?;
         } else if *json {
-            writeln!(out, "{}", serde_json::to_string_pretty(manifest).map_err(|e| Error::bug(e))?)?;
+            writeln!(out, "{}", serde_json::to_string_pretty(manifest).map_err(Error::bug)?)?;
         } else if *verify {
             let contract = contract(manifest)?;
             for part in &manifest.parts {

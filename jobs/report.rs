@@ -16,7 +16,7 @@ use crate::frame::{Context, Job};
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(crate) struct Report {
-    /// The page [default: report.html under --data, for a step report@NAME report.NAME.html]
+    /// The page [default: report.html under --data; for a step with a name, report.NAME.html]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]

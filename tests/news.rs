@@ -206,7 +206,8 @@ fn an_index_finds_what_exact_search_finds_and_is_refused_when_it_is_of_something
     assert!(fail(&mut retrieve(&["--keep-seen"]), 3).contains("run index again"));
     // Which index does, and it makes the same file again; an earlier querent's manifest is replaced too.
     succeed(job("index", &root).args(pool));
-    assert_eq!(names(&index), files);
+    // What was measured was measured of the file before.
+    assert_eq!(names(&index), files.into_iter().filter(|name| name != "measured.json").collect());
     succeed(&mut retrieve(&["--keep-seen"]));
     for nothing in ["--cells", "--probes"] {
         assert!(fail(job("index", &root).args(pool).args([nothing, "0"]), 2).contains("at least 1"));

@@ -150,14 +150,15 @@ impl Config {
             return Ok(());
         }
         let homes = self.homes(key);
+        let likeness = |known: &String| strsim::jaro_winkler(known, key);
         let hint = if node.table.is_some() && section != RUN && header == section {
             format!("no step of [run] jobs is called {section}@{key}")
         } else if FLAGS_ONLY.contains(&key) {
             format!("it is a flag only: --{}", key.replace('_', "-"))
-        } else if !homes.is_empty() {
-            format!("{key} belongs to {}", homes.join(" or "))
-        } else {
+        } else if homes.is_empty() || keys.iter().any(|known| likeness(known) > 0.9) {
             nearest(key, keys.iter().map(String::as_str))
+        } else {
+            format!("{key} belongs to {}", homes.join(" or "))
         };
         Err(Error::usage(format!("{}: [{header}]: {key} is no setting of it", node.place), hint))
     }

@@ -93,8 +93,10 @@ struct JobEntry {
     /// The keys that its section may have.
     keys: fn() -> Vec<String>,
     /// The job with its settings, those of a command line or without one.
-    settle: fn(&Config, &Step, Option<&ArgMatches>) -> Result<Box<dyn Ready>>,
+    settle: Settle,
 }
+
+type Settle = fn(&Config, &Step, Option<&ArgMatches>) -> Result<Box<dyn Ready>>;
 
 /// A job with its settings, whichever it is.
 trait Ready {

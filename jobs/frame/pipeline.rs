@@ -12,8 +12,9 @@ use super::{Commands, Context, Ready, Step, Tool, cli, find, jobs, output};
 
 /// Run a pipeline: the jobs that the file's section run names, in order, skipping what is up to date.
 ///
-/// Each job has a section with its settings. A step may have a name: generate@student has the settings of [generate] and, over them, of
-/// [generate.student], and writes interests.student. Ends with a table of stages: units in and out, seconds.
+/// Each job has a section with its settings. A step may have a name: generate@student has the settings of section generate and,
+/// over them, of section generate.student, and writes interests.student. Ends with a table of stages: units in and out,
+/// seconds. To spread work over processes, give --shard to each job by itself.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The pipeline, such as jobs/configs/demo.toml

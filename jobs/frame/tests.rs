@@ -214,6 +214,7 @@ fn mistakes_are_named_with_file_and_line() {
             "c.toml:2: [bake] from: unknown variant `below`, expected `above` or `all-sides`\nhint: did you mean \"above\"?",
         ),
         ("[bake]\nheat = nan\n", "c.toml:2: expected a finite number, got nan\nhint: write another value"),
+        ("[bake]\nheats = 3\n", "c.toml:2: [bake]: heats is no setting of it\nhint: did you mean \"heat\"?"),
         ("[bake]\nhours = 3\n", "c.toml:2: [bake]: hours is no setting of it\nhint: hours belongs to [warm]"),
         ("[warm]\nloaves = 3\n", "c.toml:2: [warm]: loaves is no setting of it\nhint: loaves belongs to [bake]"),
         ("[bake]\nthreads = 3\n", "c.toml:2: [bake]: threads is no setting of it\nhint: threads belongs to [run]"),

@@ -496,6 +496,7 @@ pub fn seal(store: &Store, dataset: &str, run: Option<&str>, keep: usize) -> Res
     };
     let Some(plan) = chosen else {
         if let (None, true, Some(current)) = (run, found.is_empty(), head.current) {
+            tidy(&primary, keep)?;
             return Ok(vec![current]);
         }
         let got = if found.is_empty() { "none".into() } else { found };

@@ -11,7 +11,7 @@ use clap::Args;
 use dataset::bucket::{bucket, hex, unhex};
 use dataset::plan::{digest, file_digest};
 use dataset::{
-    Account, ByPartition, Dataset, Done, Error, Inputs, Regrouped, Resources, Result, Rows, Spill, Stage, UserKey,
+    Account, ByPartition, Dataset, Done, Error, Inputs, Kind, Regrouped, Resources, Result, Rows, Spill, Stage, UserKey,
     Whole,
 };
 use schemas::{News, Profiles, Recommendations, RecommendationsColumns, Truth};
@@ -107,7 +107,7 @@ pub struct Sources {
     /// None for ids that are ours already.
     key: Option<UserKey>,
     profiles: ByPartition<Profiles>,
-    truth: ByPartition<Truth>,
+    truth: Option<ByPartition<Truth>>,
     news: Whole<News>,
     rows: Arc<Regrouped>,
 }
@@ -121,8 +121,10 @@ impl Sources {
     /// The users of a bucket who have a profile, or clicks in the window.
     fn known(&self, partition: u32) -> Result<HashSet<[u8; 16]>> {
         let mut known = HashSet::new();
-        for batch in self.truth.read(partition)?.batches() {
-            known.extend(Truth::user_id.of(batch)?.iter().flatten().filter_map(unhex));
+        if let Some(truth) = &self.truth {
+            for batch in truth.read(partition)?.batches() {
+                known.extend(Truth::user_id.of(batch)?.iter().flatten().filter_map(unhex));
+            }
         }
         for batch in self.profiles.read(partition)?.batches() {
             known.extend(Profiles::user_id.of(batch)?.iter().flatten().filter_map(unhex));
@@ -148,7 +150,10 @@ impl Stage for Import {
             return Err(Error::setting("METHOD", expected, &self.method, "`querent retrieve` writes its lists"));
         }
         let profiles = declare.by_partition::<Profiles>("profiles")?.columns(&[Profiles::user_id.name()]);
-        let truth = declare.by_partition::<Truth>("truth")?.columns(&[Truth::user_id.name()]);
+        let truth = match declare.by_partition::<Truth>("truth") {
+            Err(e) if e.kind() == Kind::Missing => None,
+            truth => Some(truth?.columns(&[Truth::user_id.name()])),
+        };
         let news = declare.whole::<News>("news")?.columns(&[News::news_id.name()]);
         let key = (!self.columns.hashed).then(|| declare.user_key()).transpose()?;
         // In the order of their contents: which file was named first decides nothing.
