@@ -8,7 +8,7 @@ export PYTHONPATH = $(CURDIR)/.python
 BENCH_USERS ?= 500000
 GGUF = models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help setup python demo mind demo-mind test test-data test-peers check bench bench-cleaner bench-news bench-policy clean
+.PHONY: help setup python demo mind demo-mind test nightly test-data test-peers check bench bench-cleaner bench-news bench-policy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,10 @@ demo-mind: mind setup ## real logs: make demo-mind MIND=folder
 
 test: setup python ## all tests that need nothing but this repository
 	cargo test --workspace
+
+nightly: setup python ## the long ones: 10,000 sequences of changes, 1,000 kills, larger bounds of the commit protocol's model
+	QUERENT_SEQUENCES=10000 QUERENT_KILLS=1000 cargo test --workspace --test end-to-end -- freshness faults
+	cargo test --workspace --lib model -- --include-ignored
 
 test-data: setup python ## the tests on real logs: ../shared/data, or QUERENT_TEST_DATA=folder
 	cargo test --features real-logs --test data

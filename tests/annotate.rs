@@ -235,11 +235,7 @@ fn a_server_without_schemas_is_asked_without() {
 fn texts_stay_on_this_machine_unless_allowed() {
     let folder = TempDir::new().expect("a folder");
     let root = world(folder.path());
-    for remote in [
-        "http://example.com/v1",
-        "https://10.0.0.1/v1",
-        "http://localhost.example.com/v1",
-    ] {
+    for remote in ["http://example.com/v1", "https://10.0.0.1/v1", "http://localhost.example.com/v1"] {
         let message = fail(&mut annotate(&root, remote, "20"), 2);
         assert!(message.contains("--allow-remote-text"), "{remote}: {message}");
     }

@@ -79,8 +79,11 @@ fn models(folder: &Path) -> [PathBuf; 2] {
     let json = std::fs::read_to_string(&path).expect("readable");
     let mut tokenizer: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     let vocabulary = tokenizer["model"]["vocab"].as_object_mut().expect("a vocabulary");
-    let pairs: Vec<(String, serde_json::Value)> =
-        vocabulary.iter().filter(|(token, _)| token.len() > 2 && !token.starts_with('<')).map(|(t, n)| (t.clone(), n.clone())).collect();
+    let pairs: Vec<(String, serde_json::Value)> = vocabulary
+        .iter()
+        .filter(|(token, _)| token.len() > 2 && !token.starts_with('<'))
+        .map(|(t, n)| (t.clone(), n.clone()))
+        .collect();
     for pair in pairs.chunks_exact(2) {
         vocabulary.insert(pair[0].0.clone(), pair[1].1.clone());
         vocabulary.insert(pair[1].0.clone(), pair[0].1.clone());
@@ -99,18 +102,34 @@ fn write_logs(folder: &Path, state: &State) {
         format!("2025-{month:02}-{date:02} {:02}:{:02}:00", civil / 3600, civil % 3600 / 60)
     };
     for file in 0..=state["searches"] {
-        let queries = ["latest glacier guide for beginners", "velmo login", "comet explained in five questions", "weather torni"];
-        let lines = (0..40).map(|i| format!("u{}\t{}\t{} {}\n", i % 5, day(-((i % 9) as i64) - 1, i + file * 50), queries[(i + file) % 4], i % 6));
+        let queries =
+            ["latest glacier guide for beginners", "velmo login", "comet explained in five questions", "weather torni"];
+        let lines = (0..40).map(|i| {
+            format!(
+                "u{}\t{}\t{} {}\n",
+                i % 5,
+                day(-((i % 9) as i64) - 1, i + file * 50),
+                queries[(i + file) % 4],
+                i % 6
+            )
+        });
         let text: String = std::iter::once("user\tat\tquery\n".to_owned()).chain(lines).collect();
         std::fs::write(folder.join(format!("searches-{file}.tsv")), text).expect("writable");
     }
     for file in 0..=state["clicks"] {
-        let lines = (0..60).map(|i| format!("u{}\t{}\tn{}\n", i % 5, day((i % 24) as i64 - 12, i + file * 70), (i * 7 + file) % 40));
+        let lines = (0..60)
+            .map(|i| format!("u{}\t{}\tn{}\n", i % 5, day((i % 24) as i64 - 12, i + file * 70), (i * 7 + file) % 40));
         let text: String = std::iter::once("user\tat\tarticle\n".to_owned()).chain(lines).collect();
         std::fs::write(folder.join(format!("clicks-{file}.tsv")), text).expect("writable");
     }
     for file in 0..=state["titles"] {
-        let title = |i: usize| if file > 0 && i % 3 == 0 { "Zebras are in the news again" } else { "What the orchestra means for the region" };
+        let title = |i: usize| {
+            if file > 0 && i % 3 == 0 {
+                "Zebras are in the news again"
+            } else {
+                "What the orchestra means for the region"
+            }
+        };
         let lines = (0..40).map(|i| format!("n{i}\t{} {i}\t{}\n", title(i), day((i % 20) as i64 - 10, 0)));
         let text: String = std::iter::once("id\ttitle\tat\n".to_owned()).chain(lines).collect();
         std::fs::write(folder.join(format!("news-{file}.tsv")), text).expect("writable");
@@ -202,7 +221,8 @@ impl Bench {
         let folders = std::fs::read_dir(root).expect("listable").flatten();
         let names = folders.filter(|e| e.path().is_dir()).filter_map(|e| e.file_name().into_string().ok());
         // What ingest has read, and where it lay, is a diary: it has no from-nothing.
-        let names = names.filter(|name| !name.starts_with('_') && !name.ends_with("raw_files") && !name.ends_with("quarantine"));
+        let names = names
+            .filter(|name| !name.starts_with('_') && !name.ends_with("raw_files") && !name.ends_with("quarantine"));
         names.map(|name| (name.clone(), by_glob(root, &name))).collect()
     }
 
@@ -235,7 +255,10 @@ impl Bench {
             let stale = expected.iter().find(|(name, rows)| got.get(*name) != Some(*rows));
             if let Some((name, rows)) = stale {
                 let have = got.get(name).map_or(0, Vec::len);
-                found = Some(format!("seed {seed}: after {changes:?} {name} is stale: {have} rows, from nothing {}", rows.len()));
+                found = Some(format!(
+                    "seed {seed}: after {changes:?} {name} is stale: {have} rows, from nothing {}",
+                    rows.len()
+                ));
                 break;
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, TimestampMicrosecondType, Int32Type};
+use arrow::datatypes::{Float64Type, Int32Type, TimestampMicrosecondType};
 use tempfile::TempDir;
 
 use crate::support::{batches, cleaner, config, pipeline, succeed};

@@ -19,12 +19,10 @@ pub(crate) fn config(root: &Path, users: u32, seed: u32) -> PathBuf {
         .replace("seed = 7", &format!("seed = {seed}"))
         .replace("[ingest]\n", "[ingest]\nbuckets = 4\n");
     let jobs = text.lines().find(|line| line.starts_with("jobs = ")).expect("the demo names its jobs");
-    let text = text
-        .replace(jobs, "jobs = [\"simulate\", \"ingest\", \"clean\", \"cap\", \"statistics\"]")
-        .replace(
-            "[clean]\nmodel = \"train-cleaner\"",
-            &format!("[clean]\nborderline = 20\nmodel = \"{}\"", cleaner().display()),
-        );
+    let text = text.replace(jobs, "jobs = [\"simulate\", \"ingest\", \"clean\", \"cap\", \"statistics\"]").replace(
+        "[clean]\nmodel = \"train-cleaner\"",
+        &format!("[clean]\nborderline = 20\nmodel = \"{}\"", cleaner().display()),
+    );
     let path = root.with_extension(format!("{seed}.toml"));
     std::fs::write(&path, text).expect("writable");
     path
@@ -147,7 +145,8 @@ pub(crate) fn by_version(root: &Path, name: &str) -> Vec<String> {
 /// A dataset's rows as sorted text, read by a plain glob.
 pub(crate) fn by_glob(root: &Path, name: &str) -> Vec<String> {
     let mut batches = Vec::new();
-    let part = |p: &PathBuf| p.extension().is_some_and(|e| e == "parquet") && !p.display().to_string().contains("_delta_log");
+    let part =
+        |p: &PathBuf| p.extension().is_some_and(|e| e == "parquet") && !p.display().to_string().contains("_delta_log");
     for path in files(&root.join(name)).into_iter().filter(part) {
         let file = std::fs::File::open(path).expect("it was listed");
         let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet");

@@ -173,7 +173,11 @@ impl Identity {
         let path = identity_path(target, file);
         match fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|e| {
-                Error::unreadable(path.display(), format!("expected what the artifact was made of: {e}"), "delete it and run its job again")
+                Error::unreadable(
+                    path.display(),
+                    format!("expected what the artifact was made of: {e}"),
+                    "delete it and run its job again",
+                )
             }),
             Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(Error::io(path.display(), e)),
@@ -227,7 +231,8 @@ impl Runner {
         let fingerprint = digest(&json!([recipe(&lineage, 1), declared.key(0)]));
         let found = Identity::of(target, A::FILE)?;
         if found.is_none() && target.exists() && !A::FILE && !is_empty(target) {
-            let what = format!("{}: expected a new folder or one of {}'s, got somebody else's", target.display(), A::NAME);
+            let what =
+                format!("{}: expected a new folder or one of {}'s, got somebody else's", target.display(), A::NAME);
             return Err(Error::usage(what, "name another folder"));
         }
         if found.as_ref().is_some_and(|found| found.fingerprint == fingerprint && found.is_there(target, A::FILE)) {
@@ -265,7 +270,11 @@ fn changes(old: &Lineage, new: &Lineage) -> String {
     .into_iter()
     .filter_map(|(differs, what)| differs.then_some(what))
     .collect();
-    if differ.is_empty() { "its files are not as they were written".into() } else { format!("{} changed", differ.join(", ")) }
+    if differ.is_empty() {
+        "its files are not as they were written".into()
+    } else {
+        format!("{} changed", differ.join(", "))
+    }
 }
 
 fn list(folder: &Path, below: &str, files: &mut BTreeMap<String, (u64, Digest)>) -> Result<()> {

@@ -191,7 +191,13 @@ mod tests {
         let (a, b) = (UserKey::derived(&[1; 32]), UserKey::derived(&[2; 32]));
         assert_ne!(a.check(), b.check());
         assert_ne!(a.user_id(b"u"), b.user_id(b"u"));
-        for weak in ["short", "newsplatform2025", "NewsPlatform2025Secret!", "a sentence that people think up 2025", &"0".repeat(64)] {
+        for weak in [
+            "short",
+            "newsplatform2025",
+            "NewsPlatform2025Secret!",
+            "a sentence that people think up 2025",
+            &"0".repeat(64),
+        ] {
             assert_eq!(UserKey::new(weak.as_bytes()).map_err(|e| e.exit_code()).err(), Some(2), "{weak}");
         }
         assert!(UserKey::new(b"9f86d081884c7d659a2feaa0c55ad015").is_ok());

@@ -117,7 +117,9 @@ impl<'a> Run<'a> {
         for place in places {
             match whole {
                 false if self.store.exists(&place)? => return Ok(true),
-                true if self.store.get(&place)?.is_some_and(|bytes| check_bytes(part, &bytes).is_ok()) => return Ok(true),
+                true if self.store.get(&place)?.is_some_and(|bytes| check_bytes(part, &bytes).is_ok()) => {
+                    return Ok(true);
+                }
                 _ => {}
             }
         }
@@ -185,7 +187,11 @@ impl<'a> Run<'a> {
     }
 
     /// What earlier runs that are over finished of the same: their parts get a second name, under which they are ours.
-    pub(crate) fn adopt(&self, contracts: &[Contract], missing: impl Fn(u32) -> bool) -> Result<BTreeMap<u32, Receipt>> {
+    pub(crate) fn adopt(
+        &self,
+        contracts: &[Contract],
+        missing: impl Fn(u32) -> bool,
+    ) -> Result<BTreeMap<u32, Receipt>> {
         let mut adopted = BTreeMap::new();
         for plan in runs(self.primary())? {
             let same = plan.fingerprint == self.plan.fingerprint && plan.outputs.len() == self.plan.outputs.len();
@@ -213,7 +219,9 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         for (output, contract) in contracts.iter().enumerate() {
-            let Some(part) = receipt.parts[output].clone().filter(|part| !self.is_carried(output, part)) else { continue };
+            let Some(part) = receipt.parts[output].clone().filter(|part| !self.is_carried(output, part)) else {
+                continue;
+            };
             let (written, path) = self.new_part(output, part.partition, contract.layout);
             let placed = self.datasets[output].0.path(&part.path);
             let mut copied = false;
@@ -236,7 +244,8 @@ impl<'a> Run<'a> {
         if receipts.len() < self.plan.partitions as usize {
             return self.sealed_by_another(keep)?.ok_or_else(|| self.incomplete(&receipts));
         }
-        let manifests: Vec<Manifest> = (0..self.datasets.len()).map(|output| self.manifest(output, &receipts)).collect();
+        let manifests: Vec<Manifest> =
+            (0..self.datasets.len()).map(|output| self.manifest(output, &receipts)).collect();
         self.check_bad_ratio(&manifests)?;
         // A run that is over leaves its parts where the next one looks for them.
         self.check_open()?;
@@ -324,7 +333,10 @@ impl<'a> Run<'a> {
             unit: plan.unit.clone(),
             account,
             lineage: plan.lineage.clone(),
-            ledger: receipts.values().map(|r| Entry { key: r.key.clone(), account: r.accounts[output].clone() }).collect(),
+            ledger: receipts
+                .values()
+                .map(|r| Entry { key: r.key.clone(), account: r.accounts[output].clone() })
+                .collect(),
             parts,
         }
     }
@@ -484,8 +496,7 @@ pub(crate) fn runs(dataset: &Dataset) -> Result<Vec<Plan>> {
 /// Seals a sharded run (`querent commit`): the named one, or the only one that is open. One that is sealed already stays as it is.
 pub fn seal(store: &Store, dataset: &str, run: Option<&str>, keep: usize) -> Result<Vec<Manifest>> {
     let primary = Dataset::new(store, dataset);
-    let mut plans: BTreeMap<Digest, Plan> =
-        runs(&primary)?.into_iter().map(|plan| (plan.run(), plan)).collect();
+    let mut plans: BTreeMap<Digest, Plan> = runs(&primary)?.into_iter().map(|plan| (plan.run(), plan)).collect();
     let head = primary.head()?;
     plans.retain(|_, plan| plan.outputs[0].next == head.next);
     let found = plans.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -507,8 +518,15 @@ pub fn seal(store: &Store, dataset: &str, run: Option<&str>, keep: usize) -> Res
         .outputs
         .iter()
         .map(|output| {
-            let known = schemas::all().into_iter().find(|c| c.name == output.table && c.version == output.table_version);
-            known.ok_or_else(|| Error::unreadable(&output.dataset, format!("expected a table that this querent knows, got {}", output.table), "seal it with the querent that ran the shards"))
+            let known =
+                schemas::all().into_iter().find(|c| c.name == output.table && c.version == output.table_version);
+            known.ok_or_else(|| {
+                Error::unreadable(
+                    &output.dataset,
+                    format!("expected a table that this querent knows, got {}", output.table),
+                    "seal it with the querent that ran the shards",
+                )
+            })
         })
         .collect::<Result<_>>()?;
     let datasets = heads(store, plan.outputs.iter().map(|output| output.dataset.as_str()))?;

@@ -79,7 +79,8 @@ pub fn collect_garbage(store: &Store, name: &str, sweep: Sweep) -> Result<Swept>
     }));
     if sweep.dry_run {
         let named: Vec<String> = dataset.current()?.into_iter().flat_map(|m| m.parts).map(|p| p.path).collect();
-        let unnamed = dataset.part_files()?.into_iter().filter(|(path, name)| name.base < next && !named.contains(path));
+        let unnamed =
+            dataset.part_files()?.into_iter().filter(|(path, name)| name.base < next && !named.contains(path));
         let unnamed: Vec<String> = unnamed.map(|(path, _)| dataset.path(&path)).collect();
         doomed.extend(files.iter().filter(|file| unnamed.contains(&file.path)));
     } else {

@@ -207,7 +207,12 @@ impl<'a> Inputs<'a> {
 
     /// The same, of an incremental stage: the tasks are those that the version before does not hold yet, so they say nothing of what the
     /// next version is made of. The stage declares that as a value.
-    pub fn regroup_increment(&mut self, partitions: u32, schema: SchemaRef, tasks: Vec<Digest>) -> Result<Arc<Regrouped>> {
+    pub fn regroup_increment(
+        &mut self,
+        partitions: u32,
+        schema: SchemaRef,
+        tasks: Vec<Digest>,
+    ) -> Result<Arc<Regrouped>> {
         self.count(partitions, "the regrouped rows")?;
         let regrouped = Arc::new(Regrouped::new(partitions, schema, tasks));
         self.declared.regroup = Some(regrouped.clone());
@@ -240,7 +245,8 @@ impl<'a> Inputs<'a> {
 }
 
 pub(crate) fn other_key(of: &str, known: &str, first: &str, got: &str) -> Error {
-    let what = format!("{of}: expected user ids under the key of {first} (check value {known}), got another key's ({got})");
+    let what =
+        format!("{of}: expected user ids under the key of {first} (check value {known}), got another key's ({got})");
     let hint = "use the key it was made with, or ingest the raw logs again under one key";
     Error::new(crate::Exit::Data, what, hint)
 }

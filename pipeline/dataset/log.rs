@@ -169,7 +169,9 @@ impl Dataset {
         }
         let Some(ours) = ours else {
             return match changes {
-                true => Err(broken("expected an entry of querent's, got one of another program that changes the table".into())),
+                true => Err(broken(
+                    "expected an entry of querent's, got one of another program that changes the table".into(),
+                )),
                 false => Ok(Logged::Remark),
             };
         };
@@ -246,8 +248,7 @@ impl Dataset {
 
     /// The parts that a plain glob sees and the current version does not name: an unfinished commit left them, or one is at work.
     pub fn unnamed_parts(&self) -> Result<Vec<String>> {
-        let named: BTreeSet<String> =
-            self.current()?.into_iter().flat_map(|m| m.parts).map(|part| part.path).collect();
+        let named: BTreeSet<String> = self.current()?.into_iter().flat_map(|m| m.parts).map(|part| part.path).collect();
         Ok(self.part_files()?.into_iter().map(|(path, _)| path).filter(|path| !named.contains(path)).collect())
     }
 

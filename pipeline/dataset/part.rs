@@ -27,8 +27,7 @@ pub fn encode(contract: &Contract, batches: &[RecordBatch]) -> Result<Vec<u8>> {
         check_nulls(contract, batch)?;
     }
     check_order(contract, batches)?;
-    let failed =
-        |e: parquet::errors::ParquetError| Error::arrow(format!("writing {}", contract.name))(e.into());
+    let failed = |e: parquet::errors::ParquetError| Error::arrow(format!("writing {}", contract.name))(e.into());
     let mut writer = ArrowWriter::try_new(Vec::new(), contract.schema(), Some(properties(contract))).map_err(failed)?;
     for batch in batches {
         writer.write(batch).map_err(failed)?;
@@ -88,7 +87,8 @@ pub(crate) fn read_bytes(dataset: &Dataset, part: &Part) -> Result<Bytes> {
         });
     };
     check_bytes(part, &bytes).map_err(|(expected, got)| {
-        let hint = "the part was changed or damaged after it was written; delete the dataset's folder and run its job again";
+        let hint =
+            "the part was changed or damaged after it was written; delete the dataset's folder and run its job again";
         Error::unreadable(&url, format!("expected {expected}, got {got}"), hint)
     })?;
     Ok(bytes)

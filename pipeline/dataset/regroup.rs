@@ -84,7 +84,8 @@ impl Regrouped {
         for (task, index) in indexes.iter().enumerate() {
             for chunk in index.chunks.iter().filter(|chunk| chunk.partition == partition) {
                 let bytes = store.get_range(&chunk.file, chunk.start, chunk.bytes)?;
-                let reader = StreamReader::try_new(bytes.as_ref(), None).map_err(Error::arrow("reading regrouped rows"))?;
+                let reader =
+                    StreamReader::try_new(bytes.as_ref(), None).map_err(Error::arrow("reading regrouped rows"))?;
                 for batch in reader {
                     batches.push((task, batch.map_err(Error::arrow("reading regrouped rows"))?));
                 }
@@ -151,9 +152,11 @@ impl<'a> Spill<'a> {
 
     fn chunk(&mut self, partition: u32, rows: &RecordBatch) -> Result<()> {
         let failed = || Error::arrow("regrouping rows");
-        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(failed())?;
+        let options =
+            IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(failed())?;
         let start = self.bytes.len();
-        let mut writer = StreamWriter::try_new_with_options(&mut self.bytes, &rows.schema(), options).map_err(failed())?;
+        let mut writer =
+            StreamWriter::try_new_with_options(&mut self.bytes, &rows.schema(), options).map_err(failed())?;
         writer.write(rows).and_then(|()| writer.finish()).map_err(failed())?;
         drop(writer);
         let memory: usize = rows.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum();

@@ -264,7 +264,14 @@ impl Runner {
         let names: Vec<_> = outputs.iter().map(|o| (&o.dataset, &o.table, o.table_version)).collect();
         let keys: Vec<Digest> = (0..partitions).map(|partition| declared.key(partition)).collect();
         let fingerprint = digest(&json!([recipe(&lineage, partitions), keys, names]));
-        Ok(Plan { fingerprint, partitions, unit: S::UNIT.into(), outputs, lineage, max_bad_ratio: self.resources.max_bad_ratio })
+        Ok(Plan {
+            fingerprint,
+            partitions,
+            unit: S::UNIT.into(),
+            outputs,
+            lineage,
+            max_bad_ratio: self.resources.max_bad_ratio,
+        })
     }
 
     /// Whether this process works on a partition.
@@ -333,7 +340,11 @@ impl Work<'_> {
     }
 
     fn key(&self, partition: u32) -> Digest {
-        digest(&json!([recipe(&self.run.plan.lineage, self.run.plan.partitions), self.declared.key(partition), partition]))
+        digest(&json!([
+            recipe(&self.run.plan.lineage, self.run.plan.partitions),
+            self.declared.key(partition),
+            partition
+        ]))
     }
 
     /// The receipt of a partition that the current version of every output has under the same key.
@@ -419,7 +430,8 @@ impl Work<'_> {
         };
         let done = match S::ALONE {
             false => in_parallel(resources.threads, todo, one)?,
-            true => threads(resources.threads)?.install(|| todo.iter().map(|p| Ok((*p, one(*p)?))).collect::<Result<_>>())?,
+            true => threads(resources.threads)?
+                .install(|| todo.iter().map(|p| Ok((*p, one(*p)?))).collect::<Result<_>>())?,
         };
         let said = stage.said(&shared, started.elapsed().as_secs_f64());
         Ok((done.into_iter().map(|(_, receipt)| receipt).collect(), said))

@@ -176,9 +176,9 @@ impl Store {
                     .map_err(self.failed(path))
             }
             Place::Objects { objects, prefix, runtime } => {
-                runtime.block_on(objects.put(&at(prefix, path), content.into())).map_err(|e| {
-                    Error::store(self.url(path), e)
-                })?;
+                runtime
+                    .block_on(objects.put(&at(prefix, path), content.into()))
+                    .map_err(|e| Error::store(self.url(path), e))?;
                 Ok(())
             }
         }
@@ -271,12 +271,10 @@ impl Store {
                 }
                 Ok(())
             }
-            Place::Objects { objects, prefix, runtime } => {
-                match runtime.block_on(objects.delete(&at(prefix, path))) {
-                    Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-                    Err(e) => Err(Error::store(self.url(path), e)),
-                }
-            }
+            Place::Objects { objects, prefix, runtime } => match runtime.block_on(objects.delete(&at(prefix, path))) {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(e) => Err(Error::store(self.url(path), e)),
+            },
         }
     }
 

@@ -101,8 +101,8 @@ fn count(batch: &RecordBatch, keep: &BooleanArray, account: &mut Account) -> Res
 }
 
 fn with_scores(batch: &RecordBatch, keep_score: Float32Array) -> Result<RecordBatch> {
-    let EventsColumns { event_id, user_id, domain, occurred_at, text, news_id, source } = EventsColumns::from_batch(batch)?;
-    let columns =
-        CleanEventsColumns { event_id, user_id, domain, occurred_at, text, news_id, source, keep_score };
+    let EventsColumns { event_id, user_id, domain, occurred_at, text, news_id, source } =
+        EventsColumns::from_batch(batch)?;
+    let columns = CleanEventsColumns { event_id, user_id, domain, occurred_at, text, news_id, source, keep_score };
     Ok(columns.into_batch()?)
 }

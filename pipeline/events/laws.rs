@@ -8,9 +8,7 @@ use arrow::util::display::array_value_to_string;
 use chrono::DateTime;
 use dataset::{Account, KeySource, Resources, Result, Rows, Runner, Shard, Store, Style, Summary, Whole, seal};
 use proptest::prelude::*;
-use schemas::{
-    CleanEvents, CleanEventsColumns, Events, News, Profiles, Quarantine, RawFiles, Table, Truth,
-};
+use schemas::{CleanEvents, CleanEventsColumns, Events, News, Profiles, Quarantine, RawFiles, Table, Truth};
 use tempfile::TempDir;
 
 use crate::ingest::{EventLog, Format, Ingest, NewsLog, ingest};
@@ -351,7 +349,8 @@ fn times(profiles: &Rows<Profiles>) -> Vec<Vec<i64>> {
     let mut times = Vec::new();
     for columns in profiles.columns() {
         let lists = columns.expect("all columns").behaviours;
-        times.extend((0..lists.len()).map(|row| lists.range(row).map(|i| lists.items().occurred_at.value(i)).collect()));
+        times
+            .extend((0..lists.len()).map(|row| lists.range(row).map(|i| lists.items().occurred_at.value(i)).collect()));
     }
     times
 }
@@ -505,8 +504,16 @@ fn a_changed_title_makes_no_second_event() -> Result<()> {
         let runner = runner(&folder.join("data"));
         for (night, title) in [("a", first), ("b", second)] {
             let clicks: Vec<String> = [(1, -1, 1), (2, -2, 1)].iter().map(line).collect();
-            write(&folder.join(format!("clicks-{night}.tsv")), "user\ttime\tarticle", &[&clicks[..], &[format!("{night}\t{}\tn1", CUT_OFF - 9)]].concat());
-            write(&folder.join(format!("news-{night}.tsv")), "id\ttitle\ttime", &[format!("n1\t{title}\t{}", CUT_OFF - 1000)]);
+            write(
+                &folder.join(format!("clicks-{night}.tsv")),
+                "user\ttime\tarticle",
+                &[&clicks[..], &[format!("{night}\t{}\tn1", CUT_OFF - 9)]].concat(),
+            );
+            write(
+                &folder.join(format!("news-{night}.tsv")),
+                "id\ttitle\ttime",
+                &[format!("n1\t{title}\t{}", CUT_OFF - 1000)],
+            );
             ingest(&runner, &settings(folder, 2))?;
         }
         Ok(all(&runner))

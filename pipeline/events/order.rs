@@ -64,9 +64,7 @@ impl Keys {
             let sorted = frame.sort(by, options)?;
             Ok(sorted.column("row")?.u32()?.into_no_null_iter().collect())
         };
-        sort().map_err(|e: polars::prelude::PolarsError| {
-            Error::bug(format!("sorting events: {e}"))
-        })
+        sort().map_err(|e: polars::prelude::PolarsError| Error::bug(format!("sorting events: {e}")))
     }
 }
 

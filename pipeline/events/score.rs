@@ -115,8 +115,7 @@ impl Stage for Score {
             }
         }
         let mut account = Account::all(found.len() as u64);
-        let mut rows: Vec<(u128, f32)> =
-            known.into_iter().filter(|(hash, _)| found.remove(hash).is_some()).collect();
+        let mut rows: Vec<(u128, f32)> = known.into_iter().filter(|(hash, _)| found.remove(hash).is_some()).collect();
         account.note("from the cache", rows.len() as u64);
         account.note("scored", found.len() as u64);
         // In the order of their hashes, whatever the order in which they came.
@@ -172,9 +171,9 @@ impl Texts {
 }
 
 fn parse(hash: &str) -> Result<u128> {
-    unhex(hash).map(u128::from_be_bytes).ok_or_else(|| {
-        Error::new(Exit::Data, "text_scores: text_hash: expected 32 hex digits", "run clean again")
-    })
+    unhex(hash)
+        .map(u128::from_be_bytes)
+        .ok_or_else(|| Error::new(Exit::Data, "text_scores: text_hash: expected 32 hex digits", "run clean again"))
 }
 
 /// Scores by text: per partition, sorted hashes and their scores (20 bytes a text).

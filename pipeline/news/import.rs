@@ -11,8 +11,8 @@ use clap::Args;
 use dataset::bucket::{bucket, hex, unhex};
 use dataset::plan::{digest, file_digest};
 use dataset::{
-    Account, ByPartition, Dataset, Done, Error, Inputs, Kind, Regrouped, Resources, Result, Rows, Spill, Stage, UserKey,
-    Whole,
+    Account, ByPartition, Dataset, Done, Error, Inputs, Kind, Regrouped, Resources, Result, Rows, Spill, Stage,
+    UserKey, Whole,
 };
 use schemas::{News, Profiles, Recommendations, RecommendationsColumns, Truth};
 use serde::{Deserialize, Serialize};

@@ -125,13 +125,7 @@ mod tests {
             max_bad_ratio: 0.0,
             user_key: KeySource::default(),
         };
-        Runner {
-            resources,
-            shard: None,
-            dry_run: false,
-            keep_versions: 0,
-            git_revision: String::new(),
-        }
+        Runner { resources, shard: None, dry_run: false, keep_versions: 0, git_revision: String::new() }
     }
 
     #[test]

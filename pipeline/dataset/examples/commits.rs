@@ -50,9 +50,13 @@ impl Stage for Version {
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [root, versions, pause_ms, keep, kind] = arguments.as_slice() else {
-        return Err(dataset::Error::usage("expected ROOT VERSIONS PAUSE_MS KEEP_VERSIONS disk|objects", "see the top of the file"));
+        return Err(dataset::Error::usage(
+            "expected ROOT VERSIONS PAUSE_MS KEEP_VERSIONS disk|objects",
+            "see the top of the file",
+        ));
     };
-    let number = |text: &str| text.parse::<u64>().map_err(|e| dataset::Error::usage(format!("{text}: {e}"), "a number"));
+    let number =
+        |text: &str| text.parse::<u64>().map_err(|e| dataset::Error::usage(format!("{text}: {e}"), "a number"));
     let store = match kind.as_str() {
         "objects" => {
             std::fs::create_dir_all(root).map_err(|e| dataset::Error::io(root, e))?;

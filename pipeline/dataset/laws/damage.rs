@@ -97,7 +97,8 @@ fn nothing_but_own_parts_is_ever_deleted() -> Result<()> {
     std::fs::create_dir(&victim).expect("writable");
     std::fs::write(victim.join("keep.txt"), "mine").expect("writable");
     std::os::unix::fs::symlink(&victim, out.join("_runs")).expect("linkable");
-    let foreign = ["notes.parquet", "backup/0000-0-0000000000000001.parquet", "bucket=0000/mine.parquet", "0000-0-zz.parquet"];
+    let foreign =
+        ["notes.parquet", "backup/0000-0-0000000000000001.parquet", "bucket=0000/mine.parquet", "0000-0-zz.parquet"];
     for name in foreign {
         std::fs::create_dir_all(out.join(name).parent().expect("a folder")).expect("writable");
         std::fs::write(out.join(name), "mine").expect("writable");
@@ -106,7 +107,8 @@ fn nothing_but_own_parts_is_ever_deleted() -> Result<()> {
     // A plan whose run would lie elsewhere.
     let stray = out.join("_runs/0123");
     std::fs::create_dir_all(&stray).expect("writable");
-    let forged = r#"{"fingerprint":"../../../victim","partitions":1,"unit":"","outputs":[],"lineage":{},"max_bad_ratio":0}"#;
+    let forged =
+        r#"{"fingerprint":"../../../victim","partitions":1,"unit":"","outputs":[],"lineage":{},"max_bad_ratio":0}"#;
     std::fs::write(stray.join("plan.json"), forged).expect("writable");
 
     run(&runner, &make(2, 1, 2))?;
@@ -128,7 +130,8 @@ fn hostile_receipts_do_no_harm() -> Result<()> {
     let runner = runner(root.path());
     let shard = Runner { shard: Some(Shard { index: 0, count: 1 }), ..runner.clone() };
     run(&shard, &make(3, 0, 3))?;
-    let folder = std::fs::read_dir(root.path().join("out/_runs")).expect("listable").flatten().next().expect("one").path();
+    let folder =
+        std::fs::read_dir(root.path().join("out/_runs")).expect("listable").flatten().next().expect("one").path();
     let path = folder.join("0001.json");
     let receipt: Value = serde_json::from_slice(&std::fs::read(&path).expect("there")).expect("JSON");
     let forged = |change: &dyn Fn(&mut Value)| {

@@ -144,7 +144,8 @@ impl Disk for Fragile {
         self.act(|state| {
             let here = |path: &PathBuf| path.parent() == Some(folder);
             state.synced_names.retain(|path, _| !here(path));
-            let names: Vec<_> = state.names.iter().filter(|(path, _)| here(path)).map(|(p, i)| (p.clone(), *i)).collect();
+            let names: Vec<_> =
+                state.names.iter().filter(|(path, _)| here(path)).map(|(p, i)| (p.clone(), *i)).collect();
             state.synced_names.extend(names);
             Ok(())
         })
@@ -171,7 +172,9 @@ fn losses(lazy: Option<&'static str>, trials: u64) -> u64 {
         let disk = Arc::new(Fragile::new(lazy));
         let runner = runner_over(Store::disk("/toy", disk.clone()).expect("opens"));
         let rows = |shift: i64, rows: u32| {
-            let all = (0..3).flat_map(move |p| (0..rows).map(move |i| (format!("{p:032x}"), format!("n{i:05}"), i64::from(i) + shift)));
+            let all = (0..3).flat_map(move |p| {
+                (0..rows).map(move |i| (format!("{p:032x}"), format!("n{i:05}"), i64::from(i) + shift))
+            });
             text(truth(all).batches())
         };
         let mut safe: Option<Vec<String>> = None;

@@ -51,7 +51,8 @@ fn of_different_concurrent_runs_exactly_one_wins_and_nothing_is_lost() -> Result
 fn writers_gc_and_readers_at_once() -> Result<()> {
     let root = TempDir::new().expect("a folder");
     run(&runner(root.path()), &make(5, 0, 4))?;
-    let (stop, reads, commits, conflicts) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (stop, reads, commits, conflicts) =
+        (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| -> Result<()> {
         let writer = |own: i64| {
             let (root, commits, conflicts) = (root.path(), &commits, &conflicts);
@@ -61,7 +62,8 @@ fn writers_gc_and_readers_at_once() -> Result<()> {
                     match run(&runner(root), &make(rows, own * 1000 + turn, 4)) {
                         Ok(summary) => {
                             let version = summary.outputs[0].version;
-                            let manifest = Dataset::new(runner(root).store(), "out").manifest(version).expect("in the log");
+                            let manifest =
+                                Dataset::new(runner(root).store(), "out").manifest(version).expect("in the log");
                             assert_eq!(manifest.rows, u64::from(rows) * 4);
                             commits.fetch_add(1, Ordering::SeqCst);
                         }
@@ -115,7 +117,9 @@ fn gc_spares_young_runs_and_ends_old_ones_before_it_deletes() -> Result<()> {
     run(&runner, &make(1, 0, 2))?;
     let shard = Runner { shard: Some(Shard { index: 0, count: 1 }), ..runner.clone() };
     run(&shard, &make(2, 5, 2))?;
-    let sweep = |older_than_s, dry_run| collect_garbage(runner.store(), "out", Sweep { older_than_s, keep_versions: 0, dry_run });
+    let sweep = |older_than_s, dry_run| {
+        collect_garbage(runner.store(), "out", Sweep { older_than_s, keep_versions: 0, dry_run })
+    };
     assert_eq!(sweep(3600, false)?, Swept::default(), "it may be at work");
     assert!(sweep(0, true)?.files > 0);
     assert_eq!(seal(runner.store(), "out", None, 0)?[0].rows, 4, "a dry run ends nothing");

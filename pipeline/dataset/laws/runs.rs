@@ -120,7 +120,10 @@ fn shards_and_sealing_are_one_run() -> Result<()> {
     assert_eq!(run(&shard(0), &make(2, 0, 7))?.outcome, Outcome::ShardDone);
     let error = seal(runner.store(), "out", None, 0).expect_err("two shards are missing");
     assert_eq!((error.kind(), error.exit_code()), (Kind::Incomplete, 1), "{error}");
-    assert!(error.to_string().contains("3 of 7 partitions") && error.to_string().contains("missing 1, 2, 4, 5"), "{error}");
+    assert!(
+        error.to_string().contains("3 of 7 partitions") && error.to_string().contains("missing 1, 2, 4, 5"),
+        "{error}"
+    );
     run(&shard(1), &make(2, 0, 7))?;
     run(&shard(2), &make(2, 0, 7))?;
     assert_eq!(seal(runner.store(), "out", None, 0)?[0].version, 0);

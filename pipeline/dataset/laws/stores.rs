@@ -10,8 +10,8 @@ use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path as Key;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions,
-    PutPayload, PutResult, Result as StoreResult,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
 };
 
 use super::*;
@@ -83,7 +83,11 @@ impl ObjectStore for LikeS3 {
         }
     }
 
-    async fn put_multipart_opts(&self, at: &Key, options: PutMultipartOptions) -> StoreResult<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(
+        &self,
+        at: &Key,
+        options: PutMultipartOptions,
+    ) -> StoreResult<Box<dyn MultipartUpload>> {
         self.inner.put_multipart_opts(at, options).await
     }
 
@@ -158,7 +162,10 @@ fn a_run_commits_is_skipped_and_superseded() -> Result<()> {
     std::thread::sleep(Duration::from_millis(40));
     run(&runner, &make(2, 0, 4))?;
     std::thread::sleep(Duration::from_millis(40));
-    assert!(Dataset::new(runner.store(), "out").unnamed_parts()?.is_empty(), "what the listing showed late is deleted later");
+    assert!(
+        Dataset::new(runner.store(), "out").unnamed_parts()?.is_empty(),
+        "what the listing showed late is deleted later"
+    );
     Ok(())
 }
 

@@ -61,7 +61,9 @@ pub(super) fn times(cut_off: DateTime<Utc>, window_days: u32, history_days: u32)
     let beyond = |setting: &str, days: u32| {
         Error::setting(setting, "days that a calendar has", days, "7 days of window and 30 of history are usual")
     };
-    let end = after(window_days.into()).filter(|_| window_days > 0).ok_or_else(|| beyond("ingest.window_days", window_days))?;
+    let end = after(window_days.into())
+        .filter(|_| window_days > 0)
+        .ok_or_else(|| beyond("ingest.window_days", window_days))?;
     let start = match history_days {
         0 => i64::MIN,
         days => after(-i64::from(days)).ok_or_else(|| beyond("ingest.history_days", days))?,

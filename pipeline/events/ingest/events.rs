@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::Array;
 use chrono::{DateTime, Utc};
-use dataset::{Account, Digest, Done, Error, Inputs, Manifest, Regrouped, Resources, Result, Rows, Spill, Stage, UserKey, Whole};
+use dataset::{
+    Account, Digest, Done, Error, Inputs, Manifest, Regrouped, Resources, Result, Rows, Spill, Stage, UserKey, Whole,
+};
 use schemas::{Events, News, Quarantine, RawFiles, RawFilesColumns, Truth};
 use serde::{Deserialize, Serialize};
 
@@ -88,7 +90,9 @@ impl IngestEvents {
         }
         let settings = before.lineage.settings.clone();
         let Ok(old) = serde_json::from_value::<Self>(settings) else { return Ok(Some("the settings changed".into())) };
-        let same = |a: &Self, b: &Self| (a.cut_off, a.window_days, a.history_days) == (b.cut_off, b.window_days, b.history_days);
+        let same = |a: &Self, b: &Self| {
+            (a.cut_off, a.window_days, a.history_days) == (b.cut_off, b.window_days, b.history_days)
+        };
         if same(&old, self) {
             return Ok(None);
         }

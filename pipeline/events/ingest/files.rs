@@ -65,10 +65,14 @@ pub(super) fn find(settings: &Ingest) -> Result<(Vec<Raw>, Vec<Raw>)> {
         news.push(("mind-news", articles, Reader::MindNews));
     }
     for log in &settings.events {
-        events.extend(matches(&log.name, &log.files)?.into_iter().map(|p| (log.name.as_str(), p, Reader::Events(log.clone()))));
+        events.extend(
+            matches(&log.name, &log.files)?.into_iter().map(|p| (log.name.as_str(), p, Reader::Events(log.clone()))),
+        );
     }
     for log in &settings.news {
-        news.extend(matches(&log.name, &log.files)?.into_iter().map(|p| (log.name.as_str(), p, Reader::News(log.clone()))));
+        news.extend(
+            matches(&log.name, &log.files)?.into_iter().map(|p| (log.name.as_str(), p, Reader::News(log.clone()))),
+        );
     }
     Ok((digested(events)?, digested(news)?))
 }
@@ -140,7 +144,11 @@ impl Intake {
     ///
     /// # Errors
     /// When all files must be read again, and one of them is gone: nothing that it held may be lost.
-    pub(super) fn new(found: Vec<Raw>, before: Option<&Manifest>, unfit: impl FnOnce(&Manifest) -> Result<Option<String>>) -> Result<Self> {
+    pub(super) fn new(
+        found: Vec<Raw>,
+        before: Option<&Manifest>,
+        unfit: impl FnOnce(&Manifest) -> Result<Option<String>>,
+    ) -> Result<Self> {
         let held = match before {
             Some(before) => held(before)?,
             None => Vec::new(),
@@ -148,10 +156,14 @@ impl Intake {
         let present: BTreeSet<&FileId> = found.iter().map(|raw| &raw.id).collect();
         let mappings: BTreeMap<&str, &Digest> =
             found.iter().map(|raw| (raw.id.source.as_str(), &raw.id.mapping)).collect();
-        let other = held.iter().find(|id| mappings.get(id.source.as_str()).is_some_and(|mapping| **mapping != id.mapping));
+        let other =
+            held.iter().find(|id| mappings.get(id.source.as_str()).is_some_and(|mapping| **mapping != id.mapping));
         let unfit = match (before, other) {
             (None, _) => Some(String::new()),
-            (Some(_), Some(id)) => Some(format!("the mapping of the log {} changed (a log under another name is read beside it)", id.source)),
+            (Some(_), Some(id)) => Some(format!(
+                "the mapping of the log {} changed (a log under another name is read beside it)",
+                id.source
+            )),
             (Some(before), None) => unfit(before)?,
         };
         let Some(why) = unfit else {
@@ -161,7 +173,8 @@ impl Intake {
             all.sort();
             return Ok(Intake { fresh, all, carries: true });
         };
-        let same_content: BTreeSet<(&str, &Digest)> = present.iter().map(|id| (id.source.as_str(), &id.blake3)).collect();
+        let same_content: BTreeSet<(&str, &Digest)> =
+            present.iter().map(|id| (id.source.as_str(), &id.blake3)).collect();
         if let Some(gone) = held.iter().find(|id| !same_content.contains(&(id.source.as_str(), &id.blake3))) {
             let what = format!(
                 "a file of the log {} that was read before is gone or changed (BLAKE3 {}), and every file must be read again: {why}",

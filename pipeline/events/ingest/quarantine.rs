@@ -28,7 +28,15 @@ pub(super) fn files_and_quarantine<'a>(
         let latest = (tally.latest_us > i64::MIN).then_some(tally.latest_us);
         let (bytes, units) = (raw.bytes as i64, tally.units as i64);
         files_in += 1;
-        files.insert((raw.id.source.clone(), raw.id.blake3.clone(), path.clone(), bytes, units, latest, tally.dated_from_cut_off));
+        files.insert((
+            raw.id.source.clone(),
+            raw.id.blake3.clone(),
+            path.clone(),
+            bytes,
+            units,
+            latest,
+            tally.dated_from_cut_off,
+        ));
         for (line, reason) in &tally.quarantined {
             rows_in += 1;
             rows.insert((path.clone(), *line as i64, reason.clone(), raw.id.source.clone()));
