@@ -122,7 +122,7 @@ fn a_store_error_leaves_the_old_version_and_the_next_run_finishes() {
             let glob = by_glob(&root, &name);
             let said = succeed(querent().args(["inspect", &name, "--data"]).arg(&root));
             let one = glob == rows || Some(&glob) == before.get(&name);
-            assert!(one || said.contains("a plain glob sees more"), "{name}: {said}");
+            assert!(one || said.contains("a plain glob sees"), "{name}: {said}");
         }
         setup.check(&root, &second, &format!("put-error:{pass}"));
     }
