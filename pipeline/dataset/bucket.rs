@@ -17,14 +17,16 @@ pub struct KeySource {
 impl KeySource {
     /// The key from the file, else from `QUERENT_USER_KEY`, else (only when allowed) the public development key.
     pub fn find(&self) -> Result<UserKey> {
-        if let Some(file) = &self.file {
-            let failed = |e| Error::io(file.display(), e);
+        if let Some(path) = &self.file {
+            let failed = |e| Error::io(path.display(), e);
             // A pipe or a device would hang or fill memory.
-            let file = std::fs::File::open(file).map_err(failed)?;
-            let mut secret = Vec::new();
-            if file.metadata().map_err(failed)?.is_file() {
-                file.take(LONGEST_KEY).read_to_end(&mut secret).map_err(failed)?;
+            if !std::fs::metadata(path).map_err(failed)?.is_file() {
+                let hint = "make one with `openssl rand -hex 32`";
+                return Err(Error::setting("--user-key-file", "a regular file", path.display(), hint));
             }
+            let mut secret = Vec::new();
+            let file = std::fs::File::open(path).map_err(failed)?;
+            file.take(LONGEST_KEY).read_to_end(&mut secret).map_err(failed)?;
             return UserKey::new(secret.trim_ascii());
         }
         match std::env::var_os(KEY_VARIABLE) {

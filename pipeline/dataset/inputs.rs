@@ -23,6 +23,8 @@ use crate::{Dataset, Error, Identity, Resources, Result, Rows, Snapshot, UserKey
 pub struct Inputs<'a> {
     resources: &'a Resources,
     outputs: &'a [(Dataset, Head)],
+    /// The versions that were opened: whatever is asked of a dataset, it is asked of one version.
+    opened: BTreeMap<String, Manifest>,
     declared: Declared,
 }
 
@@ -68,7 +70,7 @@ impl Declared {
 
 impl<'a> Inputs<'a> {
     pub(crate) fn new(resources: &'a Resources, outputs: &'a [(Dataset, Head)]) -> Self {
-        Inputs { resources, outputs, declared: Declared::default() }
+        Inputs { resources, outputs, opened: BTreeMap::new(), declared: Declared::default() }
     }
 
     pub(crate) fn finish(self) -> Declared {
@@ -102,8 +104,18 @@ impl<'a> Inputs<'a> {
         Ok(Whole { snapshot, columns: Vec::new(), table: PhantomData })
     }
 
+    fn snapshot<T: Table>(&mut self, dataset: &str) -> Result<Snapshot> {
+        let known = Dataset::new(&self.resources.store, dataset);
+        let snapshot = match self.opened.get(dataset) {
+            Some(manifest) => Snapshot { dataset: known, manifest: manifest.clone() }.checked(&T::contract())?,
+            None => known.snapshot::<T>()?,
+        };
+        self.opened.insert(dataset.to_owned(), snapshot.manifest.clone());
+        Ok(snapshot)
+    }
+
     fn open<T: Table>(&mut self, dataset: &str) -> Result<Snapshot> {
-        let snapshot = Dataset::new(&self.resources.store, dataset).snapshot::<T>()?;
+        let snapshot = self.snapshot::<T>(dataset)?;
         self.declared.inputs.insert(dataset.to_owned(), snapshot.manifest.reference());
         if let Some(check) = &snapshot.manifest.lineage.user_key_check {
             self.key_check(check.clone(), dataset)?;
@@ -155,7 +167,7 @@ impl<'a> Inputs<'a> {
 
     /// A value that the run which wrote a dataset declared, such as ingest's window.
     pub fn value_of<T: Table, V: DeserializeOwned>(&mut self, dataset: &str, name: &str) -> Result<V> {
-        let manifest = Dataset::new(&self.resources.store, dataset).snapshot::<T>()?.manifest;
+        let manifest = self.snapshot::<T>(dataset)?.manifest;
         let value = manifest.lineage.values.get(name).cloned().unwrap_or_default();
         self.declared.values.insert(format!("{name} of {dataset}"), value.clone());
         serde_json::from_value(value).map_err(|e| {
@@ -169,7 +181,10 @@ impl<'a> Inputs<'a> {
         for file in files {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let (digest, _) = file_digest(file)?;
-            self.declared.models.insert(format!("{role}/{name}"), digest);
+            // Two folders may have files of one name.
+            let names = (1..).map(|n| if n == 1 { format!("{role}/{name}") } else { format!("{role}/{n}/{name}") });
+            let free = names.into_iter().find(|name| !self.declared.models.contains_key(name));
+            self.declared.models.extend(free.map(|name| (name, digest)));
         }
         Ok(())
     }

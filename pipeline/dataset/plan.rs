@@ -59,10 +59,10 @@ pub fn digest(value: &Value) -> Digest {
 /// BLAKE3 of a local file's bytes, and their number. The file must be a regular one: a pipe would hang its reader.
 pub fn file_digest(path: &std::path::Path) -> crate::Result<(Digest, u64)> {
     let failed = |e| crate::Error::io(path.display(), e);
-    let file = std::fs::File::open(path).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(crate::Error::unreadable(path.display(), "expected a regular file", "check the path"));
     }
+    let file = std::fs::File::open(path).map_err(failed)?;
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(file).map_err(failed)?;
     Ok((hasher.finalize().to_hex().to_string(), hasher.count()))
