@@ -44,7 +44,7 @@ nightly: setup python ## the long ones: 10,000 sequences of changes, 1,000 kills
 	cargo test --workspace --lib model -- --include-ignored
 
 test-data: setup python ## the tests on real logs: ../shared/data, or QUERENT_TEST_DATA=folder
-	cargo test --features real-logs --test data
+	cargo test --workspace --features querent/real-logs --test data
 
 test-peers: ## MODEL=folder: a cleaner in transformers; TITLES=file: the policy on real titles (needs torch, transformers, gguf)
 	@$(PYTHON) -c "import torch, transformers, gguf" \
