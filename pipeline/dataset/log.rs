@@ -197,7 +197,7 @@ impl Dataset {
 
     /// Writes a checkpoint of a version, for other engines, every so many versions.
     pub(crate) fn checkpoint(&self, version: u64) -> Result<()> {
-        if version == 0 || version % CHECKPOINT_EVERY != 0 {
+        if version == 0 || !version.is_multiple_of(CHECKPOINT_EVERY) {
             return Ok(());
         }
         let failed = || Error::arrow(format!("a checkpoint of {}", self.name));

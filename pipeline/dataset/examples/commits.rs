@@ -3,6 +3,7 @@
 //! `cargo run --release -p querent-dataset --example commits -- ROOT VERSIONS PAUSE_MS KEEP_VERSIONS disk|objects`: the dataset `out` under
 //! ROOT has 8 partitions of 100 rows, each with its version as the time. `objects` writes as to an object store, which cannot rename.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,6 +85,6 @@ fn main() -> Result<()> {
         runner.run(&Version { number: version as i64 }, &["out"])?;
         std::thread::sleep(Duration::from_millis(number(pause_ms)?));
     }
-    eprintln!("{versions} versions in {:.1} s", started.elapsed().as_secs_f64());
-    Ok(())
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(writeln!(std::io::stderr(), "{versions} versions in {seconds:.1} s")?)
 }

@@ -210,16 +210,12 @@ fn a_dataset_keeps_as_many_versions_as_it_is_told() -> Result<()> {
 }
 
 #[test]
-fn four_hundred_versions_open_fast() -> Result<()> {
+fn four_hundred_versions_have_their_checkpoints() -> Result<()> {
     let root = TempDir::new().expect("a folder");
     let runner = runner(root.path());
     (0..400).try_for_each(|shift| run(&runner, &make(1, shift, 1)).map(|_| ()))?;
-    let started = std::time::Instant::now();
     let current = Dataset::new(runner.store(), "out").current()?;
-    let took = started.elapsed();
     assert_eq!(current.expect("committed").version, 399);
-    // No timed test: the figure is for whoever runs this with --nocapture.
-    println!("opened version 399 in {took:?}");
     let checkpoints = std::fs::read_dir(root.path().join("out/_delta_log")).expect("listable").flatten();
     let checkpoints = checkpoints.filter(|e| e.file_name().to_string_lossy().contains("checkpoint.parquet")).count();
     assert_eq!(checkpoints, 24);

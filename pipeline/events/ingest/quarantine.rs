@@ -9,6 +9,9 @@ use schemas::{Quarantine, QuarantineColumns, RawFiles, RawFilesColumns};
 use super::files::Raw;
 use super::tally::Tally;
 
+/// Rows, and how they were counted.
+type Counted<T> = (Rows<T>, Account);
+
 /// The partition that keeps what is said of a file.
 fn partition_of(raw: &Raw, partitions: u32) -> u32 {
     u32::from_str_radix(&raw.id.blake3[..8], 16).unwrap_or(0) % partitions
@@ -20,7 +23,7 @@ pub(super) fn files_and_quarantine<'a>(
     carried: (&Rows<RawFiles>, &Rows<Quarantine>),
     partition: u32,
     partitions: u32,
-) -> Result<((Rows<RawFiles>, Account), (Rows<Quarantine>, Account))> {
+) -> Result<(Counted<RawFiles>, Counted<Quarantine>)> {
     let (mut files, mut rows) = (BTreeSet::new(), BTreeSet::new());
     let (mut files_in, mut rows_in) = (0, 0);
     for (raw, tally) in read.filter(|(raw, _)| partition_of(raw, partitions) == partition) {
