@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::inputs::Inputs;
 use crate::manifest::Lineage;
 use crate::plan::{Digest, digest, file_digest, recipe};
+use crate::settings::written_down;
 use crate::{Error, Outcome, Resources, Result, Runner};
 
 /// The file that says what an artifact was made of.
@@ -213,21 +214,8 @@ impl Runner {
         let mut declare = Inputs::new(&self.resources, &[]);
         let inputs = artifact.inputs(&mut declare)?;
         let declared = declare.finish();
-        let settings = serde_json::to_value(artifact)
-            .map_err(|e| Error::bug(format!("{}: settings that cannot be written down: {e}", A::NAME)))?;
-        let artifact: A = serde_json::from_value(settings.clone())
-            .map_err(|e| Error::bug(format!("{}: settings that cannot be read back: {e}", A::NAME)))?;
-        let lineage = Lineage {
-            job: A::NAME.into(),
-            stage_version: A::VERSION,
-            settings,
-            inputs: declared.inputs.clone(),
-            models: declared.models.clone(),
-            values: declared.values.clone(),
-            user_key_check: declared.user_key_check.as_ref().map(|(check, _)| check.clone()),
-            git_revision: self.git_revision.clone(),
-            remark: declared.remark.clone(),
-        };
+        let (settings, artifact) = written_down(A::NAME, artifact)?;
+        let lineage = declared.lineage(A::NAME, A::VERSION, settings, &self.git_revision);
         let fingerprint = digest(&json!([recipe(&lineage, 1), declared.key(0)]));
         let found = Identity::of(target, A::FILE)?;
         if found.is_none() && target.exists() && !A::FILE && !is_empty(target) {

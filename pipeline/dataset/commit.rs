@@ -448,6 +448,18 @@ pub(crate) fn tidy(dataset: &Dataset, keep: usize) -> Result<()> {
     let Head { next, current: Some(current) } = dataset.head()? else { return Ok(()) };
     dataset.sync()?;
     fault::point(fault::SUPERSEDED);
+    superseded(dataset, keep)?.iter().try_for_each(|path| dataset.store.delete(path))?;
+    for plan in runs(dataset)? {
+        if plan.fingerprint == current.fingerprint && plan.outputs[0].next < next {
+            clear(&dataset.store, &plan)?;
+        }
+    }
+    Ok(())
+}
+
+/// The parts that may be deleted, by the law of deletion; those of the current version and of `keep` versions before it are none.
+pub(crate) fn superseded(dataset: &Dataset, keep: usize) -> Result<Vec<String>> {
+    let Head { next, current: Some(current) } = dataset.head()? else { return Ok(Vec::new()) };
     let mut named: BTreeSet<String> = current.parts.iter().map(|part| part.path.clone()).collect();
     if keep > 0 {
         let versions = dataset.versions()?;
@@ -455,17 +467,9 @@ pub(crate) fn tidy(dataset: &Dataset, keep: usize) -> Result<()> {
             named.extend(dataset.manifest(*version)?.parts.into_iter().map(|part| part.path));
         }
     }
-    for (path, name) in dataset.part_files()? {
-        if name.base < next && !named.contains(&path) {
-            dataset.store.delete(&dataset.path(&path))?;
-        }
-    }
-    for plan in runs(dataset)? {
-        if plan.fingerprint == current.fingerprint && plan.outputs[0].next < next {
-            clear(&dataset.store, &plan)?;
-        }
-    }
-    Ok(())
+    let parts = dataset.part_files()?.into_iter();
+    let superseded = parts.filter(|(path, name)| name.base < next && !named.contains(path));
+    Ok(superseded.map(|(path, _)| dataset.path(&path)).collect())
 }
 
 /// Deletes the folders of a run, its plan last: as long as that is there, somebody will finish this.

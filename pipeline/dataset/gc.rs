@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::commit::{PLAN, RUNS, tidy};
+use crate::commit::{PLAN, RUNS, superseded, tidy};
 use crate::log::{Dataset, LOG};
 use crate::manifest::PartName;
 use crate::plan::Plan;
@@ -71,34 +71,18 @@ pub fn collect_garbage(store: &Store, name: &str, sweep: Sweep) -> Result<Swept>
             dataset.fence(number)?;
         }
     }
-    let next = dataset.head()?.next;
-    // Files in the making: their writer was killed.
+    // Files in the making: their writer was killed. Those of a run go with it.
     doomed.extend(files.iter().filter(|file| {
-        let ours = file.path.starts_with(&prefix) || file.path.starts_with(&dataset.path(LOG)) || part(&dataset, file);
-        !file.path.starts_with(&prefix) && ours && file.half_written() && file.age_s >= sweep.older_than_s
+        let ours = file.path.starts_with(&dataset.path(LOG)) || part(&dataset, file);
+        ours && file.half_written() && file.age_s >= sweep.older_than_s
     }));
-    if sweep.dry_run {
-        let named: Vec<String> = dataset.current()?.into_iter().flat_map(|m| m.parts).map(|p| p.path).collect();
-        let unnamed =
-            dataset.part_files()?.into_iter().filter(|(path, name)| name.base < next && !named.contains(path));
-        let unnamed: Vec<String> = unnamed.map(|(path, _)| dataset.path(&path)).collect();
-        doomed.extend(files.iter().filter(|file| unnamed.contains(&file.path)));
-    } else {
-        let before: Vec<String> = dataset.part_files()?.into_iter().map(|(path, _)| dataset.path(&path)).collect();
+    let superseded = superseded(&dataset, sweep.keep_versions)?;
+    doomed.extend(files.iter().filter(|file| superseded.contains(&file.path)));
+    swept.files = doomed.len() as u64;
+    swept.bytes = doomed.iter().map(|file| file.bytes).sum();
+    if !sweep.dry_run {
         tidy(&dataset, sweep.keep_versions)?;
-        let after: Vec<String> = dataset.part_files()?.into_iter().map(|(path, _)| dataset.path(&path)).collect();
-        let gone = |file: &&File| before.contains(&file.path) && !after.contains(&file.path);
-        for file in files.iter().filter(gone) {
-            swept.files += 1;
-            swept.bytes += file.bytes;
-        }
-    }
-    for file in doomed {
-        swept.files += 1;
-        swept.bytes += file.bytes;
-        if !sweep.dry_run {
-            store.delete(&file.path)?;
-        }
+        doomed.iter().try_for_each(|file| store.delete(&file.path))?;
     }
     Ok(swept)
 }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::log::Head;
-use crate::manifest::{InputRef, Manifest};
+use crate::manifest::{InputRef, Lineage, Manifest};
 use crate::plan::{Digest, digest, file_digest};
 use crate::regroup::Regrouped;
 use crate::{Dataset, Error, Identity, Resources, Result, Rows, Snapshot, UserKey, read_part};
@@ -44,6 +44,21 @@ pub(crate) struct Declared {
 }
 
 impl Declared {
+    /// Where what is made of this comes from.
+    pub(crate) fn lineage(&self, job: &str, stage_version: u32, settings: Value, git_revision: &str) -> Lineage {
+        Lineage {
+            job: job.to_owned(),
+            stage_version,
+            settings,
+            inputs: self.inputs.clone(),
+            models: self.models.clone(),
+            values: self.values.clone(),
+            user_key_check: self.user_key_check.as_ref().map(|(check, _)| check.clone()),
+            git_revision: git_revision.to_owned(),
+            remark: self.remark.clone(),
+        }
+    }
+
     /// A digest of what one partition reads.
     pub(crate) fn key(&self, partition: u32) -> Digest {
         let parts: Vec<_> = self

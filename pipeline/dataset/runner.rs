@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use schemas::Contract;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::account::Account;
 use crate::commit::{self, Receipt, Run};
 use crate::fault;
 use crate::inputs::{Declared, Inputs, other_key};
 use crate::log::{Dataset, Head};
-use crate::manifest::{Lineage, Manifest, Part};
+use crate::manifest::{Manifest, Part};
 use crate::memory::Budget;
 use crate::plan::{Digest, Output, Plan, digest, recipe, why};
 use crate::progress::{Progress, Style};
 use crate::regroup::{self, Regrouped, Spill, in_parallel};
+use crate::settings::written_down;
 use crate::stage::{Done, Outputs, Stage};
 use crate::{Error, KeySource, Result, Store, part};
 
@@ -170,10 +171,8 @@ impl Runner {
         let mut declare = Inputs::new(&self.resources, &datasets);
         let inputs = stage.inputs(&mut declare)?;
         let declared = declare.finish();
-        let plan = self.plan::<S>(stage, &declared, &datasets, &contracts)?;
-        // What is not in the settings does not reach the stage.
-        let stage: S = serde_json::from_value(plan.lineage.settings.clone())
-            .map_err(|e| Error::bug(format!("{}: settings that cannot be read back: {e}", S::NAME)))?;
+        let (settings, stage) = written_down(S::NAME, stage)?;
+        let plan = self.plan::<S>(settings, &declared, &datasets, &contracts)?;
         for current in datasets.iter().filter_map(|(_, head)| head.current.as_ref()) {
             check_key(current, plan.lineage.user_key_check.as_deref())?;
         }
@@ -232,25 +231,13 @@ impl Runner {
 
     fn plan<S: Stage>(
         &self,
-        stage: &S,
+        settings: Value,
         declared: &Declared,
         datasets: &[(Dataset, Head)],
         contracts: &[Contract],
     ) -> Result<Plan> {
-        let settings = serde_json::to_value(stage)
-            .map_err(|e| Error::bug(format!("{}: settings that cannot be written down: {e}", S::NAME)))?;
         let partitions = declared.partitions.as_ref().map_or(1, |(partitions, _)| *partitions);
-        let lineage = Lineage {
-            job: S::NAME.into(),
-            stage_version: S::VERSION,
-            settings,
-            inputs: declared.inputs.clone(),
-            models: declared.models.clone(),
-            values: declared.values.clone(),
-            user_key_check: declared.user_key_check.as_ref().map(|(check, _)| check.clone()),
-            git_revision: self.git_revision.clone(),
-            remark: declared.remark.clone(),
-        };
+        let lineage = declared.lineage(S::NAME, S::VERSION, settings, &self.git_revision);
         let outputs: Vec<Output> = datasets
             .iter()
             .zip(contracts)
