@@ -6,7 +6,7 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::softmax;
 
-use crate::rollout::Rotary;
+use crate::engine::Rotary;
 use crate::{Adapters, Config, Policy};
 
 /// A prompt and lists that continue it, as one sequence.

@@ -8,14 +8,16 @@
 //! profiles ─ Prompter ─ Rollout ─ List ─▶ interests          (the stage Generate)
 //! ```
 //!
-//! One decoder covers the Llama and Qwen2 families. Both forwards read the same weights; a [`Snapshot`] is what rollouts see of them,
-//! packed for products of whole batches ([`rollout`]). What candle alone can fail at returns candle's own error; all else returns the
+//! One decoder covers the Llama and Qwen2 families. A [`Snapshot`] is a version of its weights as the [`engine`] reads them, packed for
+//! products of whole batches; rollouts and training share it. `decoder.rs` is the same decoder in candle's operations, which tests compare
+//! with. What candle alone can fail at returns candle's own error; all else returns the
 //! [`dataset::Error`].
 
 mod chat;
 pub mod checkpoint;
 mod config;
 mod decoder;
+pub mod engine;
 mod export;
 mod files;
 mod generate;
@@ -30,12 +32,13 @@ mod writer;
 
 pub use config::{Config, Family};
 pub use decoder::{Packed, log_probs};
+pub use engine::Snapshot;
 pub use export::Export;
 pub use files::Model;
 pub use generate::{Generate, Inputs, Shared, asked};
 pub use list::{List, ListRule};
 pub use model::{Adapters, Lora, Policy};
 pub use prompt::{Behaviour, PromptSettings, Prompter, Reasoning, TEMPLATE, Template};
-pub use rollout::{Batching, Completion, Finish, Grammar, Request, Rollout, Sampling, Snapshot, Spent};
+pub use rollout::{Batching, Completion, Finish, Grammar, Request, Rollout, Sampling, Spent};
 pub use tokenizer::Tokenizer;
 pub use writer::{Writer, Written, seed};

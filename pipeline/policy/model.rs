@@ -132,9 +132,15 @@ impl Policy {
         }
     }
 
-    /// A weight with its adapter merged in, flat.
-    pub(crate) fn merged(&self, name: &str, adapters: Adapters) -> candle_core::Result<Vec<f32>> {
-        self.merged_tensor(name, adapters)?.flatten_all()?.to_vec1()
+    /// A weight, flat.
+    pub(crate) fn flat(&self, name: &str) -> candle_core::Result<Vec<f32>> {
+        self.tensor(name).flatten_all()?.to_vec1()
+    }
+
+    /// A weight's adapter, flat: A and B.
+    pub(crate) fn adapter(&self, name: &str) -> candle_core::Result<Option<(Vec<f32>, Vec<f32>)>> {
+        let flat = |var: &Var| var.as_tensor().flatten_all()?.to_vec1();
+        self.adapters.get(name).map(|Adapter { a, b, .. }| Ok((flat(a)?, flat(b)?))).transpose()
     }
 
     fn merged_tensor(&self, name: &str, adapters: Adapters) -> candle_core::Result<Tensor> {

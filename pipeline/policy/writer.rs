@@ -87,7 +87,7 @@ impl Writer {
     }
 
     /// An output as a list.
-    fn written(&self, sample: u32, Completion { tokens, finish }: &Completion) -> Written {
+    fn written(&self, sample: u32, Completion { tokens, finish, .. }: &Completion) -> Written {
         // A control token inside the output is none of the list's, even though decoding drops it.
         let inside = tokens.split_last().map_or(tokens.as_slice(), |(_, inside)| inside);
         let plain = inside.iter().all(|token| !self.tokenizer.bytes(*token).is_empty());

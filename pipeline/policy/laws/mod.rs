@@ -3,6 +3,7 @@
 //! The references in `fixtures/decoder-*` and `fixtures/smollm2` are transformers' (see `fixtures/README.md`).
 
 mod decoder;
+mod engine;
 mod files;
 mod generate;
 mod rollouts;

@@ -2,15 +2,10 @@
 //!
 //! What all prompts begin with is computed once per snapshot of the weights; each prompt once per user, and its samples share it. Outputs
 //! that end leave the batch, and users that wait come in as soon as there is room. None of this changes what is sampled: products are
-//! chains in one order (`kernel.rs`), attention runs over positions in one order (`attention.rs`), and a sample's randomness comes from
+//! chains in one order, attention runs over positions in one order ([`crate::engine`]), and a sample's randomness comes from
 //! its own seed. The same request gives the same tokens in any batch, on any number of threads.
 
-mod attention;
-mod cache;
-mod forward;
 mod grammar;
-mod kernel;
-mod ops;
 mod request;
 mod sample;
 
@@ -23,15 +18,14 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 
-use cache::Piece;
-pub use forward::Snapshot;
-use forward::{Block, Rows};
 pub use grammar::Grammar;
 use grammar::{Next, Walk};
-pub(crate) use ops::Rotary;
 pub use request::{Batching, Completion, Finish, Request, Spent};
 pub use sample::Sampling;
 use sample::draw;
+
+use crate::engine::{Block, Piece, Rotary, Rows, WIDTH, log_sum};
+use crate::{Adapters, Snapshot};
 
 /// Tokens that are tried before the grammar gives up on an output.
 const TRIES: usize = 64;
@@ -63,6 +57,7 @@ struct Row {
     random: Xoshiro256PlusPlus,
     walk: Option<Walk>,
     tokens: Vec<u32>,
+    log_probabilities: Vec<f32>,
     finish: Option<Finish>,
 }
 
@@ -102,7 +97,7 @@ impl Rollout {
         let mut piece = Piece::new(snapshot.shape(), prefix.len());
         if !prefix.is_empty() {
             let rows = Rows::Prompt(&mut piece, prefix.len());
-            snapshot.forward(&rotary, prefix, &mut [Block { shared: Vec::new(), rows }]);
+            snapshot.forward(&rotary, prefix, &mut [Block { shared: Vec::new(), rows }], Adapters::On, None);
         }
         let (batching, stops) = (Batching::default(), stops.to_vec());
         Ok(Rollout { snapshot, sampling, batching, grammar, stops, rotary, prefix: piece, longest })
@@ -124,7 +119,7 @@ impl Rollout {
     /// and what is made of prompts on the way.
     pub fn batch_bytes(&self, prompt_tokens: usize, samples: usize) -> u64 {
         let Batching { outputs, prompt_tokens: together } = self.batching;
-        let tokens = prompt_tokens + self.sampling.max_new_tokens + 2 * kernel::WIDTH;
+        let tokens = prompt_tokens + self.sampling.max_new_tokens + 2 * WIDTH;
         let kept = outputs.max(samples) * tokens * self.snapshot.shape().bytes_per_token();
         let crate::Config { hidden_size, intermediate_size, vocab_size, .. } = self.snapshot.config;
         let rows = together.max(prompt_tokens);
@@ -161,7 +156,8 @@ impl Rollout {
                 group.rows = going;
                 for row in ended {
                     let finish = row.finish.expect("it has ended");
-                    done[group.request][row.sample] = Some(Completion { tokens: row.tokens, finish });
+                    let Row { tokens, log_probabilities, sample, .. } = row;
+                    done[group.request][sample] = Some(Completion { tokens, log_probabilities, finish });
                 }
                 spent.users += u64::from(group.rows.is_empty());
             }
@@ -202,7 +198,7 @@ impl Rollout {
                 rows: Rows::Prompt(piece, requests[*r].prompt.len()),
             })
             .collect();
-        let hidden = self.snapshot.forward(&self.rotary, &tokens, &mut blocks);
+        let hidden = self.snapshot.forward(&self.rotary, &tokens, &mut blocks, Adapters::On, None);
         let width = self.snapshot.config.hidden_size;
         let mut last = Vec::with_capacity(fresh.len() * width);
         let mut end = 0;
@@ -233,6 +229,7 @@ impl Rollout {
             random: Xoshiro256PlusPlus::seed_from_u64(*seed),
             walk: self.grammar.as_ref().map(|grammar| grammar.start(self.sampling.max_new_tokens)),
             tokens: Vec::with_capacity(self.sampling.max_new_tokens),
+            log_probabilities: Vec::with_capacity(self.sampling.max_new_tokens),
             finish: None,
         };
         seeds.iter().enumerate().map(row).collect()
@@ -249,7 +246,7 @@ impl Rollout {
                 rows: Rows::Lists(rows.iter_mut().map(|row| &mut row.own).collect()),
             })
             .collect();
-        let hidden = self.snapshot.forward(&self.rotary, &tokens, &mut blocks);
+        let hidden = self.snapshot.forward(&self.rotary, &tokens, &mut blocks, Adapters::On, None);
         let mut logits = self.snapshot.logits(&hidden);
         let rows: Vec<&mut Row> = groups.iter_mut().flat_map(|group| &mut group.rows).collect();
         rows.into_par_iter()
@@ -260,6 +257,9 @@ impl Rollout {
     /// Draws an output's next token.
     fn draw(&self, row: &mut Row, logits: &mut [f32]) {
         let arch = Arch::new();
+        let temperature = if self.sampling.temperature > 0.0 { self.sampling.temperature } else { 1.0 };
+        let sum = log_sum(logits, temperature);
+        let all = logits.to_vec();
         let token = match (&self.grammar, &mut row.walk) {
             (Some(grammar), Some(walk)) => {
                 let left = self.sampling.max_new_tokens - row.tokens.len() - 1;
@@ -272,6 +272,7 @@ impl Rollout {
             return;
         };
         row.tokens.push(token);
+        row.log_probabilities.push(sum.of(all[token as usize]));
         let complete = matches!((&self.grammar, &row.walk), (Some(grammar), Some(walk)) if grammar.complete(walk));
         row.finish = if complete || self.stops.contains(&token) {
             Some(Finish::Stop)
@@ -352,10 +353,10 @@ impl Snapshot {
         let [before, own] = &mut pieces;
         if !prefix.is_empty() {
             let rows = Rows::Prompt(before, prefix.len());
-            self.forward(&rotary, prefix, &mut [Block { shared: Vec::new(), rows }]);
+            self.forward(&rotary, prefix, &mut [Block { shared: Vec::new(), rows }], Adapters::On, None);
         }
         let rows = Rows::Prompt(own, tokens.len());
-        let hidden = self.forward(&rotary, tokens, &mut [Block { shared: vec![before], rows }]);
+        let hidden = self.forward(&rotary, tokens, &mut [Block { shared: vec![before], rows }], Adapters::On, None);
         self.logits(&hidden)
     }
 }

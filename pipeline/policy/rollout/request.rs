@@ -31,10 +31,13 @@ impl Finish {
 }
 
 /// One sampled output.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
     /// Everything sampled, the token that ended it included.
     pub tokens: Vec<u32>,
+    /// The log-probability of each token among all, whatever top-p, top-k and a grammar leave to choose from; that of logits divided by
+    /// the temperature, or at temperature 0 as they are.
+    pub log_probabilities: Vec<f32>,
     /// How it ended.
     pub finish: Finish,
 }

@@ -64,4 +64,49 @@ impl Piece {
         let (keys, values) = (self.capacity * self.shape.head_dim, self.capacity * self.shape.padded());
         (&self.keys[block * keys..][..keys], &self.values[block * values..][..values], self.capacity)
     }
+
+    /// Appends a head's keys and values, row-major `[len, head_dim]` each.
+    pub(crate) fn unpack(&self, layer: usize, head: usize, keys: &mut Vec<f32>, values: &mut Vec<f32>) {
+        let head_dim = self.shape.head_dim;
+        let (key_panels, value_panels, capacity) = self.head(layer, head);
+        for at in 0..self.len {
+            let panel = &key_panels[at / WIDTH * head_dim * WIDTH + at % WIDTH..];
+            keys.extend(panel.iter().step_by(WIDTH).take(head_dim));
+            for first in (0..head_dim).step_by(WIDTH) {
+                let row = &value_panels[(first / WIDTH * capacity + at) * WIDTH..];
+                values.extend_from_slice(&row[..WIDTH.min(head_dim - first)]);
+            }
+        }
+    }
+}
+
+/// Gradients of a piece's keys and values: row-major `[len, head_dim]` for each layer and head.
+#[derive(Debug)]
+pub(crate) struct PieceGradient {
+    shape: Shape,
+    len: usize,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl PieceGradient {
+    /// Zeros, for the tokens that a piece holds.
+    pub(crate) fn of(piece: &Piece) -> Self {
+        let Shape { layers, kv_heads, head_dim } = piece.shape;
+        let zeros = vec![0.0; layers * kv_heads * piece.len * head_dim];
+        PieceGradient { shape: piece.shape, len: piece.len, keys: zeros.clone(), values: zeros }
+    }
+
+    /// A head's gradients of keys and of values.
+    pub(crate) fn head(&mut self, layer: usize, head: usize) -> (&mut [f32], &mut [f32]) {
+        let size = self.len * self.shape.head_dim;
+        let at = (layer * self.shape.kv_heads + head) * size;
+        (&mut self.keys[at..at + size], &mut self.values[at..at + size])
+    }
+
+    /// Adds another's.
+    pub(crate) fn add(&mut self, other: &PieceGradient) {
+        super::ops::add(&mut self.keys, &other.keys);
+        super::ops::add(&mut self.values, &other.values);
+    }
 }

@@ -97,6 +97,129 @@ pub(crate) fn swiglu(arch: Arch, gate_up: &[f32], width: usize, out: &mut [f32])
     });
 }
 
+/// The way back through RMSNorm: adds to `dx`, and to the weight's gradient where one is wanted (not empty).
+///
+/// With `s = 1 / sqrt(mean(x²) + ε)`: `dx += s·w⊙dy − x·s³·mean(x⊙w⊙dy)`, `dw += Σ_rows dy⊙x·s`.
+pub(crate) fn rms_norm_back(
+    arch: Arch,
+    x: &[f32],
+    weight: &[f32],
+    epsilon: f32,
+    dy: &[f32],
+    dx: &mut [f32],
+    d_weight: &mut [f32],
+) {
+    struct Row<'a>(&'a [f32], &'a [f32], f32, &'a [f32], &'a mut [f32]);
+    impl NullaryFnOnce for Row<'_> {
+        type Output = f32;
+        #[inline(always)]
+        fn call(self) -> f32 {
+            let Row(x, weight, epsilon, dy, dx) = self;
+            let (mut squares, mut products) = ([0.0; LANES], [0.0; LANES]);
+            for (at, ((x, weight), dy)) in x.iter().zip(weight).zip(dy).enumerate() {
+                squares[at % LANES] = x.mul_add(*x, squares[at % LANES]);
+                products[at % LANES] = (x * weight).mul_add(*dy, products[at % LANES]);
+            }
+            let width = x.len() as f32;
+            let scale = 1.0 / (total(squares) / width + epsilon).sqrt();
+            let back = total(products) / width * scale * scale * scale;
+            for (((dx, x), weight), dy) in dx.iter_mut().zip(x).zip(weight).zip(dy) {
+                *dx += scale * weight * dy - x * back;
+            }
+            scale
+        }
+    }
+    let width = weight.len();
+    let scales: Vec<f32> = dx
+        .par_chunks_exact_mut(width)
+        .with_min_len(WORTH_SHARING / width)
+        .enumerate()
+        .map(|(row, dx)| {
+            let at = row * width..(row + 1) * width;
+            arch.dispatch(Row(&x[at.clone()], weight, epsilon, &dy[at], dx))
+        })
+        .collect();
+    if !d_weight.is_empty() {
+        for ((x, dy), scale) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(scales) {
+            for ((to, x), dy) in d_weight.iter_mut().zip(x).zip(dy) {
+                *to += x * scale * dy;
+            }
+        }
+    }
+}
+
+/// The way back through SwiGLU: `dy[rows, width]` to the gradient `[rows, 2·width]` of gate and up.
+///
+/// With `σ = 1 / (1 + e^-gate)`: `d_up = dy⊙gate·σ`, `d_gate = dy⊙up·σ·(1 + gate·(1 − σ))`.
+pub(crate) fn swiglu_back(arch: Arch, gate_up: &[f32], width: usize, dy: &[f32]) -> Vec<f32> {
+    struct Row<'a>(&'a [f32], &'a [f32], &'a [f32], &'a mut [f32], &'a mut [f32]);
+    impl NullaryFnOnce for Row<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn call(self) {
+            let Row(gate, up, dy, d_gate, d_up) = self;
+            for ((((gate, up), dy), d_gate), d_up) in gate.iter().zip(up).zip(dy).zip(d_gate).zip(d_up) {
+                let sigmoid = 1.0 / (1.0 + exp(-gate));
+                *d_up = dy * gate * sigmoid;
+                *d_gate = dy * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
+            }
+        }
+    }
+    let mut out = vec![0.0; gate_up.len()];
+    rows(&mut out, 2 * width, |row, out| {
+        let (gate, up) = gate_up[row * 2 * width..][..2 * width].split_at(width);
+        let (d_gate, d_up) = out.split_at_mut(width);
+        arch.dispatch(Row(gate, up, &dy[row * width..][..width], d_gate, d_up));
+    });
+    out
+}
+
+/// `e^((x - highest)·scale)` in place; returns their sum.
+pub(crate) fn exponentials(arch: Arch, x: &mut [f32], highest: f32, scale: f32) -> f32 {
+    struct Row<'a>(&'a mut [f32], f32, f32);
+    impl NullaryFnOnce for Row<'_> {
+        type Output = f32;
+        #[inline(always)]
+        fn call(self) -> f32 {
+            let Row(x, highest, scale) = self;
+            let mut lanes = [0.0; LANES];
+            let (chunks, rest) = x.as_chunks_mut::<LANES>();
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    chunk[lane] = exp((chunk[lane] - highest) * scale);
+                    lanes[lane] += chunk[lane];
+                }
+            }
+            for (lane, x) in lanes.iter_mut().zip(rest) {
+                *x = exp((*x - highest) * scale);
+                *lane += *x;
+            }
+            total(lanes)
+        }
+    }
+    arch.dispatch(Row(x, highest, scale))
+}
+
+/// The largest of some numbers; NaN is none.
+pub(crate) fn highest(arch: Arch, x: &[f32]) -> f32 {
+    struct Row<'a>(&'a [f32]);
+    impl NullaryFnOnce for Row<'_> {
+        type Output = f32;
+        #[inline(always)]
+        fn call(self) -> f32 {
+            let mut lanes = [f32::NEG_INFINITY; LANES];
+            let (chunks, rest) = self.0.as_chunks::<LANES>();
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
+                }
+            }
+            rest.iter().chain(&lanes).copied().fold(f32::NEG_INFINITY, f32::max)
+        }
+    }
+    arch.dispatch(Row(x))
+}
+
 /// `x += y`.
 pub(crate) fn add(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
@@ -134,6 +257,15 @@ impl Rotary {
         let (first, second) = head.split_at_mut(self.half);
         for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
             (*a, *b) = ((*a * cos - *b * sin) * scale, (*b * cos + *a * sin) * scale);
+        }
+    }
+
+    /// The way back through [`Rotary::turn`]: the opposite angle.
+    pub(crate) fn turn_back(&self, position: usize, head: &mut [f32], scale: f32) {
+        let (cos, sin) = (&self.cos[position * self.half..], &self.sin[position * self.half..]);
+        let (first, second) = head.split_at_mut(self.half);
+        for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+            (*a, *b) = ((*a * cos + *b * sin) * scale, (*b * cos - *a * sin) * scale);
         }
     }
 }

@@ -1,37 +1,14 @@
-//! The forward of rollouts: no graph, whole batches, rows of any length side by side without padding.
+//! The forward: whole batches, rows of any length side by side without padding. Rollouts and training share it, so a token's
+//! log-probability is the same in both, bit for bit.
 
-use candle_core::Result;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::attention::{Own, Tile};
-use super::cache::{Piece, Shape};
-use super::kernel::{Panels, tile_rows};
+use super::cache::Piece;
+use super::kernel::tile_rows;
 use super::ops::{Rotary, add, rms_norm, swiglu};
-use crate::{Adapters, Config, Policy};
-
-/// A policy's weights as rollouts read them: a snapshot, packed once per version of the weights, adapters merged.
-#[derive(Debug)]
-pub struct Snapshot {
-    pub(crate) config: Config,
-    arch: Arch,
-    layers: Vec<Layer>,
-    norm: Vec<f32>,
-    /// The embedding, where the head is another matrix.
-    embedding: Option<Panels>,
-    head: Panels,
-}
-
-#[derive(Debug)]
-struct Layer {
-    input_norm: Vec<f32>,
-    query_key_value: Panels,
-    bias: Vec<f32>,
-    output: Panels,
-    post_norm: Vec<f32>,
-    gate_up: Panels,
-    down: Panels,
-}
+use super::weights::Snapshot;
+use crate::{Adapters, Config};
 
 /// Rows that share what came before them.
 pub(crate) struct Block<'a> {
@@ -65,56 +42,38 @@ impl Block<'_> {
     }
 }
 
+/// What the way back needs of a forward, per layer.
+#[derive(Debug, Default)]
+pub(crate) struct Tape {
+    pub(super) layers: Vec<LayerTape>,
+    /// Hidden states `[rows, hidden_size]` after the last layer.
+    pub(super) last: Vec<f32>,
+}
+
+/// Activations of a layer, a row per token.
+#[derive(Debug)]
+pub(crate) struct LayerTape {
+    /// What came in.
+    pub(super) x: Vec<f32>,
+    /// Turned, queries scaled.
+    pub(super) query_key_value: Vec<f32>,
+    pub(super) attended: Vec<f32>,
+    /// After attention.
+    pub(super) middle: Vec<f32>,
+    pub(super) gate_up: Vec<f32>,
+}
+
 impl Snapshot {
-    /// Packs a policy's weights, with its adapters merged in or left out.
-    pub fn new(policy: &Policy, adapters: Adapters) -> Result<Self> {
-        let config = policy.config.clone();
-        let flat = |name: &str| policy.merged(name, adapters);
-        let pack = |names: &[String], k: usize| -> Result<Panels> {
-            let matrices: Vec<Vec<f32>> = names.iter().map(|name| flat(name)).collect::<Result<_>>()?;
-            Ok(Panels::pack(&matrices.iter().map(Vec::as_slice).collect::<Vec<_>>(), k))
-        };
-        let (width, inner) = (config.hidden_size, config.intermediate_size);
-        let heads_width = config.num_attention_heads * config.head_dim;
-        let layers = (0..config.num_hidden_layers).map(|layer| {
-            let at = |part: &str| format!("model.layers.{layer}.{part}");
-            let projections = ["q", "k", "v"].map(|p| at(&format!("self_attn.{p}_proj.weight")));
-            let biases = ["q", "k", "v"].map(|p| at(&format!("self_attn.{p}_proj.bias")));
-            let bias = match config.attention_bias() {
-                true => biases.iter().map(|name| flat(name)).collect::<Result<Vec<_>>>()?.concat(),
-                false => Vec::new(),
-            };
-            Ok(Layer {
-                input_norm: flat(&at("input_layernorm.weight"))?,
-                query_key_value: pack(&projections, width)?,
-                bias,
-                output: pack(&[at("self_attn.o_proj.weight")], heads_width)?,
-                post_norm: flat(&at("post_attention_layernorm.weight"))?,
-                gate_up: pack(&["gate", "up"].map(|p| at(&format!("mlp.{p}_proj.weight"))), width)?,
-                down: pack(&[at("mlp.down_proj.weight")], inner)?,
-            })
-        });
-        let layers = layers.collect::<Result<_>>()?;
-        let embedding = "model.embed_tokens.weight".to_owned();
-        let (embedding, head) = match config.tie_word_embeddings {
-            true => (None, pack(&[embedding], width)?),
-            false => (Some(pack(&[embedding], width)?), pack(&["lm_head.weight".into()], width)?),
-        };
-        Ok(Snapshot { norm: flat("model.norm.weight")?, config, arch: Arch::new(), layers, embedding, head })
-    }
-
-    pub(crate) fn shape(&self) -> Shape {
-        let Config { num_hidden_layers: layers, num_key_value_heads: kv_heads, head_dim, .. } = self.config;
-        Shape { layers, kv_heads, head_dim }
-    }
-
-    pub(crate) fn rotary(&self, positions: usize) -> Rotary {
-        Rotary::new(self.config.rope_theta, self.config.head_dim, positions)
-    }
-
     /// Tokens `[rows]`, one after the other for each block, to hidden states `[rows, hidden_size]` before the last norm. Their keys and
     /// values are in the pieces afterwards.
-    pub(crate) fn forward(&self, rotary: &Rotary, tokens: &[u32], blocks: &mut [Block<'_>]) -> Vec<f32> {
+    pub(crate) fn forward(
+        &self,
+        rotary: &Rotary,
+        tokens: &[u32],
+        blocks: &mut [Block<'_>],
+        adapters: Adapters,
+        mut tape: Option<&mut Tape>,
+    ) -> Vec<f32> {
         let Config { hidden_size: width, intermediate_size: inner, head_dim, .. } = self.config;
         let (heads, kv_heads) = (self.config.num_attention_heads, self.config.num_key_value_heads);
         let rows = tokens.len();
@@ -134,17 +93,30 @@ impl Snapshot {
         let mut activated = vec![0.0; rows * inner];
         for (number, layer) in self.layers.iter().enumerate() {
             rms_norm(self.arch, &x, &layer.input_norm, self.config.rms_norm_eps, &mut normed);
-            layer.query_key_value.multiply(self.arch, &normed, &mut query_key_value);
-            self.turn(rotary, &positions, &layer.bias, &mut query_key_value);
+            layer.query_key_value.forward(self.arch, &normed, &mut query_key_value, adapters);
+            self.turn(rotary, &positions, &layer.query_key_value.bias, &mut query_key_value);
             self.remember(number, &query_key_value, blocks);
             self.attend(number, &query_key_value, blocks, &mut attended);
-            layer.output.multiply(self.arch, &attended, &mut normed);
+            let before = tape.as_ref().map(|_| x.clone());
+            layer.output.forward(self.arch, &attended, &mut normed, adapters);
             add(&mut x, &normed);
             rms_norm(self.arch, &x, &layer.post_norm, self.config.rms_norm_eps, &mut normed);
-            layer.gate_up.multiply(self.arch, &normed, &mut gate_up);
+            layer.gate_up.forward(self.arch, &normed, &mut gate_up, adapters);
             swiglu(self.arch, &gate_up, inner, &mut activated);
-            layer.down.multiply(self.arch, &activated, &mut normed);
+            layer.down.forward(self.arch, &activated, &mut normed, adapters);
+            if let (Some(tape), Some(before)) = (tape.as_deref_mut(), before) {
+                tape.layers.push(LayerTape {
+                    x: before,
+                    query_key_value: query_key_value.clone(),
+                    attended: attended.clone(),
+                    middle: x.clone(),
+                    gate_up: gate_up.clone(),
+                });
+            }
             add(&mut x, &normed);
+        }
+        if let Some(tape) = tape {
+            tape.last = x.clone();
         }
         for block in blocks {
             match &mut block.rows {
@@ -153,15 +125,6 @@ impl Snapshot {
             }
         }
         x
-    }
-
-    /// Hidden states `[rows, hidden_size]` to logits `[rows, vocab_size]`.
-    pub(crate) fn logits(&self, hidden: &[f32]) -> Vec<f32> {
-        let mut normed = vec![0.0; hidden.len()];
-        rms_norm(self.arch, hidden, &self.norm, self.config.rms_norm_eps, &mut normed);
-        let mut logits = vec![0.0; hidden.len() / self.config.hidden_size * self.head.n];
-        self.head.multiply(self.arch, &normed, &mut logits);
-        logits
     }
 
     /// Adds the bias and turns queries and keys to their positions; queries are scaled by `1/√d` too.

@@ -1,0 +1,132 @@
+//! The head: hidden states to logits, and back from what an objective makes of them.
+
+use pulp::{Arch, NullaryFnOnce};
+use rayon::prelude::*;
+
+use super::gradients::HeadGradient;
+use super::kernel::outer;
+use super::ops::{LANES, exp, exponentials, highest, rms_norm, rms_norm_back, total};
+use super::weights::Snapshot;
+
+/// What the policy says of each token of a list, given those before it.
+#[derive(Debug)]
+pub struct Prediction<'a> {
+    /// Number of the tree in its batch.
+    pub tree: usize,
+    /// Number of the list in its tree.
+    pub list: usize,
+    /// The list.
+    pub tokens: &'a [u32],
+    /// `[tokens, vocab_size]`.
+    pub logits: &'a mut [f32],
+    /// The reference's logits, of the same shape; empty without one.
+    pub reference: &'a [f32],
+}
+
+/// A loss over lists: what is to be learnt.
+pub trait Objective: Sync {
+    /// What it says of a list.
+    type Said: Send;
+
+    /// Looks at a list's logits and leaves the loss's gradient in their place. Lists come in any order, several at once.
+    fn list(&self, prediction: Prediction<'_>) -> Self::Said;
+}
+
+/// What turns a row of logits into log-probabilities: `(logit - highest) / temperature - ln Σ e^((logit - highest) / temperature)`.
+#[derive(Debug, Clone, Copy)]
+pub struct LogSum {
+    highest: f32,
+    scale: f32,
+    log: f32,
+}
+
+impl LogSum {
+    /// The log-probability of a logit of the row.
+    pub fn of(self, logit: f32) -> f32 {
+        (logit - self.highest) * self.scale - self.log
+    }
+}
+
+/// Of a row's logits. Sampler and trainer both ask here.
+pub fn log_sum(logits: &[f32], temperature: f32) -> LogSum {
+    struct Sum<'a>(&'a [f32], f32, f32);
+    impl NullaryFnOnce for Sum<'_> {
+        type Output = f32;
+        #[inline(always)]
+        fn call(self) -> f32 {
+            let Sum(x, highest, scale) = self;
+            let mut lanes = [0.0; LANES];
+            let (chunks, rest) = x.as_chunks::<LANES>();
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    lanes[lane] += exp((chunk[lane] - highest) * scale);
+                }
+            }
+            for (lane, x) in lanes.iter_mut().zip(rest) {
+                *lane += exp((*x - highest) * scale);
+            }
+            total(lanes)
+        }
+    }
+    let (arch, scale) = (Arch::new(), 1.0 / temperature);
+    let highest = highest(arch, logits);
+    LogSum { highest, scale, log: arch.dispatch(Sum(logits, highest, scale)).ln() }
+}
+
+/// Probabilities in the place of logits, and what makes log-probabilities of these.
+pub fn softmax(logits: &mut [f32], temperature: f32) -> LogSum {
+    let (arch, scale) = (Arch::new(), 1.0 / temperature);
+    let highest = highest(arch, logits);
+    let sum = exponentials(arch, logits, highest, scale);
+    let norm = 1.0 / sum;
+    logits.iter_mut().for_each(|x| *x *= norm);
+    LogSum { highest, scale, log: sum.ln() }
+}
+
+impl Snapshot {
+    /// Hidden states `[rows, hidden_size]` to logits `[rows, vocab_size]`.
+    pub(crate) fn logits(&self, hidden: &[f32]) -> Vec<f32> {
+        self.head.multiply_new(self.arch, &self.normed(hidden))
+    }
+
+    fn normed(&self, hidden: &[f32]) -> Vec<f32> {
+        let mut normed = vec![0.0; hidden.len()];
+        rms_norm(self.arch, hidden, &self.norm, self.config.rms_norm_eps, &mut normed);
+        normed
+    }
+
+    /// Puts lists to an objective: `lists[i]` with `hidden[i]`, `[tokens, hidden_size]`, and the reference's logits. Returns what it says
+    /// and, with a gradient to add to, the gradient of each list's hidden states.
+    pub(super) fn put<O: Objective>(
+        &self,
+        lists: &[(usize, usize, &[u32])],
+        hidden: &[f32],
+        reference: &[f32],
+        objective: &O,
+        gradient: Option<&mut HeadGradient>,
+    ) -> (Vec<O::Said>, Vec<f32>) {
+        let vocabulary = self.config.vocab_size;
+        let normed = self.normed(hidden);
+        let mut logits = self.head.multiply_new(self.arch, &normed);
+        let mut predictions = Vec::with_capacity(lists.len());
+        let (mut logits_left, mut reference_left) = (logits.as_mut_slice(), reference);
+        for (tree, list, tokens) in lists {
+            let size = tokens.len() * vocabulary;
+            let (logits, rest) = logits_left.split_at_mut(size);
+            let (reference, reference_rest) = reference_left.split_at(size.min(reference_left.len()));
+            (logits_left, reference_left) = (rest, reference_rest);
+            predictions.push(Prediction { tree: *tree, list: *list, tokens, logits, reference });
+        }
+        let said = predictions.into_par_iter().map(|prediction| objective.list(prediction)).collect();
+        let Some(gradient) = gradient else { return (said, Vec::new()) };
+        if !gradient.head.is_empty() {
+            outer(self.arch, &logits, vocabulary, &normed, self.config.hidden_size, &mut gradient.head);
+        }
+        let mut d_normed = vec![0.0; hidden.len()];
+        self.head.multiply_back(self.arch, &logits, &mut d_normed);
+        let mut d = vec![0.0; hidden.len()];
+        let epsilon = self.config.rms_norm_eps;
+        rms_norm_back(self.arch, hidden, &self.norm, epsilon, &d_normed, &mut d, &mut gradient.norm);
+        (said, d)
+    }
+}
