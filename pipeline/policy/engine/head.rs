@@ -11,7 +11,7 @@ use super::weights::Snapshot;
 /// What the policy says of each token of a list, given those before it.
 #[derive(Debug)]
 pub struct Prediction<'a> {
-    /// Number of the tree in its batch.
+    /// Number of the tree among all that were put to the pass.
     pub tree: usize,
     /// Number of the list in its tree.
     pub list: usize,

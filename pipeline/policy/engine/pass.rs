@@ -43,6 +43,8 @@ pub struct Pass<'a> {
     piece: Piece,
     reference: Option<(Reference<'a>, Piece)>,
     training: Option<Training>,
+    /// Trees so far.
+    trees: usize,
 }
 
 /// What the way back adds up.
@@ -90,7 +92,7 @@ impl<'a> Pass<'a> {
             levels: [snapshot.level_gradient(), snapshot.level_gradient(), snapshot.level_gradient()],
             head: snapshot.head_gradient(),
         });
-        Pass { snapshot, rotary, prefix, piece, reference, training }
+        Pass { snapshot, rotary, prefix, piece, reference, training, trees: 0 }
     }
 
     /// Puts some trees' lists to an objective; returns what it says of each. The gradients do not depend on how the trees of a batch are
@@ -144,14 +146,15 @@ impl<'a> Pass<'a> {
                 .max(1);
             let chunk = &predicted[first..first + count];
             first += count;
-            let lists: Vec<(usize, usize, &[u32])> = chunk.iter().map(|(t, l, tokens, _)| (*t, *l, *tokens)).collect();
+            let lists: Vec<(usize, usize, &[u32])> =
+                chunk.iter().map(|(tree, list, tokens, _)| (self.trees + tree, *list, *tokens)).collect();
             let of_reference =
                 reference.as_ref().map_or(Vec::new(), |(snapshot, hidden)| snapshot.logits(&gather(hidden, chunk)));
             let hidden = gather(&grown.hidden, chunk);
             let head = self.training.as_mut().map(|training| &mut training.head);
             let (words, back) = self.snapshot.put(&lists, &hidden, &of_reference, objective, head);
             for ((tree, ..), word) in lists.iter().zip(words) {
-                said[*tree].push(word);
+                said[tree - self.trees].push(word);
             }
             let places = chunk.iter().flat_map(|(.., from)| from);
             for ((level, row), back) in places.zip(back.chunks_exact(width)) {
@@ -162,6 +165,7 @@ impl<'a> Pass<'a> {
             let batch = Batch { trees, prompts: &prompts, lists: &lists, grown: &grown };
             back(self.snapshot, &self.rotary, &self.piece, batch, tapes, d, training);
         }
+        self.trees += trees.len();
         said
     }
 

@@ -62,7 +62,6 @@ impl Batch {
             for (number, list) in lists.iter().enumerate() {
                 let rows = Tensor::new(packed.predicting(number), &Device::Cpu)?;
                 let logits = policy.logits(&hidden.index_select(&rows, 0)?)?;
-                // Trees are told apart within their call, which has one here.
                 let weight = 1.0 + number as f64 + 0.25 * tree as f64;
                 sum = (sum + (log_probs(&logits, list)?.sum_all()? * weight)?)?;
             }
@@ -103,29 +102,19 @@ fn gradients_are_those_of_candle() -> Result<()> {
 
 #[test]
 fn neither_micro_batches_nor_threads_change_a_bit() -> Result<()> {
-    // Every tree has the same weight here, whatever its number in a call.
-    struct Same;
-    impl Objective for Same {
-        type Said = Vec<f32>;
-        fn list(&self, prediction: Prediction<'_>) -> Vec<f32> {
-            Weighted.list(Prediction { tree: 0, ..prediction })
-        }
-    }
     let batch = Batch::new(4);
     let mut full = tiny("decoder-qwen2");
     full.train_all()?;
     for policy in [full, with_random_lora(tiny("decoder-llama"))?] {
         let snapshot = Snapshot::new(&policy, Adapters::On)?;
-        let run = |together: usize| {
-            let mut pass = Pass::new(&snapshot, &batch.prefix, 128, None, true);
-            let said: Vec<_> = batch.trees().chunks(together).flat_map(|trees| pass.put(trees, &Same)).collect();
-            (said, pass.finish())
-        };
-        let expected = run(4);
+        let expected = batch.run(&snapshot, 4);
         for threads in [1, 2, 3, 8, 64] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
             for together in 1..=4 {
-                assert!(pool.install(|| run(together)) == expected, "{threads} threads, {together} trees at a time");
+                assert!(
+                    pool.install(|| batch.run(&snapshot, together)) == expected,
+                    "{threads} threads, {together} trees at a time"
+                );
             }
         }
     }
