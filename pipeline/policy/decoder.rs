@@ -6,8 +6,8 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::softmax;
 
-use crate::engine::Rotary;
 use crate::{Adapters, Config, Policy};
+use engine::Rotary;
 
 /// A prompt and lists that continue it, as one sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]

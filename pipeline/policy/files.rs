@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor};
 use dataset::{Error, Kind, Result};
 use serde_json::Value as Json;
 
-use crate::config::Family;
+use crate::Family;
 use crate::{Config, Policy, Tokenizer, checkpoint};
 
 const FOLDER: &str =

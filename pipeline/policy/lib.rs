@@ -15,9 +15,7 @@
 
 mod chat;
 pub mod checkpoint;
-mod config;
 mod decoder;
-pub mod engine;
 mod export;
 mod files;
 mod generate;
@@ -30,14 +28,13 @@ pub mod rollout;
 mod tokenizer;
 mod writer;
 
-pub use config::{Config, Family};
 pub use decoder::{Packed, log_probs};
-pub use engine::Snapshot;
+pub use engine::{Adapters, Config, Family, Lora, Snapshot};
 pub use export::Export;
 pub use files::Model;
 pub use generate::{Generate, Inputs, Shared, asked};
 pub use list::{List, ListRule};
-pub use model::{Adapters, Lora, Policy};
+pub use model::Policy;
 pub use prompt::{Behaviour, PromptSettings, Prompter, Reasoning, TEMPLATE, Template};
 pub use rollout::{Batching, Completion, Finish, Grammar, Request, Rollout, Sampling, Spent};
 pub use tokenizer::Tokenizer;

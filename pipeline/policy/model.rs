@@ -8,28 +8,9 @@ use dataset::Result;
 use dataset::bucket::stream;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use serde::{Deserialize, Serialize};
 
-use crate::Config;
 use crate::files::{candle, wrong};
-
-/// Whether adapters take part in a forward. Off is the reference policy of LoRA training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Adapters {
-    /// `W + α/r · B·A`.
-    On,
-    /// `W` alone.
-    Off,
-}
-
-/// Low-rank adapters: rank r and α of LoRA (Hu et al., 2021).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Lora {
-    /// Rank.
-    pub rank: usize,
-    /// The update is scaled by `alpha / rank`.
-    pub alpha: f64,
-}
+use crate::{Adapters, Config, Lora};
 
 /// One linear layer's adapter: `A [r, in]`, `B [out, r]`.
 #[derive(Debug, Clone)]
@@ -132,17 +113,6 @@ impl Policy {
         }
     }
 
-    /// A weight, flat.
-    pub(crate) fn flat(&self, name: &str) -> candle_core::Result<Vec<f32>> {
-        self.tensor(name).flatten_all()?.to_vec1()
-    }
-
-    /// A weight's adapter, flat: A and B.
-    pub(crate) fn adapter(&self, name: &str) -> candle_core::Result<Option<(Vec<f32>, Vec<f32>)>> {
-        let flat = |var: &Var| var.as_tensor().flatten_all()?.to_vec1();
-        self.adapters.get(name).map(|Adapter { a, b, .. }| Ok((flat(a)?, flat(b)?))).transpose()
-    }
-
     fn merged_tensor(&self, name: &str, adapters: Adapters) -> candle_core::Result<Tensor> {
         let weight = self.tensor(name);
         match (self.adapters.get(name), adapters) {
@@ -183,6 +153,27 @@ impl Policy {
     /// All weights, adapters merged in.
     pub fn merged_tensors(&self) -> candle_core::Result<BTreeMap<String, Tensor>> {
         self.tensors.keys().map(|name| Ok((name.clone(), self.merged_tensor(name, Adapters::On)?))).collect()
+    }
+}
+
+impl engine::Weights for Policy {
+    type Error = candle_core::Error;
+
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn lora(&self) -> Option<Lora> {
+        self.lora
+    }
+
+    fn tensor(&self, name: &str) -> candle_core::Result<Vec<f32>> {
+        self.tensor(name).flatten_all()?.to_vec1()
+    }
+
+    fn adapter(&self, name: &str) -> candle_core::Result<Option<(Vec<f32>, Vec<f32>)>> {
+        let flat = |var: &Var| var.as_tensor().flatten_all()?.to_vec1();
+        self.adapters.get(name).map(|Adapter { a, b, .. }| Ok((flat(a)?, flat(b)?))).transpose()
     }
 }
 

@@ -59,7 +59,7 @@ impl Writer {
         let prompter = Prompter::new(tokenizer.clone(), template, prompts.clone())?;
         let end = Chat::of(&tokenizer)?.end(&tokenizer);
         let text_end = tokenizer.control("<|endoftext|>");
-        let stops: Vec<u32> = snapshot.config.eos_token_ids.iter().copied().chain(end).chain(text_end).collect();
+        let stops: Vec<u32> = snapshot.config().eos_token_ids.iter().copied().chain(end).chain(text_end).collect();
         let taken = template.example_queries();
         let grammar = constrained.then(|| Grammar::new(&tokenizer, prompts.queries, *rule, prompts.reasoning, taken));
         let sampling = settings.sampling();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use dataset::{Error, Result};
-use policy::engine::Gradients;
+use engine::Gradients;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

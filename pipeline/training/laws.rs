@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use policy::engine::{Gradients, Pass, Reference, Tree};
+use engine::{Gradients, Pass, Reference, Tree};
 use policy::{Adapters, Config, Policy, Snapshot};
 use serde_json::Value;
 

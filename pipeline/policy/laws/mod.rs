@@ -3,9 +3,9 @@
 //! The references in `fixtures/decoder-*` and `fixtures/smollm2` are transformers' (see `fixtures/README.md`).
 
 mod decoder;
-mod engine;
 mod files;
 mod generate;
+mod passes;
 mod rollouts;
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 //!
 //! What all prompts begin with is computed once per snapshot of the weights; each prompt once per user, and its samples share it. Outputs
 //! that end leave the batch, and users that wait come in as soon as there is room. None of this changes what is sampled: products are
-//! chains in one order, attention runs over positions in one order ([`crate::engine`]), and a sample's randomness comes from
+//! chains in one order, attention runs over positions in one order ([`engine`]), and a sample's randomness comes from
 //! its own seed. The same request gives the same tokens in any batch, on any number of threads.
 
 mod grammar;
@@ -24,8 +24,8 @@ pub use request::{Batching, Completion, Finish, Request, Spent};
 pub use sample::Sampling;
 use sample::draw;
 
-use crate::engine::{Block, Piece, Rotary, Rows, WIDTH, log_sum};
 use crate::{Adapters, Snapshot};
+use engine::{Block, Piece, Rotary, Rows, WIDTH, log_sum};
 
 /// Tokens that are tried before the grammar gives up on an output.
 const TRIES: usize = 64;
@@ -75,7 +75,7 @@ impl Rollout {
         grammar: Option<Grammar>,
     ) -> Result<Self> {
         let positions = longest.saturating_add(sampling.max_new_tokens);
-        let most = snapshot.config.max_position_embeddings;
+        let most = snapshot.config().max_position_embeddings;
         if positions > most {
             return Err(Error::setting(
                 "budget_tokens",
@@ -97,7 +97,7 @@ impl Rollout {
         let mut piece = Piece::new(snapshot.shape(), prefix.len());
         if !prefix.is_empty() {
             let rows = Rows::Prompt(&mut piece, prefix.len());
-            snapshot.forward(&rotary, prefix, &mut [Block { shared: Vec::new(), rows }], Adapters::On, None);
+            snapshot.forward(&rotary, prefix, &mut [Block { shared: Vec::new(), rows }], Adapters::On);
         }
         let (batching, stops) = (Batching::default(), stops.to_vec());
         Ok(Rollout { snapshot, sampling, batching, grammar, stops, rotary, prefix: piece, longest })
@@ -111,7 +111,7 @@ impl Rollout {
 
     /// Bytes of the weights.
     pub fn snapshot_bytes(&self) -> u64 {
-        let tensors = self.snapshot.config.tensors();
+        let tensors = self.snapshot.config().tensors();
         4 * tensors.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum::<u64>()
     }
 
@@ -121,7 +121,7 @@ impl Rollout {
         let Batching { outputs, prompt_tokens: together } = self.batching;
         let tokens = prompt_tokens + self.sampling.max_new_tokens + 2 * WIDTH;
         let kept = outputs.max(samples) * tokens * self.snapshot.shape().bytes_per_token();
-        let crate::Config { hidden_size, intermediate_size, vocab_size, .. } = self.snapshot.config;
+        let crate::Config { hidden_size, intermediate_size, vocab_size, .. } = *self.snapshot.config();
         let rows = together.max(prompt_tokens);
         (kept + 4 * rows * (8 * hidden_size + 3 * intermediate_size) + 8 * outputs.max(samples) * vocab_size) as u64
     }
@@ -131,7 +131,7 @@ impl Rollout {
     /// # Panics
     /// When a prompt is empty, or longer than `longest` said.
     pub fn run(&self, requests: &[Request], watch: &(dyn Fn(Spent) + Sync)) -> Vec<Vec<Completion>> {
-        let most = self.longest - self.prefix.len;
+        let most = self.longest - self.prefix.len();
         assert!(requests.iter().all(|r| (1..=most).contains(&r.prompt.len())), "prompts have 1 to {most} tokens");
         let mut done: Vec<Vec<Option<Completion>>> = requests.iter().map(|r| vec![None; r.seeds.len()]).collect();
         let mut groups: Vec<Group> = Vec::new();
@@ -198,8 +198,8 @@ impl Rollout {
                 rows: Rows::Prompt(piece, requests[*r].prompt.len()),
             })
             .collect();
-        let hidden = self.snapshot.forward(&self.rotary, &tokens, &mut blocks, Adapters::On, None);
-        let width = self.snapshot.config.hidden_size;
+        let hidden = self.snapshot.forward(&self.rotary, &tokens, &mut blocks, Adapters::On);
+        let width = self.snapshot.config().hidden_size;
         let mut last = Vec::with_capacity(fresh.len() * width);
         let mut end = 0;
         for r in fresh {
@@ -212,7 +212,7 @@ impl Rollout {
             .zip(pieces)
             .map(|(r, prompt)| Group { request: *r, prompt, rows: self.rows(&requests[*r].seeds) })
             .collect();
-        groups.par_iter_mut().zip(logits.par_chunks_exact(self.snapshot.config.vocab_size)).for_each(
+        groups.par_iter_mut().zip(logits.par_chunks_exact(self.snapshot.config().vocab_size)).for_each(
             |(group, logits)| {
                 for row in &mut group.rows {
                     self.draw(row, &mut logits.to_vec());
@@ -246,11 +246,11 @@ impl Rollout {
                 rows: Rows::Lists(rows.iter_mut().map(|row| &mut row.own).collect()),
             })
             .collect();
-        let hidden = self.snapshot.forward(&self.rotary, &tokens, &mut blocks, Adapters::On, None);
+        let hidden = self.snapshot.forward(&self.rotary, &tokens, &mut blocks, Adapters::On);
         let mut logits = self.snapshot.logits(&hidden);
         let rows: Vec<&mut Row> = groups.iter_mut().flat_map(|group| &mut group.rows).collect();
         rows.into_par_iter()
-            .zip(logits.par_chunks_exact_mut(self.snapshot.config.vocab_size))
+            .zip(logits.par_chunks_exact_mut(self.snapshot.config().vocab_size))
             .for_each(|(row, logits)| self.draw(row, logits));
     }
 
@@ -342,21 +342,5 @@ fn forbid(logits: &mut [f32], allowed: &[bool]) {
         if !allowed.get(at).is_some_and(|allowed| *allowed) {
             *logit = f32::NEG_INFINITY;
         }
-    }
-}
-
-impl Snapshot {
-    /// Logits `[tokens, vocab_size]` of a sequence `prefix + tokens`, the prefix being a piece of its own, as in rollouts.
-    pub fn logits_of(&self, prefix: &[u32], tokens: &[u32]) -> Vec<f32> {
-        let rotary = self.rotary(prefix.len() + tokens.len());
-        let mut pieces = [prefix, tokens].map(|part| Piece::new(self.shape(), part.len()));
-        let [before, own] = &mut pieces;
-        if !prefix.is_empty() {
-            let rows = Rows::Prompt(before, prefix.len());
-            self.forward(&rotary, prefix, &mut [Block { shared: Vec::new(), rows }], Adapters::On, None);
-        }
-        let rows = Rows::Prompt(own, tokens.len());
-        let hidden = self.forward(&rotary, tokens, &mut [Block { shared: vec![before], rows }], Adapters::On, None);
-        self.logits(&hidden)
     }
 }

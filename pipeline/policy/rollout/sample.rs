@@ -3,7 +3,7 @@
 use pulp::{Arch, NullaryFnOnce};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::exp;
+use engine::exp;
 
 /// How tokens are drawn. Training draws at temperature 1 with everything else off: anything else is off-policy.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

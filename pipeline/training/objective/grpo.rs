@@ -7,7 +7,7 @@
 //! ```
 
 use clap::ValueEnum;
-use policy::engine::{Objective, Prediction, log_sum, softmax};
+use engine::{Objective, Prediction, log_sum, softmax};
 use serde::{Deserialize, Serialize};
 
 /// Largest logarithm of a ratio that is believed.

@@ -1,6 +1,6 @@
 //! Cross-entropy on given lists: what supervised training and warm starts minimise.
 
-use policy::engine::{Objective, Prediction, softmax};
+use engine::{Objective, Prediction, softmax};
 
 /// `−1/tokens Σ ln π(token)` over all lists of a batch.
 #[derive(Debug, Clone, Copy)]

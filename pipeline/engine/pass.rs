@@ -4,14 +4,14 @@
 //! are what the next one sees of it, and on the way back the gradients of these are what it gets from there. The gradients are those of
 //! the sequences `prefix + prompt + list`, one by one.
 
-use super::attention_back::Span;
-use super::cache::{Piece, PieceGradient};
-use super::forward::{Block, Rows, Tape};
-use super::gradients::{Gradients, HeadGradient, LevelGradient};
-use super::head::Objective;
-use super::ops::{Rotary, add};
-use super::weights::Snapshot;
 use crate::Adapters;
+use crate::attention_back::Span;
+use crate::cache::{Piece, PieceGradient};
+use crate::forward::{Block, Rows, Tape};
+use crate::gradients::{Gradients, HeadGradient, LevelGradient};
+use crate::head::Objective;
+use crate::ops::{Rotary, add};
+use crate::weights::Snapshot;
 
 /// Rows of logits that are held at a time, unless a list alone has more.
 const LOGITS_TOGETHER: usize = 256;
@@ -80,7 +80,7 @@ impl<'a> Pass<'a> {
             let mut piece = Piece::new(snapshot.shape(), prefix.len());
             if !prefix.is_empty() {
                 let block = Block { shared: Vec::new(), rows: Rows::Prompt(&mut piece, prefix.len()) };
-                snapshot.forward(&rotary, prefix, &mut [block], adapters, tape);
+                snapshot.forward_onto(&rotary, prefix, &mut [block], adapters, tape);
             }
             piece
         };
@@ -210,7 +210,7 @@ fn grow(
         .zip(trees)
         .map(|(piece, tree)| Block { shared: vec![prefix], rows: Rows::Prompt(piece, tree.prompt.len()) })
         .collect();
-    let of_prompts = snapshot.forward(rotary, prompts, &mut blocks, adapters, prompt_tape);
+    let of_prompts = snapshot.forward_onto(rotary, prompts, &mut blocks, adapters, prompt_tape);
     let mut list_pieces: Vec<Piece> = lists.iter().map(|(_, list)| piece(list)).collect();
     let tokens: Vec<u32> = lists.iter().flat_map(|(_, list)| *list).copied().collect();
     let mut blocks: Vec<Block<'_>> = list_pieces
@@ -221,7 +221,7 @@ fn grow(
             rows: Rows::Prompt(piece, list.len()),
         })
         .collect();
-    let of_lists = snapshot.forward(rotary, &tokens, &mut blocks, adapters, list_tape);
+    let of_lists = snapshot.forward_onto(rotary, &tokens, &mut blocks, adapters, list_tape);
     Grown { prompts: prompt_pieces, lists: list_pieces, hidden: [of_prompts, of_lists] }
 }
 

@@ -12,7 +12,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Columns of a panel.
-pub(crate) const WIDTH: usize = 32;
+pub const WIDTH: usize = 32;
 /// Rows of a tile, at most.
 pub(crate) const MAX_ROWS: usize = 12;
 /// Rows from which on threads share out rows instead of panels.

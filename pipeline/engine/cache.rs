@@ -1,14 +1,17 @@
 //! Keys and values of past tokens, in pieces: a common prefix, a user's prompt, a sample's list. Samples share their prompt's piece and
 //! all users the prefix's.
 
-use super::kernel::WIDTH;
+use crate::kernel::WIDTH;
 
 /// What decides the size of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
-    pub(crate) layers: usize,
-    pub(crate) kv_heads: usize,
-    pub(crate) head_dim: usize,
+pub struct Shape {
+    /// Layers.
+    pub layers: usize,
+    /// Key-value heads.
+    pub kv_heads: usize,
+    /// Dimensions of a head.
+    pub head_dim: usize,
 }
 
 impl Shape {
@@ -18,7 +21,7 @@ impl Shape {
     }
 
     /// Bytes of one token.
-    pub(crate) fn bytes_per_token(self) -> usize {
+    pub fn bytes_per_token(self) -> usize {
         4 * self.layers * self.kv_heads * (self.head_dim + self.padded())
     }
 }
@@ -26,7 +29,7 @@ impl Shape {
 /// Keys and values of consecutive tokens. Both lie as panels for the products that attention needs: keys as `[position / 32][d][32]`
 /// (a query times them gives scores), values as `[d / 32][position][32]`, for each layer and head.
 #[derive(Debug, Clone)]
-pub(crate) struct Piece {
+pub struct Piece {
     shape: Shape,
     /// Tokens that it holds.
     pub(crate) len: usize,
@@ -37,11 +40,21 @@ pub(crate) struct Piece {
 
 impl Piece {
     /// Room for `capacity` tokens.
-    pub(crate) fn new(shape: Shape, capacity: usize) -> Self {
+    pub fn new(shape: Shape, capacity: usize) -> Self {
         let capacity = capacity.next_multiple_of(WIDTH);
         let blocks = shape.layers * shape.kv_heads * capacity;
         let (keys, values) = (vec![0.0; blocks * shape.head_dim], vec![0.0; blocks * shape.padded()]);
         Piece { shape, len: 0, capacity, keys, values }
+    }
+
+    /// Tokens that it holds.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Writes the key and value of the token `ahead` places after those that the piece holds. They count once `len` says so.
@@ -106,7 +119,7 @@ impl PieceGradient {
 
     /// Adds another's.
     pub(crate) fn add(&mut self, other: &PieceGradient) {
-        super::ops::add(&mut self.keys, &other.keys);
-        super::ops::add(&mut self.values, &other.values);
+        crate::ops::add(&mut self.keys, &other.keys);
+        crate::ops::add(&mut self.values, &other.values);
     }
 }

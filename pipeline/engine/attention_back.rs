@@ -8,24 +8,24 @@ use std::ops::Range;
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
-use super::cache::{Piece, PieceGradient};
-use super::forward::LayerTape;
-use super::kernel::{Panels, outer};
-use super::ops::{Rotary, add, exponentials, highest};
-use super::weights::Snapshot;
 use crate::Config;
+use crate::cache::{Piece, PieceGradient};
+use crate::forward::LayerTape;
+use crate::kernel::{Panels, outer};
+use crate::ops::{Rotary, add, exponentials, highest};
+use crate::weights::Snapshot;
 
 /// Rows of a level that are consecutive tokens of one piece.
-pub(super) struct Span<'a> {
-    pub(super) rows: Range<usize>,
+pub(crate) struct Span<'a> {
+    pub(crate) rows: Range<usize>,
     /// What all of them see before their own piece: its number among the shared, and the piece.
-    pub(super) shared: Vec<(usize, &'a Piece)>,
-    pub(super) piece: &'a Piece,
+    pub(crate) shared: Vec<(usize, &'a Piece)>,
+    pub(crate) piece: &'a Piece,
 }
 
 impl Span<'_> {
     /// Tokens before the piece.
-    pub(super) fn before(&self) -> usize {
+    pub(crate) fn before(&self) -> usize {
         self.shared.iter().map(|(_, piece)| piece.len).sum()
     }
 }
@@ -40,7 +40,7 @@ struct Head {
 impl Snapshot {
     /// The gradient `[rows, (heads + 2·kv_heads)·head_dim]` before positions. `own`: what deeper levels gave each span's piece;
     /// gradients of shared pieces are added to `shared`, span by span.
-    pub(super) fn attend_back(
+    pub(crate) fn attend_back(
         &self,
         layer: usize,
         rotary: &Rotary,

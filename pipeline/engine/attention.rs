@@ -6,9 +6,9 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::cache::Piece;
-use super::kernel::{Product, WIDTH};
-use super::ops::{LANES, exp, total};
+use crate::cache::Piece;
+use crate::kernel::{Product, WIDTH};
+use crate::ops::{LANES, exp, total};
 
 /// A row's own past beside what the whole tile shares.
 pub(crate) struct Own<'a> {
@@ -118,7 +118,7 @@ impl WithSimd for Tile<'_> {
 
 /// One tile `[head_dim][rows]`.
 fn pack(queries: &[f32], head_dim: usize) -> Vec<f32> {
-    super::kernel::pack_rows(queries, head_dim, queries.len() / head_dim)
+    crate::kernel::pack_rows(queries, head_dim, queries.len() / head_dim)
 }
 
 #[inline(always)]

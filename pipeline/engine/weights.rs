@@ -1,89 +1,109 @@
 //! A policy's weights as the engine reads them.
 
-use candle_core::Result;
 use pulp::Arch;
 
-use super::cache::Shape;
-use super::kernel::Panels;
-use super::linear::{Linear, Source};
-use super::ops::Rotary;
-use crate::{Adapters, Config, Policy};
+use crate::cache::Shape;
+use crate::kernel::Panels;
+use crate::linear::{Linear, Source};
+use crate::ops::Rotary;
+use crate::{Adapters, Config, Lora};
+
+/// Where weights come from: row-major tensors, by the names of Hugging Face's folders.
+pub trait Weights {
+    /// What reading one can fail with.
+    type Error;
+
+    /// The sizes.
+    fn config(&self) -> &Config;
+
+    /// The adapters' sizes, if there are any.
+    fn lora(&self) -> Option<Lora>;
+
+    /// A weight.
+    fn tensor(&self, name: &str) -> Result<Vec<f32>, Self::Error>;
+
+    /// A weight's adapter: A `[r, in]` and B `[out, r]`.
+    fn adapter(&self, name: &str) -> Result<Option<(Vec<f32>, Vec<f32>)>, Self::Error>;
+}
 
 /// A policy's weights, packed for products of whole batches. Adapters stay apart from the weights that they change.
 #[derive(Debug)]
 pub struct Snapshot {
     pub(crate) config: Config,
-    pub(super) arch: Arch,
-    pub(super) layers: Vec<Layer>,
-    pub(super) norm: Vec<f32>,
+    pub(crate) arch: Arch,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) norm: Vec<f32>,
     /// The embedding, where the head is another matrix.
-    pub(super) embedding: Option<Panels>,
-    pub(super) head: Panels,
-    pub(super) has_adapters: bool,
+    pub(crate) embedding: Option<Panels>,
+    pub(crate) head: Panels,
+    pub(crate) has_adapters: bool,
 }
 
 /// One layer of the decoder.
 #[derive(Debug)]
-pub(super) struct Layer {
-    pub(super) input_norm: Vec<f32>,
-    pub(super) query_key_value: Linear,
-    pub(super) output: Linear,
-    pub(super) post_norm: Vec<f32>,
-    pub(super) gate_up: Linear,
-    pub(super) down: Linear,
+pub(crate) struct Layer {
+    pub(crate) input_norm: Vec<f32>,
+    pub(crate) query_key_value: Linear,
+    pub(crate) output: Linear,
+    pub(crate) post_norm: Vec<f32>,
+    pub(crate) gate_up: Linear,
+    pub(crate) down: Linear,
 }
 
-pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
-pub(super) const HEAD: &str = "lm_head.weight";
-pub(super) const NORM: &str = "model.norm.weight";
+pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
+pub(crate) const HEAD: &str = "lm_head.weight";
+pub(crate) const NORM: &str = "model.norm.weight";
 
 /// The norm's name before attention, or after it.
-pub(super) fn norm_name(layer: usize, post: bool) -> String {
+pub(crate) fn norm_name(layer: usize, post: bool) -> String {
     format!("model.layers.{layer}.{}_layernorm.weight", if post { "post_attention" } else { "input" })
 }
 
 impl Snapshot {
     /// Packs a policy's weights, with its adapters or without.
-    pub fn new(policy: &Policy, adapters: Adapters) -> Result<Self> {
-        let config = policy.config.clone();
-        let lora = policy.lora().filter(|_| adapters == Adapters::On);
+    ///
+    /// # Errors
+    /// When a tensor cannot be read.
+    pub fn new<W: Weights>(weights: &W, adapters: Adapters) -> Result<Self, W::Error> {
+        let config = weights.config().clone();
+        let lora = weights.lora().filter(|_| adapters == Adapters::On);
         let low_rank = lora.map(|lora| (lora.rank, (lora.alpha / lora.rank as f64) as f32));
-        let linear = |layer: usize, names: &[&str], k: usize, bias: bool| -> Result<Linear> {
-            let source = |name: &&str| -> Result<Source> {
+        let linear = |layer: usize, names: &[&str], k: usize, bias: bool| -> Result<Linear, W::Error> {
+            let source = |name: &&str| -> Result<Source, W::Error> {
                 let name = format!("model.layers.{layer}.{name}");
                 let weight = format!("{name}.weight");
                 Ok(Source {
-                    bias: if bias { Some(policy.flat(&format!("{name}.bias"))?) } else { None },
-                    adapter: if low_rank.is_some() { policy.adapter(&weight)? } else { None },
-                    weight: policy.flat(&weight)?,
+                    bias: if bias { Some(weights.tensor(&format!("{name}.bias"))?) } else { None },
+                    adapter: if low_rank.is_some() { weights.adapter(&weight)? } else { None },
+                    weight: weights.tensor(&weight)?,
                     name,
                 })
             };
-            Ok(Linear::new(names.iter().map(source).collect::<Result<_>>()?, k, low_rank))
+            Ok(Linear::new(names.iter().map(source).collect::<Result<_, _>>()?, k, low_rank))
         };
         let Config { hidden_size: width, intermediate_size: inner, num_attention_heads: heads, head_dim, .. } = config;
         let qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
         let layers = (0..config.num_hidden_layers).map(|layer| {
             Ok(Layer {
-                input_norm: policy.flat(&norm_name(layer, false))?,
+                input_norm: weights.tensor(&norm_name(layer, false))?,
                 query_key_value: linear(layer, &qkv, width, config.attention_bias())?,
                 output: linear(layer, &["self_attn.o_proj"], heads * head_dim, false)?,
-                post_norm: policy.flat(&norm_name(layer, true))?,
+                post_norm: weights.tensor(&norm_name(layer, true))?,
                 gate_up: linear(layer, &["mlp.gate_proj", "mlp.up_proj"], width, false)?,
                 down: linear(layer, &["mlp.down_proj"], inner, false)?,
             })
         });
-        let layers = layers.collect::<Result<_>>()?;
-        let pack = |name: &str| -> Result<Panels> { Ok(Panels::pack(&[&policy.flat(name)?], width)) };
+        let layers = layers.collect::<Result<_, _>>()?;
+        let pack = |name: &str| -> Result<Panels, W::Error> { Ok(Panels::pack(&[&weights.tensor(name)?], width)) };
         let (embedding, head) = match config.tie_word_embeddings {
             true => (None, pack(EMBEDDING)?),
             false => (Some(pack(EMBEDDING)?), pack(HEAD)?),
         };
-        let (norm, has_adapters) = (policy.flat(NORM)?, low_rank.is_some());
+        let (norm, has_adapters) = (weights.tensor(NORM)?, low_rank.is_some());
         Ok(Snapshot { norm, config, arch: Arch::new(), layers, embedding, head, has_adapters })
     }
 
-    /// Overwrites a tensor, whose name is one of [`Policy::trainable`], with row-major values.
+    /// Overwrites a tensor, with row-major values.
     ///
     /// # Panics
     /// When there is no such tensor, or the number of values is another.
@@ -108,12 +128,19 @@ impl Snapshot {
         }
     }
 
-    pub(crate) fn shape(&self) -> Shape {
+    /// The sizes.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What decides the size of keys and values.
+    pub fn shape(&self) -> Shape {
         let Config { num_hidden_layers: layers, num_key_value_heads: kv_heads, head_dim, .. } = self.config;
         Shape { layers, kv_heads, head_dim }
     }
 
-    pub(crate) fn rotary(&self, positions: usize) -> Rotary {
+    /// Rotary positions up to so many tokens.
+    pub fn rotary(&self, positions: usize) -> Rotary {
         Rotary::new(self.config.rope_theta, self.config.head_dim, positions)
     }
 }

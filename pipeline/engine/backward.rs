@@ -1,17 +1,17 @@
 //! The way back through the decoder's layers, for the rows of one level.
 
-use super::attention_back::Span;
-use super::cache::PieceGradient;
-use super::forward::{LayerTape, Tape};
-use super::gradients::{LayerGradient, LevelGradient};
-use super::ops::{Rotary, rms_norm, rms_norm_back, swiglu, swiglu_back};
-use super::weights::Snapshot;
+use crate::attention_back::Span;
+use crate::cache::PieceGradient;
+use crate::forward::{LayerTape, Tape};
+use crate::gradients::{LayerGradient, LevelGradient};
+use crate::ops::{Rotary, rms_norm, rms_norm_back, swiglu, swiglu_back};
+use crate::weights::Snapshot;
 
 impl Snapshot {
     /// `d`: the gradient `[rows, hidden_size]` of the hidden states after the last layer. For `own` and `shared` see
     /// [`Snapshot::attend_back`].
     #[expect(clippy::too_many_arguments, reason = "a level and what it gives")]
-    pub(super) fn backward(
+    pub(crate) fn backward(
         &self,
         rotary: &Rotary,
         tokens: &[u32],
@@ -46,7 +46,7 @@ impl Snapshot {
         if !gradient.embedding.is_empty() {
             let width = self.config.hidden_size;
             for (token, d) in tokens.iter().zip(d.chunks_exact(width)) {
-                super::ops::add(&mut gradient.embedding[*token as usize * width..][..width], d);
+                crate::ops::add(&mut gradient.embedding[*token as usize * width..][..width], d);
             }
         }
     }

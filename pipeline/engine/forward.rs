@@ -3,21 +3,25 @@
 
 use rayon::prelude::*;
 
-use super::attention::{Own, Tile};
-use super::cache::Piece;
-use super::kernel::tile_rows;
-use super::ops::{Rotary, add, rms_norm, swiglu};
-use super::weights::Snapshot;
+use crate::attention::{Own, Tile};
+use crate::cache::Piece;
+use crate::kernel::tile_rows;
+use crate::ops::{Rotary, add, rms_norm, swiglu};
+use crate::weights::Snapshot;
 use crate::{Adapters, Config};
 
 /// Rows that share what came before them.
-pub(crate) struct Block<'a> {
+#[derive(Debug)]
+pub struct Block<'a> {
     /// What all rows see: a common prefix, perhaps the prompt.
-    pub(crate) shared: Vec<&'a Piece>,
-    pub(crate) rows: Rows<'a>,
+    pub shared: Vec<&'a Piece>,
+    /// The rows.
+    pub rows: Rows<'a>,
 }
 
-pub(crate) enum Rows<'a> {
+#[derive(Debug)]
+/// Rows of a block.
+pub enum Rows<'a> {
     /// So many consecutive tokens, which go into this piece.
     Prompt(&'a mut Piece, usize),
     /// One token for each of these pieces.
@@ -45,28 +49,33 @@ impl Block<'_> {
 /// What the way back needs of a forward, per layer.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {
-    pub(super) layers: Vec<LayerTape>,
+    pub(crate) layers: Vec<LayerTape>,
     /// Hidden states `[rows, hidden_size]` after the last layer.
-    pub(super) last: Vec<f32>,
+    pub(crate) last: Vec<f32>,
 }
 
 /// Activations of a layer, a row per token.
 #[derive(Debug)]
 pub(crate) struct LayerTape {
     /// What came in.
-    pub(super) x: Vec<f32>,
+    pub(crate) x: Vec<f32>,
     /// Turned, queries scaled.
-    pub(super) query_key_value: Vec<f32>,
-    pub(super) attended: Vec<f32>,
+    pub(crate) query_key_value: Vec<f32>,
+    pub(crate) attended: Vec<f32>,
     /// After attention.
-    pub(super) middle: Vec<f32>,
-    pub(super) gate_up: Vec<f32>,
+    pub(crate) middle: Vec<f32>,
+    pub(crate) gate_up: Vec<f32>,
 }
 
 impl Snapshot {
     /// Tokens `[rows]`, one after the other for each block, to hidden states `[rows, hidden_size]` before the last norm. Their keys and
     /// values are in the pieces afterwards.
-    pub(crate) fn forward(
+    pub fn forward(&self, rotary: &Rotary, tokens: &[u32], blocks: &mut [Block<'_>], adapters: Adapters) -> Vec<f32> {
+        self.forward_onto(rotary, tokens, blocks, adapters, None)
+    }
+
+    /// The same, with its activations onto a tape.
+    pub(crate) fn forward_onto(
         &self,
         rotary: &Rotary,
         tokens: &[u32],
@@ -198,9 +207,9 @@ impl Snapshot {
                 }
                 Rows::Lists(all) => pieces.extend(all[first..first + count].iter().map(|p| (&**p, p.len + 1))),
             }
-            let padded = head_dim.next_multiple_of(super::kernel::WIDTH);
+            let padded = head_dim.next_multiple_of(crate::kernel::WIDTH);
             // A group with more heads than a tile has rows is cut.
-            let heads_together = group.min(super::kernel::MAX_ROWS);
+            let heads_together = group.min(crate::kernel::MAX_ROWS);
             for head in 0..kv_heads {
                 for part in (0..group).step_by(heads_together) {
                     let taken = heads_together.min(group - part);

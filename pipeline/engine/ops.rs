@@ -11,7 +11,7 @@ const WORTH_SHARING: usize = 1 << 15;
 
 /// `e^x`, within 2 units in the last place for `x` from -87 to 88; beyond, the values at these ends.
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     // Adding and taking away 1.5·2^23 rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
@@ -229,7 +229,7 @@ pub(crate) fn add(x: &mut [f32], y: &[f32]) {
 
 /// Cosines and sines of rotary positions: `[position][head_dim / 2]` each.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Rotary {
+pub struct Rotary {
     half: usize,
     cos: Vec<f32>,
     sin: Vec<f32>,
@@ -237,7 +237,7 @@ pub(crate) struct Rotary {
 
 impl Rotary {
     /// For positions below `positions`.
-    pub(crate) fn new(theta: f64, head_dim: usize, positions: usize) -> Self {
+    pub fn new(theta: f64, head_dim: usize, positions: usize) -> Self {
         let half = head_dim / 2;
         let angles = (0..positions).flat_map(|position| {
             (0..half).map(move |i| position as f64 * theta.powf(-2.0 * i as f64 / head_dim as f64))
@@ -247,7 +247,7 @@ impl Rotary {
     }
 
     /// Cosines and sines of all positions.
-    pub(crate) fn tables(&self) -> (&[f32], &[f32]) {
+    pub fn tables(&self) -> (&[f32], &[f32]) {
         (&self.cos, &self.sin)
     }
 

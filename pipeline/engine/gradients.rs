@@ -2,42 +2,42 @@
 
 use std::collections::BTreeMap;
 
-use super::linear::LinearGradient;
-use super::ops::add;
-use super::weights::{EMBEDDING, HEAD, NORM, Snapshot, norm_name};
+use crate::linear::LinearGradient;
+use crate::ops::add;
+use crate::weights::{EMBEDDING, HEAD, NORM, Snapshot, norm_name};
 
-/// Gradients by the names of [`crate::Policy::trainable`], row-major.
+/// Gradients by the tensors' names, row-major; those of adapters are `<weight>.lora_a` and `<weight>.lora_b`.
 pub type Gradients = BTreeMap<String, Vec<f32>>;
 
 /// What one level of the tree (prefix, prompts, lists) gives. Levels are summed at the end, in their order, so that the bits do not
 /// depend on how trees are put together.
 #[derive(Debug, Clone)]
-pub(super) struct LevelGradient {
+pub(crate) struct LevelGradient {
     /// Empty when it is not trained.
-    pub(super) embedding: Vec<f32>,
-    pub(super) layers: Vec<LayerGradient>,
+    pub(crate) embedding: Vec<f32>,
+    pub(crate) layers: Vec<LayerGradient>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct LayerGradient {
-    pub(super) input_norm: Vec<f32>,
-    pub(super) query_key_value: LinearGradient,
-    pub(super) output: LinearGradient,
-    pub(super) post_norm: Vec<f32>,
-    pub(super) gate_up: LinearGradient,
-    pub(super) down: LinearGradient,
+pub(crate) struct LayerGradient {
+    pub(crate) input_norm: Vec<f32>,
+    pub(crate) query_key_value: LinearGradient,
+    pub(crate) output: LinearGradient,
+    pub(crate) post_norm: Vec<f32>,
+    pub(crate) gate_up: LinearGradient,
+    pub(crate) down: LinearGradient,
 }
 
 /// What the head and the norm before it give.
 #[derive(Debug)]
-pub(super) struct HeadGradient {
-    pub(super) head: Vec<f32>,
-    pub(super) norm: Vec<f32>,
+pub(crate) struct HeadGradient {
+    pub(crate) head: Vec<f32>,
+    pub(crate) norm: Vec<f32>,
 }
 
 impl Snapshot {
     /// Zeros.
-    pub(super) fn level_gradient(&self) -> LevelGradient {
+    pub(crate) fn level_gradient(&self) -> LevelGradient {
         let norm = if self.has_adapters { 0 } else { self.config.hidden_size };
         let layers = self.layers.iter().map(|layer| LayerGradient {
             input_norm: vec![0.0; norm],
@@ -51,13 +51,13 @@ impl Snapshot {
     }
 
     /// Zeros.
-    pub(super) fn head_gradient(&self) -> HeadGradient {
+    pub(crate) fn head_gradient(&self) -> HeadGradient {
         let norm = if self.has_adapters { 0 } else { self.config.hidden_size };
         HeadGradient { head: vec![0.0; norm * self.config.vocab_size], norm: vec![0.0; norm] }
     }
 
     /// Sums the levels, the deepest first, and gives gradients their names.
-    pub(super) fn gradients(&self, levels: [LevelGradient; 3], head: HeadGradient) -> Gradients {
+    pub(crate) fn gradients(&self, levels: [LevelGradient; 3], head: HeadGradient) -> Gradients {
         let [mut sum, prompts, lists] = levels;
         for level in [lists, prompts] {
             add(&mut sum.embedding, &level.embedding);

@@ -13,6 +13,7 @@ mod attention;
 mod attention_back;
 mod backward;
 mod cache;
+mod config;
 mod forward;
 mod gradients;
 mod head;
@@ -22,11 +23,31 @@ mod ops;
 mod pass;
 mod weights;
 
-pub(crate) use cache::Piece;
-pub(crate) use forward::{Block, Rows};
+pub use cache::{Piece, Shape};
+pub use config::{Config, Family};
+pub use forward::{Block, Rows};
 pub use gradients::Gradients;
 pub use head::{LogSum, Objective, Prediction, log_sum, softmax};
-pub(crate) use kernel::WIDTH;
-pub(crate) use ops::{Rotary, exp};
+pub use kernel::WIDTH;
+pub use ops::{Rotary, exp};
 pub use pass::{Pass, Reference, Tree};
-pub use weights::Snapshot;
+use serde::{Deserialize, Serialize};
+pub use weights::{Snapshot, Weights};
+
+/// Whether adapters take part in a forward. Off is the reference policy of LoRA training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adapters {
+    /// `W + α/r · B·A`.
+    On,
+    /// `W` alone.
+    Off,
+}
+
+/// Low-rank adapters: rank r and α of LoRA (Hu et al., 2021).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Lora {
+    /// Rank.
+    pub rank: usize,
+    /// The update is scaled by `alpha / rank`.
+    pub alpha: f64,
+}

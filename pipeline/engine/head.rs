@@ -3,10 +3,13 @@
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
-use super::gradients::HeadGradient;
-use super::kernel::outer;
-use super::ops::{LANES, exp, exponentials, highest, rms_norm, rms_norm_back, total};
-use super::weights::Snapshot;
+use crate::Adapters;
+use crate::cache::Piece;
+use crate::forward::{Block, Rows};
+use crate::gradients::HeadGradient;
+use crate::kernel::outer;
+use crate::ops::{LANES, exp, exponentials, highest, rms_norm, rms_norm_back, total};
+use crate::weights::Snapshot;
 
 /// What the policy says of each token of a list, given those before it.
 #[derive(Debug)]
@@ -85,7 +88,7 @@ pub fn softmax(logits: &mut [f32], temperature: f32) -> LogSum {
 
 impl Snapshot {
     /// Hidden states `[rows, hidden_size]` to logits `[rows, vocab_size]`.
-    pub(crate) fn logits(&self, hidden: &[f32]) -> Vec<f32> {
+    pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
         self.head.multiply_new(self.arch, &self.normed(hidden))
     }
 
@@ -97,7 +100,7 @@ impl Snapshot {
 
     /// Puts lists to an objective: `lists[i]` with `hidden[i]`, `[tokens, hidden_size]`, and the reference's logits. Returns what it says
     /// and, with a gradient to add to, the gradient of each list's hidden states.
-    pub(super) fn put<O: Objective>(
+    pub(crate) fn put<O: Objective>(
         &self,
         lists: &[(usize, usize, &[u32])],
         hidden: &[f32],
@@ -128,5 +131,21 @@ impl Snapshot {
         let epsilon = self.config.rms_norm_eps;
         rms_norm_back(self.arch, hidden, &self.norm, epsilon, &d_normed, &mut d, &mut gradient.norm);
         (said, d)
+    }
+}
+
+impl Snapshot {
+    /// Logits `[tokens, vocab_size]` of a sequence `prefix + tokens`, the prefix being a piece of its own, as in rollouts.
+    pub fn logits_of(&self, prefix: &[u32], tokens: &[u32]) -> Vec<f32> {
+        let rotary = self.rotary(prefix.len() + tokens.len());
+        let mut pieces = [prefix, tokens].map(|part| Piece::new(self.shape(), part.len()));
+        let [before, own] = &mut pieces;
+        if !prefix.is_empty() {
+            let rows = Rows::Prompt(before, prefix.len());
+            self.forward(&rotary, prefix, &mut [Block { shared: Vec::new(), rows }], Adapters::On);
+        }
+        let rows = Rows::Prompt(own, tokens.len());
+        let hidden = self.forward(&rotary, tokens, &mut [Block { shared: vec![before], rows }], Adapters::On);
+        self.logits(&hidden)
     }
 }

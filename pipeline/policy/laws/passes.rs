@@ -1,7 +1,7 @@
 //! The engine's gradients beside candle's; trees beside sequences; trainer beside sampler.
 
 use super::*;
-use crate::engine::{Gradients, Objective, Pass, Prediction, Reference, Tree, softmax};
+use engine::{Gradients, Objective, Pass, Prediction, Reference, Tree, softmax};
 
 /// The sum of the lists' log-probabilities, each list weighted differently so that no gradient cancels.
 struct Weighted;

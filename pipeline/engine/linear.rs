@@ -5,9 +5,9 @@
 
 use pulp::Arch;
 
-use super::kernel::{Panels, outer};
-use super::ops::add;
 use crate::Adapters;
+use crate::kernel::{Panels, outer};
+use crate::ops::add;
 
 /// Matrices `[rows_i, k]`, one below the other.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl Linear {
         }
     }
 
-    /// Gradients by the names of [`crate::Policy::trainable`].
+    /// Gradients by the tensors' names.
     pub(crate) fn named(&self, gradient: LinearGradient, put: &mut dyn FnMut(String, Vec<f32>)) {
         let LinearGradient { weight, bias, a, b } = gradient;
         let (k, mut at) = (self.weight.k, 0);
