@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use dataset::{Identity, Inputs, Result, Whole};
 use rayon::prelude::*;
 use schemas::NewsVectors;
+use text::Encoder;
 
 use crate::encoder::{Declared, check_encoder};
 use crate::index::{missing, open_index};
@@ -110,8 +111,17 @@ impl Searcher {
                 let probes = search.probes(&index);
                 Retriever::Ivf(index, probes)
             }
-            _ => Retriever::Exact(Exact::new(Vectors::read(vectors, &pool, encoder.name())?)?),
+            _ => {
+                let vectors = Vectors::read(vectors, &pool, encoder.name())?;
+                return Self::exact(encoder, pool, vectors);
+            }
         };
+        Ok(Searcher { pool, dimensions, vectors: QueryVectors::new(encoder)?, retriever })
+    }
+
+    /// Of articles with these vectors of the encoder's, in the pool's order: each is looked at.
+    pub fn exact(encoder: Encoder, pool: Pool, vectors: Vectors) -> Result<Self> {
+        let (dimensions, retriever) = (encoder.dimensions(), Retriever::Exact(Exact::new(vectors)?));
         Ok(Searcher { pool, dimensions, vectors: QueryVectors::new(encoder)?, retriever })
     }
 

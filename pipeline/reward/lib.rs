@@ -14,6 +14,8 @@
 mod calibration;
 mod component;
 mod interests;
+#[cfg(test)]
+mod laws;
 mod lexicon;
 mod look;
 mod rewards;

@@ -38,7 +38,12 @@ impl Rewards {
     pub fn open(settings: &RewardSettings, inputs: &RewardInputs) -> Result<Self> {
         let searcher = Searcher::open(&inputs.articles)?;
         let lexicon = Lexicon::of(&inputs.news, searcher.pool(), settings)?;
-        Ok(Rewards { settings: settings.clone(), searcher, lexicon })
+        Ok(Rewards::new(settings.clone(), searcher, lexicon))
+    }
+
+    /// Of what is open.
+    pub fn new(settings: RewardSettings, searcher: Searcher, lexicon: Lexicon) -> Self {
+        Rewards { settings, searcher, lexicon }
     }
 
     /// The settings.
