@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dataset::{Identity, Inputs, Result, Whole};
+use dataset::{Identity, Inputs, Result, Store, Whole};
 use rayon::prelude::*;
 use schemas::NewsVectors;
 use text::Encoder;
@@ -65,14 +65,39 @@ impl Search<'_> {
                 Some((folder, identity))
             }
         };
-        Ok(SearcherInputs {
-            corpus,
-            encoder,
-            vectors,
-            index,
-            exact_up_to: self.pool.exact_up_to,
-            search: self.index.clone(),
-        })
+        Ok(self.inputs(corpus, encoder, vectors, index))
+    }
+
+    /// The same as they are now, outside of any run: for people's eyes, and for servers.
+    ///
+    /// # Errors
+    /// When the articles' vectors are another encoder's.
+    pub fn now(&self, store: &Store) -> Result<SearcherInputs> {
+        let corpus = self.pool.now(store)?;
+        let encoder = self.encoder.find()?;
+        let vectors = Whole::<NewsVectors>::open(store, vectors::NEWS_VECTORS)?;
+        let made_by = vectors.manifest().lineage.values.get("encoder").and_then(|name| name.as_str());
+        check_encoder(vectors::NEWS_VECTORS, made_by.unwrap_or_default(), &encoder.name)?;
+        let index = match self.exact {
+            true => None,
+            false => {
+                let folder = self.index.folder(store, self.pool.candidates)?;
+                let identity = Identity::read(&folder)?;
+                Some((folder, identity))
+            }
+        };
+        Ok(self.inputs(corpus, encoder, vectors, index))
+    }
+
+    fn inputs(
+        &self,
+        corpus: Corpus,
+        encoder: Declared,
+        vectors: Whole<NewsVectors>,
+        index: Option<(PathBuf, Option<Identity>)>,
+    ) -> SearcherInputs {
+        let (exact_up_to, search) = (self.pool.exact_up_to, self.index.clone());
+        SearcherInputs { corpus, encoder, vectors, index, exact_up_to, search }
     }
 }
 
@@ -128,6 +153,11 @@ impl Searcher {
     /// The articles.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Values of a vector.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
     }
 
     /// Vectors of distinct queries, in their order: one of unit length for each.

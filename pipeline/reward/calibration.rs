@@ -63,6 +63,11 @@ impl Calibration {
         scale
     }
 
+    /// Whether every scale is one: finite, its low below its high.
+    pub fn is_sound(&self) -> bool {
+        self.low.iter().zip(&self.high).all(|(low, high)| low.is_finite() && high.is_finite() && low < high)
+    }
+
     /// A component's value on this scale.
     pub fn apply(&self, component: Component, value: f32) -> f32 {
         let (low, high) = (self.low[component as usize], self.high[component as usize]);
@@ -73,6 +78,17 @@ impl Calibration {
     /// All components on this scale.
     pub fn normalised(&self, raw: &Components) -> Components {
         Components(Component::ALL.map(|component| raw.get(component).map(|value| self.apply(component, value))))
+    }
+}
+
+impl std::fmt::Display for Calibration {
+    /// `align 0.21 to 0.48, coverage …`: what becomes 0 and 1.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scale = |component: Component| {
+            let (low, high) = (self.low[component as usize], self.high[component as usize]);
+            format!("{component} {low:.3} to {high:.3}")
+        };
+        write!(f, "{}", Component::ALL.map(scale).join(", "))
     }
 }
 

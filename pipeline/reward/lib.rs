@@ -13,18 +13,23 @@
 
 mod calibration;
 mod component;
+mod explain;
 mod interests;
 #[cfg(test)]
 mod laws;
 mod lexicon;
 mod look;
+mod people;
 mod rewards;
+mod score;
 mod settings;
 
 pub use calibration::{Calibration, Normalise};
 pub use component::{Component, Components, Score};
+pub use explain::explain;
 pub use interests::{Behaviour, User, UserInterests, behaviours};
 pub use lexicon::{Lexicon, Word, Wording};
 pub use look::{Look, Looked};
 pub use rewards::{RewardInputs, Rewards};
+pub use score::{ScoreInputs, ScoreLists, Scorer};
 pub use settings::{Coverage, RewardSettings};

@@ -136,6 +136,11 @@ impl Rewards {
         Looked::new(list, looks, &vectors)
     }
 
+    /// Bytes that a user's interests take, with 150 distinct behaviours: their vectors, distances and texts.
+    pub fn bytes_per_user(&self) -> u64 {
+        150 * (4 * self.searcher.dimensions() as u64 + 8 * 150 + 200)
+    }
+
     /// Bytes in memory.
     pub fn shared_bytes(&self) -> u64 {
         self.searcher.memory_bytes() + self.lexicon.memory_bytes()

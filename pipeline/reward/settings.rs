@@ -1,7 +1,7 @@
 //! What decides a reward.
 
 use clap::{Args, ValueEnum};
-use dataset::{Error, Inputs, Result};
+use dataset::{Error, Inputs, Result, Store, Whole};
 use news::{Candidates, EncoderSettings, PoolSettings, Search, SearchSettings, ThemeSettings};
 use schemas::News;
 use serde::{Deserialize, Serialize};
@@ -165,11 +165,26 @@ impl RewardSettings {
     /// Declares what rewards read: `news`, `news_vectors`, `popularity`, the encoder, and the index where there are many articles.
     /// `popularity` must be up to date, for it says which older articles were known ([`PoolSettings::reads_popularity`]).
     pub fn declare(&self, declare: &mut Inputs<'_>) -> Result<RewardInputs> {
-        let (pool, index, encoder) = (&self.pool(), &self.search, &self.encoder);
-        let articles = Search { pool, index, encoder, exact: self.exact }.declare(declare)?;
-        let columns = [News::news_id.name(), News::title.name(), News::r#abstract.name()];
-        Ok(RewardInputs { articles, news: declare.whole::<News>("news")?.columns(&columns) })
+        let pool = self.pool();
+        let articles = self.articles(&pool).declare(declare)?;
+        Ok(RewardInputs { articles, news: words(declare.whole::<News>("news")?) })
     }
+
+    /// The same as they are now, outside of any run: for people's eyes, and for servers.
+    pub fn now(&self, store: &Store) -> Result<RewardInputs> {
+        let pool = self.pool();
+        let articles = self.articles(&pool).now(store)?;
+        Ok(RewardInputs { articles, news: words(Whole::open(store, "news")?) })
+    }
+
+    fn articles<'a>(&'a self, pool: &'a PoolSettings) -> Search<'a> {
+        Search { pool, index: &self.search, encoder: &self.encoder, exact: self.exact }
+    }
+}
+
+/// What of the news the lexicon reads.
+fn words(news: Whole<News>) -> Whole<News> {
+    news.columns(&[News::news_id.name(), News::title.name(), News::r#abstract.name()])
 }
 
 #[cfg(test)]
