@@ -24,6 +24,15 @@ pub(crate) struct Score {
     #[arg(long, value_name = "USER")]
     #[serde(skip_serializing)]
     explain: Option<String>,
+    /// Score nothing, and serve rewards to other trainers on this port of 127.0.0.1, 0 for any that is free, until stopped; who asks needs the token
+    /// in QUERENT_SCORE_TOKEN. POST /get_reward (OpenRLHF), /reward (slime; jobs/shims/ for TRL and verl) or /verify (NeMo-Gym). A
+    /// list's label is a user id of profiles
+    #[arg(long, value_name = "PORT", conflicts_with = "explain")]
+    #[serde(skip_serializing)]
+    serve: Option<u16>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    server: reward::ServeSettings,
     #[command(flatten)]
     #[serde(flatten)]
     stage: reward::ScoreLists,
@@ -42,16 +51,22 @@ impl Job for Score {
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let mut summaries = popularity(context, self.stage.rewards.pool().reads_popularity())?;
-        if self.explain.is_none() {
+        if self.explain.is_none() && self.serve.is_none() {
             summaries.push(context.run(&self.stage(context), &["scores"])?);
         }
         Ok(summaries)
     }
 
     fn show(&self, context: &Context, out: &mut dyn Write) -> Result<()> {
-        match &self.explain {
-            Some(user_id) => reward::explain(&self.stage(context), context.store(), user_id, out),
-            None => Ok(()),
+        if let Some(user_id) = &self.explain {
+            return reward::explain(&self.stage(context), context.store(), user_id, out);
         }
+        let Some(port) = self.serve else { return Ok(()) };
+        let token = std::env::var(reward::TOKEN).unwrap_or_default();
+        let server = reward::Server::open(&self.stage(context), &self.server, context.store(), port, &token)?;
+        writeln!(out, "score: serving at http://127.0.0.1:{}", server.port())?;
+        out.flush()?;
+        server.run();
+        Ok(())
     }
 }

@@ -9,7 +9,9 @@ use dataset::{Error, Result, Store, Whole};
 use schemas::{Interests, News, Profiles};
 
 use crate::people::{Candidates, INTERESTS, PROFILES, People};
-use crate::{Calibration, Component, Look, Looked, Rewards, Score, ScoreLists, Scorer, UserInterests};
+use crate::{
+    Calibration, Component, Look, Looked, QueryVerdict, Rewards, Score, ScoreLists, Scorer, ThemeVerdict, UserInterests,
+};
 
 /// Writes a user's themes, and for each of their lists what is seen of it.
 ///
@@ -56,6 +58,7 @@ pub fn explain(settings: &ScoreLists, store: &Store, user_id: &str, out: &mut dy
         writeln!(out)?;
         list(out, &rewards, &calibration, *number, score)?;
         coverage(out, &rewards, &user, looked)?;
+        judge(out, looked)?;
         for look in &looked.queries {
             query(out, &rewards, &user, look, &titles)?;
         }
@@ -84,6 +87,21 @@ fn coverage(out: &mut dyn Write, rewards: &Rewards, user: &UserInterests, looked
         let Some(by) = looked.queries.iter().find(|look| look.themes[theme] == best) else { continue };
         let covered = if best >= rewards.settings().covered_at { "covered" } else { "not covered" };
         writeln!(out, "  theme {}: {covered}, nearest at {best:.2}: {}", theme + 1, by.query)?;
+    }
+    Ok(())
+}
+
+/// What the judge says, where there is one.
+fn judge(out: &mut dyn Write, looked: &Looked) -> Result<()> {
+    let Some(verdict) = &looked.verdict else { return Ok(()) };
+    let Some(verdict) = verdict else { return Ok(writeln!(out, "  judge: no verdict could be had")?) };
+    for ThemeVerdict { theme, reason, covered } in &verdict.themes {
+        let covered = if *covered == 1 { "covered" } else { "not covered" };
+        writeln!(out, "  judge: theme {theme}: {covered}: {reason}")?;
+    }
+    for (look, QueryVerdict { reason, specific }) in looked.queries.iter().zip(&verdict.queries) {
+        let specific = if *specific == 1 { "specific" } else { "generic" };
+        writeln!(out, "  judge: query {}: {specific}: {reason}", look.query)?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod calibration;
 mod component;
 mod explain;
 mod interests;
+mod judge;
 #[cfg(test)]
 mod laws;
 mod lexicon;
@@ -22,14 +23,17 @@ mod look;
 mod people;
 mod rewards;
 mod score;
+mod serve;
 mod settings;
 
 pub use calibration::{Calibration, Normalise};
 pub use component::{Component, Components, Score};
 pub use explain::explain;
 pub use interests::{Behaviour, User, UserInterests, behaviours};
+pub use judge::{JudgeSettings, QueryVerdict, ThemeVerdict, Verdict};
 pub use lexicon::{Lexicon, Word, Wording};
 pub use look::{Look, Looked};
 pub use rewards::{RewardInputs, Rewards};
 pub use score::{ScoreInputs, ScoreLists, Scorer};
+pub use serve::{ServeSettings, Server, TOKEN};
 pub use settings::{Coverage, RewardSettings};

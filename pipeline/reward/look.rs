@@ -3,7 +3,7 @@
 use news::{Hit, dot};
 use policy::List;
 
-use crate::{Component, Components, Coverage, RewardSettings, Score, UserInterests, Wording};
+use crate::{Component, Components, Coverage, RewardSettings, Score, UserInterests, Verdict, Wording};
 
 /// What is seen of a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +29,8 @@ pub struct Looked {
     pub distances: Vec<f32>,
     /// Whether the output keeps the form of a list.
     pub valid: bool,
+    /// What the judge says, where there is one: `Some(None)` if its verdict could not be had.
+    pub verdict: Option<Option<Verdict>>,
 }
 
 impl Look {
@@ -67,7 +69,7 @@ impl Looked {
     pub(crate) fn new(list: &List, queries: Vec<Look>, vectors: &[&[f32]]) -> Self {
         let pairs = (0..vectors.len()).flat_map(|b| (0..b).map(move |a| (a, b)));
         let distances = pairs.map(|(a, b)| 1.0 - dot(vectors[a], vectors[b])).collect();
-        Looked { queries, distances, valid: list.valid }
+        Looked { queries, distances, valid: list.valid, verdict: None }
     }
 
     /// The greatest cosine of some query with each of the user's themes; -1 without queries.
@@ -93,7 +95,14 @@ impl Looked {
             Component::Specificity => share(&|look| look.wording.specific),
             Component::Diversity => mean(self.distances.iter().copied()).clamp(0.0, 1.0),
         });
-        Score { components: Components(components.map(Some)), copied: share(&copied) }
+        let components = Components(components.map(Some));
+        let components = match &self.verdict {
+            None => components,
+            Some(verdict) => components
+                .with(Component::Coverage, verdict.as_ref().map(Verdict::coverage))
+                .with(Component::Specificity, verdict.as_ref().map(Verdict::specificity)),
+        };
+        Score { components, copied: share(&copied) }
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use dataset::{Result, Whole};
+use chat::Server;
+use dataset::{Result, Store, Whole};
 use news::{Hit, Pool, Searcher, SearcherInputs, Vectors};
 use policy::List;
 use rayon::prelude::*;
 use schemas::News;
 
 use crate::interests::distinct;
+use crate::judge::Judge;
 use crate::{Lexicon, Look, Looked, RewardSettings, Score, User, UserInterests};
 
 /// What rewards read: [`RewardSettings::declare`].
@@ -16,6 +18,8 @@ use crate::{Lexicon, Look, Looked, RewardSettings, Score, User, UserInterests};
 pub struct RewardInputs {
     pub(crate) articles: SearcherInputs,
     pub(crate) news: Whole<News>,
+    /// The judge's server, and where its verdicts are kept.
+    pub(crate) judge: Option<(Server, Store)>,
 }
 
 /// Scores lists.
@@ -24,6 +28,7 @@ pub struct Rewards {
     settings: RewardSettings,
     searcher: Searcher,
     lexicon: Lexicon,
+    judge: Option<Judge>,
 }
 
 /// The distinct queries of some lists, each put to encoder and articles once.
@@ -38,12 +43,14 @@ impl Rewards {
     pub fn open(settings: &RewardSettings, inputs: &RewardInputs) -> Result<Self> {
         let searcher = Searcher::open(&inputs.articles)?;
         let lexicon = Lexicon::of(&inputs.news, searcher.pool(), settings)?;
-        Ok(Rewards::new(settings.clone(), searcher, lexicon))
+        let judge =
+            inputs.judge.as_ref().map(|(server, store)| Judge::open(server, store, &settings.judge)).transpose()?;
+        Ok(Rewards { judge, ..Rewards::new(settings.clone(), searcher, lexicon) })
     }
 
-    /// Of what is open.
+    /// Of what is open, without a judge.
     pub fn new(settings: RewardSettings, searcher: Searcher, lexicon: Lexicon) -> Self {
-        Rewards { settings, searcher, lexicon }
+        Rewards { settings, searcher, lexicon, judge: None }
     }
 
     /// The settings.
@@ -86,23 +93,44 @@ impl Rewards {
     }
 
     /// The scores of each user's lists. However many are scored together, each score is the same to the bit.
+    ///
+    /// # Errors
+    /// Also when a judge's server does not answer at all.
     pub fn score(&self, groups: &[(&UserInterests, &[List])]) -> Result<Vec<Vec<Score>>> {
-        let asked = self.ask(groups)?;
-        let of_group = |(user, lists): &(&UserInterests, &[List])| {
-            lists.iter().map(|list| self.looked(&asked, user, list).score(user, &self.settings)).collect()
+        let score = |((user, _), looked): (&(&UserInterests, &[List]), Vec<Looked>)| {
+            looked.iter().map(|looked| looked.score(user, &self.settings)).collect()
         };
-        Ok(groups.par_iter().map(of_group).collect())
+        Ok(groups.iter().zip(self.look_at(groups)?).map(score).collect())
     }
 
     /// What is seen of a user's lists: why they score what they score.
     pub fn look(&self, user: &UserInterests, lists: &[List]) -> Result<Vec<(Looked, Score)>> {
-        let asked = self.ask(&[(user, lists)])?;
-        let one = |list| {
-            let looked = self.looked(&asked, user, list);
+        let looked = self.look_at(&[(user, lists)])?.remove(0);
+        let with_score = |looked: Looked| {
             let score = looked.score(user, &self.settings);
             (looked, score)
         };
-        Ok(lists.iter().map(one).collect())
+        Ok(looked.into_iter().map(with_score).collect())
+    }
+
+    fn look_at(&self, groups: &[(&UserInterests, &[List])]) -> Result<Vec<Vec<Looked>>> {
+        let asked = self.ask(groups)?;
+        let of_group = |(user, lists): &(&UserInterests, &[List])| -> Vec<Looked> {
+            lists.iter().map(|list| self.looked(&asked, user, list)).collect()
+        };
+        let mut looked: Vec<Vec<Looked>> = groups.par_iter().map(of_group).collect();
+        if let Some(judge) = &self.judge {
+            let lists =
+                groups.iter().zip(&looked).flat_map(|((user, _), looked)| looked.iter().map(move |of| (*user, of)));
+            let lists = lists.filter(|(_, of)| !of.queries.is_empty());
+            let questions: Vec<_> =
+                lists.map(|(user, of)| (user, of.queries.iter().map(|look| look.query.as_str()).collect())).collect();
+            let mut verdicts = judge.judge(&questions)?.into_iter();
+            for of in looked.iter_mut().flatten().filter(|of| !of.queries.is_empty()) {
+                of.verdict = verdicts.next();
+            }
+        }
+        Ok(looked)
     }
 
     fn ask<'a>(&self, groups: &[(&UserInterests, &'a [List])]) -> Result<Asked<'a>> {

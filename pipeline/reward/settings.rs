@@ -1,12 +1,14 @@
 //! What decides a reward.
 
+use chat::Server;
 use clap::{Args, ValueEnum};
 use dataset::{Error, Inputs, Result, Store, Whole};
 use news::{Candidates, EncoderSettings, PoolSettings, Search, SearchSettings, ThemeSettings};
 use schemas::News;
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, Component, Components, Normalise, RewardInputs};
+use crate::judge::VERSION;
+use crate::{Calibration, Component, Components, JudgeSettings, Normalise, RewardInputs};
 
 /// How far a theme is covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -66,6 +68,10 @@ pub struct RewardSettings {
     /// A word in a larger share of the articles is too common to be a content word
     #[arg(long, value_name = "SHARE", default_value_t = 0.08)]
     pub common_share: f32,
+    /// Who judges coverage and specificity
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub judge: JudgeSettings,
     /// Cosine of query and behaviour from which the query is a copy
     #[arg(long, value_name = "COSINE", default_value_t = 0.9)]
     pub copied_at: f32,
@@ -167,14 +173,25 @@ impl RewardSettings {
     pub fn declare(&self, declare: &mut Inputs<'_>) -> Result<RewardInputs> {
         let pool = self.pool();
         let articles = self.articles(&pool).declare(declare)?;
-        Ok(RewardInputs { articles, news: words(declare.whole::<News>("news")?) })
+        let judge = self.judge_server(declare.store())?;
+        if let Some((server, _)) = &judge {
+            declare.value("judge", [server.name(), &server.model, VERSION])?;
+        }
+        Ok(RewardInputs { articles, news: words(declare.whole::<News>("news")?), judge })
     }
 
     /// The same as they are now, outside of any run: for people's eyes, and for servers.
     pub fn now(&self, store: &Store) -> Result<RewardInputs> {
         let pool = self.pool();
         let articles = self.articles(&pool).now(store)?;
-        Ok(RewardInputs { articles, news: words(Whole::open(store, "news")?) })
+        Ok(RewardInputs { articles, news: words(Whole::open(store, "news")?), judge: self.judge_server(store)? })
+    }
+
+    /// The judge's server, and where its verdicts are kept: if one is named, and what it judges counts.
+    fn judge_server(&self, store: &Store) -> Result<Option<(Server, Store)>> {
+        let weights = self.weights();
+        let counts = weights[Component::Coverage as usize] > 0.0 || weights[Component::Specificity as usize] > 0.0;
+        Ok(self.judge.server()?.filter(|_| counts).map(|server| (server, store.clone())))
     }
 
     fn articles<'a>(&'a self, pool: &'a PoolSettings) -> Search<'a> {
