@@ -20,6 +20,7 @@ mod inspect;
 mod report;
 mod retrieve;
 mod schema;
+mod score;
 mod simulate;
 mod sql;
 mod train_cleaner;
@@ -45,6 +46,7 @@ static COMMANDS: Commands = &[
     job::<embed::Embed>(),
     job::<index::Index>(),
     job::<generate::Generate>(),
+    job::<score::Score>(),
     job::<retrieve::Retrieve>(),
     job::<import::Import>(),
     job::<evaluate::Evaluate>(),

@@ -56,6 +56,7 @@ mod quarantine;
 mod raw;
 mod raw_files;
 mod recommendations;
+mod scores;
 mod statistics;
 mod table;
 mod text_scores;
@@ -90,6 +91,7 @@ pub use raw::{
 };
 pub use raw_files::{RawFiles, RawFilesColumns};
 pub use recommendations::{Recommendations, RecommendationsColumns};
+pub use scores::{Scores, ScoresColumns};
 pub use statistics::{Statistics, StatisticsColumns};
 pub use text_scores::{TextScores, TextScoresColumns};
 pub use true_labels::{TrueLabels, TrueLabelsColumns};
@@ -123,6 +125,7 @@ pub fn all() -> Vec<Contract> {
         PolicyOptimizer::contract(),
         PolicyState::contract(),
         Interests::contract(),
+        Scores::contract(),
         Recommendations::contract(),
         UserMetrics::contract(),
         Metrics::contract(),

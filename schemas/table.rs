@@ -210,7 +210,7 @@ mod tests {
             RawSearches RawVisits RawClicks RawNews LatentInterests TrueLabels Events Quarantine
             RawFiles News Truth Labels CleanerPredictions TextScores CleanEvents Borderline Profiles
             Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState Interests
-            Recommendations UserMetrics Metrics Comparisons
+            Scores Recommendations UserMetrics Metrics Comparisons
         }
     }
 

@@ -9,5 +9,6 @@ mod freshness;
 mod news;
 mod notebooks;
 mod policy;
+mod reward;
 mod simulation;
 mod support;

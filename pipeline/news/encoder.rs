@@ -41,7 +41,8 @@ impl EncoderSettings {
         Ok(declared)
     }
 
-    fn find(&self) -> Result<Declared> {
+    /// The encoder as it lies there now.
+    pub(crate) fn find(&self) -> Result<Declared> {
         self.options.check()?;
         let folder = ModelFolder::open(&self.model, &self.onnx)?;
         let name = self.options.name(&folder)?;

@@ -36,7 +36,7 @@ impl Default for Index {
 }
 
 /// How an index is searched.
-#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SearchSettings {
     /// The index's folder [default: index.CANDIDATES under --data]

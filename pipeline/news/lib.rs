@@ -26,11 +26,13 @@ mod pool;
 mod popularity;
 mod queries;
 mod retrieve;
+mod searcher;
+mod themes;
 mod vectors;
 
 pub use embed::{Articles, Embed, Fields};
 pub use encoder::EncoderSettings;
-pub use exact::Exact;
+pub use exact::{Exact, dot};
 pub use fusion::{Fetched, Fusion, fuse};
 pub use import::{Import, ImportColumns};
 pub use index::{Index, IndexAbout, IndexInputs, SearchSettings};
@@ -39,6 +41,8 @@ pub use measure::{ByProbes, Measured, Searched, ask, recall};
 pub use pool::{Candidates, Corpus, POOL, Pool, PoolSettings};
 pub use popularity::popularity;
 pub use retrieve::{METHODS, Retrieve};
+pub use searcher::{Search, Searcher, SearcherInputs};
+pub use themes::{Theme, ThemeSettings};
 pub use vectors::Vectors;
 
 /// An article that a query fetched: its number in the pool, and its similarity.

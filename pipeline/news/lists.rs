@@ -22,10 +22,18 @@ pub(crate) enum Retriever {
 
 impl Retriever {
     /// The best `ks[i]` articles for each query, best first.
-    fn search(&self, queries: &[f32], ks: &[usize]) -> Result<Vec<Vec<Hit>>> {
+    pub(crate) fn search(&self, queries: &[f32], ks: &[usize]) -> Result<Vec<Vec<Hit>>> {
         match self {
             Retriever::Exact(exact) => exact.search(queries, ks),
             Retriever::Ivf(index, probes) => index.search(queries, ks, *probes),
+        }
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        match self {
+            Retriever::Exact(exact) => exact.memory_bytes(),
+            Retriever::Ivf(index, _) => index.memory_bytes().0 as u64,
         }
     }
 }
@@ -53,10 +61,7 @@ impl Lists {
     /// Bytes in memory that are there before anybody asks.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let fetch = match &self.fetch {
-            Fetch::Queries { retriever, .. } => match &**retriever {
-                Retriever::Exact(exact) => exact.memory_bytes(),
-                Retriever::Ivf(index, _) => index.memory_bytes().0 as u64,
-            },
+            Fetch::Queries { retriever, .. } => retriever.memory_bytes(),
             Fetch::Popularity(ranking) => 16 * ranking.len() as u64,
             Fetch::Random { .. } => 0,
         };

@@ -1,16 +1,15 @@
 //! `annotate`: which behaviours are worth keeping, said by rules, by a file, or by a language model (the paper's appendix B).
 
-mod chat;
 mod endpoint;
 mod file;
 mod prompt;
 mod rules;
 mod sample;
-mod server;
 
 use std::path::PathBuf;
 
 use arrow::array::StringArray;
+use chat::{Server, ServerSettings};
 use clap::{Args, ValueEnum};
 use dataset::plan::file_digest;
 use dataset::{Account, Done, Error, Inputs, Resources, Result, Rows, Stage, Whole};
@@ -19,7 +18,6 @@ use serde::{Deserialize, Serialize};
 
 use endpoint::Endpoint;
 pub use rules::judge;
-use server::Server;
 
 /// A behaviour to label.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +118,21 @@ impl Annotate {
     }
 }
 
+impl Annotate {
+    /// The language model.
+    fn server(&self) -> Result<Server> {
+        Server::new(&ServerSettings {
+            prefix: "annotate.",
+            endpoint: &self.endpoint,
+            model: &self.model,
+            concurrency: self.concurrency,
+            timeout_s: self.timeout_s,
+            attempts: self.attempts,
+            allow_remote_text: self.allow_remote_text,
+        })
+    }
+}
+
 /// What `annotate` reads.
 #[derive(Debug)]
 pub struct AnnotateInputs {
@@ -157,7 +170,7 @@ impl Stage for Annotate {
         declare.partitions(PARTITIONS)?;
         let server = match self.annotator {
             Annotator::Endpoint => {
-                let server = Server::new(self)?;
+                let server = self.server()?;
                 declare.value("language model", (server.name(), &server.model, prompt::VERSION))?;
                 Some(server)
             }

@@ -6,26 +6,45 @@ use std::time::Duration;
 use dataset::{Error, Result};
 use url::{Host, Url};
 
-use super::Annotate;
-
 /// A day.
 const LONGEST_TIMEOUT_S: f64 = 86_400.0;
 
+/// Settings of a server, as a job has them.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerSettings<'a> {
+    /// What the settings' names begin with, such as `annotate.` or `score.judge_`.
+    pub prefix: &'static str,
+    /// The address, such as `http://localhost:8000/v1`.
+    pub endpoint: &'a str,
+    /// The model, as the server names it.
+    pub model: &'a str,
+    /// Requests at a time.
+    pub concurrency: usize,
+    /// Seconds until a request is given up.
+    pub timeout_s: f64,
+    /// How often a request is sent in all.
+    pub attempts: u32,
+    /// It may be on another machine.
+    pub allow_remote_text: bool,
+}
+
 /// Where and how a language model is asked.
 #[derive(Debug, Clone)]
-pub(super) struct Server {
+pub struct Server {
     /// Where chats are completed.
-    pub(super) url: Url,
+    pub(crate) url: Url,
     /// The model, as the server names it.
-    pub(super) model: String,
+    pub model: String,
     /// Requests at a time.
-    pub(super) concurrency: usize,
+    pub(crate) concurrency: usize,
     /// When a request is given up.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
     /// How often a request is sent in all.
-    pub(super) attempts: u32,
+    pub(crate) attempts: u32,
     /// It may be on another machine.
-    pub(super) remote: bool,
+    pub(crate) remote: bool,
+    /// What its settings' names begin with.
+    prefix: &'static str,
 }
 
 impl Server {
@@ -33,41 +52,47 @@ impl Server {
     ///
     /// # Errors
     /// Also when the address is not of this machine and texts must not leave it.
-    pub(super) fn new(settings: &Annotate) -> Result<Self> {
-        let Annotate { endpoint, model, concurrency, timeout_s, attempts, allow_remote_text, .. } = settings;
-        let hint = "leave it out for the default";
-        if !(1..=1_000).contains(concurrency) {
-            return Err(Error::setting("annotate.concurrency", "1 to 1000", concurrency, hint));
+    pub fn new(settings: &ServerSettings<'_>) -> Result<Self> {
+        let ServerSettings { prefix, endpoint, model, concurrency, timeout_s, attempts, allow_remote_text } = *settings;
+        let (name, hint) = (|field: &str| format!("{prefix}{field}"), "leave it out for the default");
+        if !(1..=1_000).contains(&concurrency) {
+            return Err(Error::setting(&name("concurrency"), "1 to 1000", concurrency, hint));
         }
-        if !(1..=1_000).contains(attempts) {
-            return Err(Error::setting("annotate.attempts", "1 to 1000", attempts, hint));
+        if !(1..=1_000).contains(&attempts) {
+            return Err(Error::setting(&name("attempts"), "1 to 1000", attempts, hint));
         }
-        if !(*timeout_s >= 0.001 && *timeout_s <= LONGEST_TIMEOUT_S) {
-            return Err(Error::setting("annotate.timeout_s", "0.001 to 86400 seconds", timeout_s, hint));
+        if !(0.001..=LONGEST_TIMEOUT_S).contains(&timeout_s) {
+            return Err(Error::setting(&name("timeout_s"), "0.001 to 86400 seconds", timeout_s, hint));
         }
         if model.is_empty() {
             let expected = "the model's name, as the server knows it";
-            return Err(Error::setting("annotate.model", expected, "nothing", "give --model"));
+            return Err(Error::setting(&name("model"), expected, "nothing", "give it"));
         }
         Ok(Server {
-            url: address(endpoint, *allow_remote_text)?,
-            model: model.clone(),
-            concurrency: *concurrency,
-            timeout: Duration::from_secs_f64(*timeout_s),
-            attempts: *attempts,
-            remote: *allow_remote_text,
+            url: address(&name("endpoint"), endpoint, allow_remote_text)?,
+            model: model.to_owned(),
+            concurrency,
+            timeout: Duration::from_secs_f64(timeout_s),
+            attempts,
+            remote: allow_remote_text,
+            prefix,
         })
     }
 
+    /// What a setting of its is called.
+    pub(crate) fn setting(&self, field: &str) -> String {
+        format!("{}{field}", self.prefix)
+    }
+
     /// Its host.
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
 }
 
 /// The address for chats. What it is taken for when it is checked is what is connected to: no second reader of the setting.
-fn address(endpoint: &str, remote: bool) -> Result<Url> {
-    let wrong = |expected: &str, got: &str, hint: &str| Err(Error::setting("annotate.endpoint", expected, got, hint));
+fn address(setting: &str, endpoint: &str, remote: bool) -> Result<Url> {
+    let wrong = |expected: &str, got: &str, hint: &str| Err(Error::setting(setting, expected, got, hint));
     let example = "for example http://localhost:8000/v1";
     let got = if endpoint.is_empty() { "nothing" } else { "something else" };
     let Ok(mut url) = Url::parse(endpoint) else {
@@ -100,11 +125,28 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 #[cfg(test)]
+impl<'a> ServerSettings<'a> {
+    /// A server for tests.
+    pub(crate) fn local(endpoint: &'a str) -> Self {
+        let (timeout_s, attempts) = (5.0, 1);
+        ServerSettings {
+            prefix: "annotate.",
+            endpoint,
+            model: "m",
+            concurrency: 2,
+            timeout_s,
+            attempts,
+            allow_remote_text: false,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settings(endpoint: &str) -> Annotate {
-        Annotate { endpoint: endpoint.into(), model: "m".into(), ..Annotate::default() }
+    fn settings(endpoint: &str) -> ServerSettings<'_> {
+        ServerSettings::local(endpoint)
     }
 
     #[test]
@@ -119,7 +161,7 @@ mod tests {
         ] {
             assert_eq!(Server::new(&settings(endpoint))?.url.as_str(), url, "{endpoint}");
         }
-        let remote = Annotate { allow_remote_text: true, ..settings("https://models.example/v1") };
+        let remote = ServerSettings { allow_remote_text: true, ..settings("https://models.example/v1") };
         assert_eq!(Server::new(&remote)?.name(), "models.example");
         Ok(())
     }
@@ -152,13 +194,13 @@ mod tests {
     fn numbers_that_make_no_sense_are_usage_errors() {
         let good = || settings("http://localhost/v1");
         for (wrong, setting) in [
-            (Annotate { timeout_s: f64::NAN, ..good() }, "timeout_s"),
-            (Annotate { timeout_s: 1e300, ..good() }, "timeout_s"),
-            (Annotate { timeout_s: -1.0, ..good() }, "timeout_s"),
-            (Annotate { concurrency: 0, ..good() }, "concurrency"),
-            (Annotate { concurrency: 100_000, ..good() }, "concurrency"),
-            (Annotate { attempts: 0, ..good() }, "attempts"),
-            (Annotate { model: String::new(), ..good() }, "model"),
+            (ServerSettings { timeout_s: f64::NAN, ..good() }, "timeout_s"),
+            (ServerSettings { timeout_s: 1e300, ..good() }, "timeout_s"),
+            (ServerSettings { timeout_s: -1.0, ..good() }, "timeout_s"),
+            (ServerSettings { concurrency: 0, ..good() }, "concurrency"),
+            (ServerSettings { concurrency: 100_000, ..good() }, "concurrency"),
+            (ServerSettings { attempts: 0, ..good() }, "attempts"),
+            (ServerSettings { model: "", ..good() }, "model"),
         ] {
             let error = Server::new(&wrong).expect_err(setting);
             assert_eq!(error.exit_code(), 2);

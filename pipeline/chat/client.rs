@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::Response;
 
-use super::server::Server;
+use crate::Server;
 
 /// The environment variable with the server's key.
 const KEY: &str = "QUERENT_API_KEY";
@@ -22,7 +22,7 @@ const MOST_TOKENS: u64 = 1 << 32;
 
 /// One server and model.
 #[derive(Debug)]
-pub(crate) struct Chat {
+pub struct Client {
     url: String,
     model: String,
     key: Option<String>,
@@ -31,18 +31,20 @@ pub(crate) struct Chat {
     /// The server refused to be held to a schema.
     schema_refused: AtomicBool,
     /// Requests sent.
-    pub(crate) requests: AtomicU64,
+    requests: AtomicU64,
+    /// What the setting of its address is called.
+    setting: String,
 }
 
 /// A model's answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// What it said; `None` when it was cut off.
-    pub(crate) content: Option<String>,
+    pub content: Option<String>,
     /// Tokens read.
-    pub(crate) prompt_tokens: u64,
+    pub prompt_tokens: u64,
     /// Tokens written.
-    pub(crate) completion_tokens: u64,
+    pub completion_tokens: u64,
 }
 
 /// Why there is no answer.
@@ -56,9 +58,12 @@ enum Refusal {
     Never(u16),
 }
 
-impl Chat {
+impl Client {
     /// Takes the key from the environment; sends nothing yet.
-    pub(crate) fn open(server: &Server) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the key is none.
+    pub fn open(server: &Server) -> Result<Self> {
         Self::with_key(server, std::env::var_os(KEY).filter(|key| !key.is_empty()))
     }
 
@@ -74,7 +79,7 @@ impl Chat {
             .max_redirects(0)
             .max_redirects_will_error(false);
         let config = if server.remote { config } else { config.proxy(None) };
-        Ok(Chat {
+        Ok(Client {
             url: server.url.to_string(),
             model: server.model.clone(),
             key: key.transpose()?,
@@ -82,26 +87,27 @@ impl Chat {
             agent: config.build().new_agent(),
             schema_refused: AtomicBool::new(false),
             requests: AtomicU64::new(0),
+            setting: server.setting("endpoint"),
         })
     }
 
+    /// Requests sent so far.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     /// Asks once, and again while the server says later. `Ok(Err(why))`: it never answered.
-    pub(crate) fn ask(&self, messages: &Value, format: &Value) -> Result<Result<Answer, String>> {
+    pub fn ask(&self, messages: &Value, format: &Value, max_tokens: u32) -> Result<Result<Answer, String>> {
         let mut wait = FIRST_WAIT;
         let mut tried = 0;
         loop {
             let with_schema = !self.schema_refused.load(Ordering::Relaxed);
-            match self.request(messages, with_schema.then_some(format)) {
+            match self.request(messages, with_schema.then_some(format), max_tokens) {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(Refusal::Schema) => self.schema_refused.store(true, Ordering::Relaxed),
                 Err(Refusal::Never(status)) => {
                     let hint = format!("check endpoint and model; a key is taken from the environment variable {KEY}");
-                    return Err(Error::setting(
-                        "annotate.endpoint",
-                        "a server that answers",
-                        format!("HTTP {status}"),
-                        hint,
-                    ));
+                    return Err(Error::setting(&self.setting, "a server that answers", format!("HTTP {status}"), hint));
                 }
                 Err(Refusal::Later(why, at_least)) => {
                     tried += 1;
@@ -115,8 +121,8 @@ impl Chat {
         }
     }
 
-    fn request(&self, messages: &Value, format: Option<&Value>) -> Result<Answer, Refusal> {
-        let mut body = json!({"model": self.model, "messages": messages, "temperature": 0, "max_tokens": 200});
+    fn request(&self, messages: &Value, format: Option<&Value>, max_tokens: u32) -> Result<Answer, Refusal> {
+        let mut body = json!({"model": self.model, "messages": messages, "temperature": 0, "max_tokens": max_tokens});
         if let Some(format) = format {
             body["response_format"] = format.clone();
         }
@@ -179,18 +185,17 @@ struct Usage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Annotate;
     use super::*;
+    use crate::ServerSettings;
 
     #[test]
     fn a_key_that_is_none_is_refused_and_not_shown() {
-        let settings = Annotate { endpoint: "http://localhost/v1".into(), model: "m".into(), ..Annotate::default() };
-        let server = Server::new(&settings).expect("sound");
+        let server = Server::new(&ServerSettings::local("http://localhost/v1")).expect("sound");
         for key in ["planted\r\nX-More: 1", "planted\u{fc}", "planted key"] {
-            let error = Chat::with_key(&server, Some(key.into())).expect_err("no key");
+            let error = Client::with_key(&server, Some(key.into())).expect_err("no key");
             assert_eq!(error.exit_code(), 2);
             assert!(!error.to_string().contains("planted"), "{error}");
         }
-        assert!(Chat::with_key(&server, Some("sk-planted_1".into())).is_ok());
+        assert!(Client::with_key(&server, Some("sk-planted_1".into())).is_ok());
     }
 }
