@@ -10,8 +10,8 @@ use crate::frame::{Context, Job};
 /// Write news search queries for every user: a language model reads their profile and answers with a list.
 ///
 /// Reads profiles. Writes interests. The model is a Hugging Face folder or GGUF file of a chat model of the Llama or Qwen2 family, or a
-/// checkpoint of ours. Of a model that was not trained to write lists only lists can come out (--constrained). Users without behaviours
-/// get no prompt. The same model, profiles and seed give the same lists, however the work is cut.
+/// checkpoint of ours. Only lists can come out of it, trained or not, so that models are compared under one regime (--constrained). Users
+/// without behaviours get no prompt. The same model, profiles and seed give the same lists, however the work is cut.
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(crate) struct Generate {

@@ -22,7 +22,7 @@ table! {
             policy: Text = "who wrote it",
             sample: Int32 = "number of the sample",
             seed: Int64 = "seed of the sampling: 64 bits, as the signed number of the same bits",
-            finish: Text = "how the output ended",
+            finish: Text = "how the output ended: stop, length (it was as long as it may be) or dead_end (no list could be made of it)",
         }
     }
 }

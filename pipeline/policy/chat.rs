@@ -1,7 +1,6 @@
 //! Chat templates of the families: how turns of system, user and assistant are told apart by control tokens.
 
 use dataset::{Error, Result};
-use serde::Serialize;
 
 use crate::Tokenizer;
 
@@ -27,8 +26,7 @@ impl Role {
 }
 
 /// A chat template, chosen by the control tokens that a tokenizer has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Chat {
     /// `<|im_start|>role\n…<|im_end|>\n`: Qwen2 and Qwen2.5, SmolLM2.
     ChatMl,
@@ -63,19 +61,24 @@ impl Chat {
         }
     }
 
-    /// What opens a turn.
-    pub(crate) fn open(self, tokenizer: &Tokenizer, role: Role) -> Vec<u32> {
+    /// What opens a turn: tokens up to the last control token, and the text behind it. To a tokenizer that text and what the turn says
+    /// are one text.
+    pub(crate) fn open(self, tokenizer: &Tokenizer, role: Role) -> (Vec<u32>, String) {
         let control = |token: &str| tokenizer.control(token).expect("checked when the template was chosen");
         match self {
-            Chat::ChatMl => [vec![control("<|im_start|>")], tokenizer.encode(&format!("{}\n", role.name()))].concat(),
-            Chat::Llama3 => [
-                vec![control("<|start_header_id|>")],
-                tokenizer.encode(role.name()),
-                tokenizer.control("<|end_header_id|>").into_iter().collect(),
-                tokenizer.encode("\n\n"),
-            ]
-            .concat(),
+            Chat::ChatMl => (vec![control("<|im_start|>")], format!("{}\n", role.name())),
+            Chat::Llama3 => {
+                let (start, end) = (control("<|start_header_id|>"), tokenizer.control("<|end_header_id|>"));
+                let role = tokenizer.encode(role.name());
+                (std::iter::once(start).chain(role).chain(end).collect(), "\n\n".to_owned())
+            }
         }
+    }
+
+    /// A whole turn.
+    pub(crate) fn turn(self, tokenizer: &Tokenizer, role: Role, text: &str) -> Vec<u32> {
+        let (control, opening) = self.open(tokenizer, role);
+        [control, tokenizer.encode(&(opening + text)), self.close(tokenizer)].concat()
     }
 
     /// What closes a turn, and stands between it and the next.

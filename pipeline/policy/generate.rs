@@ -49,10 +49,9 @@ pub struct Generate {
     /// What a valid list is.
     #[arg(skip)]
     pub rule: ListRule,
-    /// Whether only lists can come out [default: true for models that were not trained here]
-    #[arg(long, value_name = "true|false")]
-    #[serde(skip_serializing)]
-    pub constrained: Option<bool>,
+    /// Whether only lists can come out, whichever model writes
+    #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
+    pub constrained: bool,
     /// Lists per user, of which the best is chosen
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub samples: usize,
@@ -87,7 +86,7 @@ impl Generate {
         let ListRule { min_queries, max_queries, min_words, max_words } = self.rule;
         for (setting, ok, expected, got) in [
             ("generate.samples", (1..=1024).contains(samples), "1 to 1024", samples.to_string()),
-            ("generate.behaviour_tokens", behaviour_tokens >= 2, "at least 2", behaviour_tokens.to_string()),
+            ("generate.behaviour_tokens", behaviour_tokens >= 4, "at least 4", behaviour_tokens.to_string()),
             (
                 "generate.budget_tokens",
                 budget_tokens > behaviour_tokens,
@@ -152,7 +151,6 @@ pub struct Inputs {
     /// What it is called.
     name: String,
     template: Template,
-    constrained: bool,
 }
 
 /// What all partitions share.
@@ -164,7 +162,7 @@ pub struct Shared {
 
 impl Stage for Generate {
     const NAME: &'static str = "generate";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const UNIT: &'static str = "users";
     const ALONE: bool = true;
     const OWN_PROGRESS: bool = true;
@@ -180,22 +178,17 @@ impl Stage for Generate {
         declare.files("policy", &Model::files(&self.policy)?)?;
         let (model, name) = (self.policy.clone(), Model::name(&self.policy));
         declare.value("policy", &name)?;
-        let constrained = match self.constrained {
-            Some(constrained) => constrained,
-            None => !Model::is_trained(&model)?,
-        };
-        declare.value("constrained", constrained)?;
         let profiles = declare.by_partition::<Profiles>("profiles")?;
         let profiles =
             profiles.columns(&[Profiles::user_id.name(), Profiles::split.name(), Profiles::behaviours.name()]);
-        Ok(Inputs { profiles, model, name, template, constrained })
+        Ok(Inputs { profiles, model, name, template })
     }
 
     fn open(&self, inputs: &Inputs, resources: &Resources) -> Result<Shared> {
         let Model { policy, tokenizer } = Model::open(&inputs.model)?;
         let snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).map_err(candle)?);
         drop(policy); // the snapshot is all that rollouts need
-        let writer = Writer::new(tokenizer, snapshot, &inputs.template, self, inputs.constrained)?;
+        let writer = Writer::new(tokenizer, snapshot, &inputs.template, self)?;
         Ok(Shared { writer, live: Live::new(inputs.profiles.manifest(), resources.progress) })
     }
 
@@ -223,7 +216,7 @@ impl Stage for Generate {
         live.done(account.input - users.len() as u64, 0);
         let written = writer.write(&requests, &|spent| {
             live.done(spent.users, spent.prompt_tokens + spent.sampled_tokens);
-        });
+        })?;
         let mut chosen = Vec::new();
         for (user, mut lists) in users.into_iter().zip(written) {
             for list in &lists {

@@ -24,6 +24,7 @@ mod laws;
 mod list;
 mod model;
 mod prompt;
+mod read;
 pub mod rollout;
 mod tokenizer;
 mod writer;

@@ -1,8 +1,10 @@
-//! Reading what the policy wrote: the strict rule of the structure reward, and a lenient parse that finds queries where it can.
+//! What the policy wrote: the strict rule of the structure reward, and the queries that a tolerant reader (`read.rs`) finds.
 
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
+
+use crate::read;
 
 /// What a list must be. The paper's structure reward is 1 for an output that keeps this, else 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +14,7 @@ pub struct ListRule {
     pub min_queries: usize,
     /// Queries, at most.
     pub max_queries: usize,
-    /// Words of a query, at least.
+    /// Words of a query, at least. Scripts without blanks: by length, see `words` in `list.rs`.
     pub min_words: usize,
     /// Words of a query, at most.
     pub max_words: usize,
@@ -29,7 +31,7 @@ impl Default for ListRule {
 pub struct List {
     /// The queries that a lenient parse finds: distinct, trimmed, not blank.
     pub queries: Vec<String>,
-    /// What stands in `<think>…</think>` before the list.
+    /// What stands in `<think>…</think>` before the list; the opening mark may stand in the prompt.
     pub reasoning: Option<String>,
     /// Whether the output keeps the rule.
     pub valid: bool,
@@ -41,14 +43,19 @@ pub(crate) const THINK: (&str, &str) = ("<think>", "</think>");
 impl List {
     /// Reads an output. `stopped`: it ended by itself; one that was cut off is never valid.
     pub fn parse(text: &str, stopped: bool, rule: ListRule) -> Self {
-        let (reasoning, rest) = split_reasoning(text);
-        let strict: Option<Vec<String>> = serde_json::from_str(rest.trim()).ok();
+        let strictly = |text: &str| serde_json::from_str::<Vec<String>>(text.trim()).ok();
+        let (reasoning, rest) = match strictly(text) {
+            Some(_) => (None, text),
+            None => split_reasoning(text),
+        };
+        let strict = strictly(rest);
         let valid = stopped && strict.as_ref().is_some_and(|queries| rule.keeps(queries));
-        let found = strict.unwrap_or_else(|| lenient(rest));
+        let found = strict.unwrap_or_else(|| read::queries(rest));
         let mut seen = HashSet::new();
         let queries = found
             .iter()
-            .map(|query| query.split_whitespace().collect::<Vec<_>>().join(" "))
+            .map(|query| query.split(|c: char| c.is_whitespace() || c.is_control()))
+            .map(|words| words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))
             .filter(|query| !query.is_empty() && seen.insert(query.to_lowercase()))
             .collect();
         List { queries, reasoning: reasoning.map(str::to_owned), valid }
@@ -65,24 +72,68 @@ impl ListRule {
     }
 
     pub(crate) fn keeps_query(&self, query: &str) -> bool {
-        (self.min_words..=self.max_words).contains(&query.split_whitespace().count()) && !foreign(query)
+        (self.min_words..=self.max_words).contains(&words(query)) && !foreign(query)
     }
 
-    /// Whether these bytes can be the beginning of a query: no address or template token in them, no white space but single spaces.
+    /// Whether these bytes can be the beginning of a query: not too many words, no address or template token, no white space but spaces.
     pub(crate) fn may_begin(&self, bytes: &[u8]) -> bool {
         // A character that is not complete yet says nothing.
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(e) => std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default(),
         };
-        !foreign(text) && !text.chars().any(|c| c != ' ' && (c.is_whitespace() || c.is_control()))
+        words(text) <= self.max_words && !foreign(text) && !text.chars().any(|c| c != ' ' && c.is_whitespace())
     }
 }
 
-/// Whether a text has something of an address or of a template.
+/// Words of a query. What stands between blanks is one if it has a letter or digit: `Marks & Spencer` and `COVID-19 rules` have two.
+///
+/// Some scripts are written without blanks, and where their words end only a dictionary says. There words are counted by length, at what
+/// is usual: two characters of Chinese or Hiragana make a word, four of Katakana, Thai, Lao, Tibetan, Burmese or Khmer, and so does what
+/// is left of a run. A longer text never has fewer words, so that a list can be stopped while it is written.
+pub(crate) fn words(text: &str) -> usize {
+    text.split_whitespace().map(words_between_blanks).sum()
+}
+
+fn words_between_blanks(text: &str) -> usize {
+    // Characters of the current word without blanks around it, and whether a word of letters has begun.
+    let (mut words, mut length, mut letters) = (0, 0, false);
+    for c in text.chars() {
+        match characters_per_word(c) {
+            Some(most) => {
+                if length == 0 || length >= most {
+                    (words, length) = (words + 1, 0);
+                }
+                (length, letters) = (length + 1, false);
+            }
+            None if c.is_alphanumeric() => {
+                words += usize::from(!letters);
+                (length, letters) = (0, true);
+            }
+            None => length = 0,
+        }
+    }
+    words
+}
+
+/// Characters that make a word in a script without blanks; `None` for other scripts.
+fn characters_per_word(c: char) -> Option<usize> {
+    match c {
+        '\u{3005}'..='\u{3007}' | '\u{3041}'..='\u{309f}' | '\u{3105}'..='\u{312f}' => Some(2),
+        '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}' => {
+            Some(2)
+        }
+        '\u{30a0}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}' | '\u{ff66}'..='\u{ff9f}' => Some(4),
+        '\u{0e00}'..='\u{0fff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' => Some(4),
+        _ => None,
+    }
+}
+
+/// Whether a text has something of an address or of a template, or a control character.
 fn foreign(text: &str) -> bool {
     let lower = text.to_lowercase();
-    ["http", "www.", "<", ">", "{", "}", "[", "]", "\u{fffd}"].iter().any(|mark| lower.contains(mark))
+    text.chars().any(char::is_control)
+        || ["http", "www.", "<", ">", "{", "}", "[", "]", "\u{fffd}"].iter().any(|mark| lower.contains(mark))
 }
 
 /// A query without case and spacing: two that differ in these only are one.
@@ -90,40 +141,13 @@ pub(crate) fn normal(query: &str) -> String {
     query.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Reasoning, if the output begins with it, and the rest.
+/// Reasoning, if the output begins with it, and the rest. The opening mark may stand in the prompt.
 fn split_reasoning(text: &str) -> (Option<&str>, &str) {
-    let Some(inside) = text.trim_start().strip_prefix(THINK.0) else { return (None, text) };
-    match inside.split_once(THINK.1) {
-        Some((reasoning, rest)) => (Some(reasoning.trim()), rest),
-        None => (Some(inside.trim()), ""),
-    }
-}
-
-/// Queries in an output that is no JSON list: what stands in quotes after the first bracket (closed or not), else the lines of a
-/// list with numbers or dashes.
-fn lenient(text: &str) -> Vec<String> {
-    let quoted = |text: &str| -> Vec<String> {
-        let mut parts = text.split('"').skip(1);
-        let mut found = Vec::new();
-        while let (Some(inside), Some(_)) = (parts.next(), parts.next()) {
-            found.push(inside.to_owned());
-        }
-        found
-    };
-    let in_list = text.split_once('[').map(|(_, list)| quoted(list.split(']').next().unwrap_or(list)));
-    match in_list {
-        Some(found) if !found.is_empty() => found,
-        _ => text
-            .lines()
-            .filter_map(|line| {
-                let line = line.trim();
-                let item = line.trim_start_matches(|c: char| c.is_ascii_digit());
-                let numbered = item.len() < line.len() && item.starts_with(['.', ')']);
-                let dashed = line.starts_with(['-', '*', '•']);
-                let item = item.trim_start_matches(['.', ')', '-', '*', '•']).trim().trim_matches('"');
-                (numbered || dashed).then(|| item.to_owned())
-            })
-            .collect(),
+    let inside = text.trim_start().strip_prefix(THINK.0);
+    match (inside.unwrap_or(text).split_once(THINK.1), inside) {
+        (Some((reasoning, rest)), _) => (Some(reasoning.trim()), rest),
+        (None, Some(reasoning)) => (Some(reasoning.trim()), ""),
+        (None, None) => (None, text),
     }
 }
 

@@ -1,7 +1,11 @@
 //! Prompts: what the policy is shown of a user.
 //!
-//! Behaviours are data. Each stands on a line of its own, is turned into tokens by itself, and never becomes a control token, whatever
-//! it says: a behaviour changes nothing but its own line.
+//! Behaviours are data. Each stands on a line of its own and never becomes a control token, whatever it says: a behaviour changes nothing
+//! but its own line.
+//!
+//! A prompt's tokens are *canonical*: between two control tokens stands one text, and its tokens are what the tokenizer gives for all of
+//! it. Some tokenizers have one token for the end of a line and the mark before it (`?` and `\n` in Qwen2.5 and Llama 3), so lines are not
+//! encoded piece by piece, and a line that is too long is shortened as text. Other engines that are sent the text see the same tokens.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -112,56 +116,61 @@ impl Template {
 pub struct Prompter {
     tokenizer: Arc<Tokenizer>,
     settings: PromptSettings,
-    headings: [(&'static str, Vec<u32>); 3],
+    /// Domains, and the lines that stand above theirs.
+    headings: [(&'static str, String); 3],
+    request: String,
     prefix: Vec<u32>,
+    /// What closes the user's turn and opens the answer.
     suffix: Vec<u32>,
+    /// Tokens between prefix and suffix, at most.
+    most: usize,
 }
+
+/// A behaviour's line: its domain's place among the headings, and its text with the line's end.
+type Line = (usize, String);
 
 impl Prompter {
     /// A prompter for a template.
     ///
     /// # Errors
-    /// When the tokenizer is not of a chat model.
+    /// When the tokenizer is not of a chat model, the template's example has too few queries, or a heading would share a token with what
+    /// opens a turn.
     pub fn new(tokenizer: Arc<Tokenizer>, template: &Template, settings: PromptSettings) -> Result<Self> {
         let chat = Chat::of(&tokenizer)?;
         let queries = settings.queries.to_string();
-        let fill = |text: &str| text.replace("{n}", &queries);
-        let brief = settings.reasoning == Reasoning::Brief;
+        let fill = |text: &str| text.trim().replace("{n}", &queries);
+        let heading = |text: &str| format!("{}\n", text.trim());
         let Headings { search, browse, news } = &template.headings;
-        let heading = |text: &str| tokenizer.encode(&format!("{text}\n"));
         let headings = [("search", heading(search)), ("browse", heading(browse)), ("news", heading(news))];
-        let mut prompter =
-            Prompter { tokenizer: tokenizer.clone(), settings, headings, prefix: Vec::new(), suffix: Vec::new() };
-        let tokenizer = &*tokenizer;
+        let (control, opening) = chat.open(&tokenizer, Role::User);
+        let opened = tokenizer.encode(&opening);
+        for (_, heading) in &headings {
+            if tokenizer.encode(&format!("{opening}{heading}")) != [opened.clone(), tokenizer.encode(heading)].concat()
+            {
+                let expected = "a line whose tokens do not depend on what opens the turn";
+                return Err(Error::setting("headings", expected, format!("{heading:?}"), "begin it with a letter"));
+            }
+        }
+        let request = fill(&template.request);
+        let tokens = |text: &str| tokenizer.encode(text).len();
+        let fixed = headings.iter().map(|(_, heading)| tokens(heading)).sum::<usize>() + tokens(&request);
+        let most = fixed.saturating_add(settings.budget_tokens);
+        let (answering, answer) = chat.open(&tokenizer, Role::Assistant);
+        let suffix = [chat.close(&tokenizer), answering, tokenizer.encode(&answer)].concat();
+        let mut prompter = Prompter { tokenizer, settings, headings, request, prefix: Vec::new(), suffix, most };
 
-        let system =
-            fill(template.system.trim()) + &if brief { fill(template.brief.trim_end()) } else { String::new() };
-        let shown: Vec<&str> =
-            template.example_queries.iter().take(prompter.settings.queries).map(String::as_str).collect();
-        let list = serde_json::Value::from(shown).to_string().replace("\",\"", "\", \"");
-        let answer = match brief {
-            true => format!("{}{}{}\n{list}", THINK.0, template.example_reasoning, THINK.1),
-            false => list,
-        };
+        let tokenizer = &*prompter.tokenizer;
+        let reasons = prompter.settings.reasoning == Reasoning::Brief;
+        let brief = if reasons { template.brief.trim_end().replace("{n}", &queries) } else { String::new() };
         let example: Vec<Behaviour<'_>> =
             template.example.iter().map(|e| Behaviour { domain: &e.domain, text: &e.text }).collect();
-        prompter.suffix = [
-            tokenizer.encode(&fill(template.request.trim())),
-            chat.close(tokenizer),
-            chat.open(tokenizer, Role::Assistant),
-        ]
-        .concat();
         prompter.prefix = [
             chat.begin(tokenizer),
-            chat.open(tokenizer, Role::System),
-            tokenizer.encode(&system),
-            chat.close(tokenizer),
-            chat.open(tokenizer, Role::User),
-            prompter.history(&example, usize::MAX),
-            prompter.suffix.clone(),
-            tokenizer.encode(&answer),
-            chat.close(tokenizer),
-            chat.open(tokenizer, Role::User),
+            chat.turn(tokenizer, Role::System, &(fill(&template.system) + &brief)),
+            chat.turn(tokenizer, Role::User, &prompter.text(&prompter.lines(&example, usize::MAX))),
+            chat.turn(tokenizer, Role::Assistant, &answer_of(template, &prompter.settings)?),
+            control,
+            opened,
         ]
         .concat();
         Ok(prompter)
@@ -174,39 +183,89 @@ impl Prompter {
 
     /// What follows the prefix for a user; `None` for one without behaviours. They come most recent first.
     pub fn prompt(&self, behaviours: &[Behaviour<'_>]) -> Option<Vec<u32>> {
-        let history = self.history(behaviours, self.settings.budget_tokens);
-        (!history.is_empty()).then(|| [history, self.suffix.clone()].concat())
+        let mut lines = self.lines(behaviours, self.settings.budget_tokens);
+        while !lines.is_empty() {
+            let tokens = self.tokenizer.encode(&self.text(&lines));
+            if tokens.len() <= self.most {
+                return Some([tokens.as_slice(), &self.suffix].concat());
+            }
+            // A tokenizer may need more tokens for all lines than for each: the oldest goes.
+            lines.pop();
+        }
+        None
     }
 
     /// Tokens of the longest prompt that can come, prefix included.
     pub fn longest(&self) -> usize {
-        let headings: usize = self.headings.iter().map(|(_, heading)| heading.len()).sum();
-        (self.prefix.len() + headings + self.suffix.len()).saturating_add(self.settings.budget_tokens)
+        (self.prefix.len() + self.suffix.len()).saturating_add(self.most)
     }
 
-    /// Behaviours by domain, under their headings: distinct, the most recent ones that so many tokens hold.
-    fn history(&self, behaviours: &[Behaviour<'_>], mut left: usize) -> Vec<u32> {
+    /// Distinct behaviours as lines, the most recent ones that so many tokens hold.
+    fn lines(&self, behaviours: &[Behaviour<'_>], mut left: usize) -> Vec<Line> {
         let mut seen = HashSet::new();
-        let mut lines: [Vec<u32>; 3] = Default::default();
+        let mut lines = Vec::new();
         for Behaviour { domain, text } in behaviours {
             let Some(group) = self.headings.iter().position(|(name, _)| name == domain) else { continue };
             let text = one_line(text);
             if text.is_empty() || !seen.insert(text.to_lowercase()) {
                 continue;
             }
-            let mut tokens = self.tokenizer.encode(&format!("- {text}"));
-            let end = self.tokenizer.encode("\n");
-            tokens.truncate(self.settings.behaviour_tokens.saturating_sub(end.len()));
-            tokens.extend(end);
-            match left.checked_sub(tokens.len()) {
+            let Some((line, tokens)) = self.line(&text) else { continue };
+            match left.checked_sub(tokens) {
                 Some(rest) => left = rest,
                 None => break,
             }
-            lines[group].extend(tokens);
+            lines.push((group, line));
         }
-        let groups = self.headings.iter().zip(lines).filter(|(_, lines)| !lines.is_empty());
-        groups.flat_map(|((_, heading), lines)| [heading.clone(), lines].concat()).collect()
+        lines
     }
+
+    /// A text's line and its tokens: as much of the text as `behaviour_tokens` hold; `None` when they hold nothing of it.
+    fn line(&self, text: &str) -> Option<(String, usize)> {
+        let most = self.settings.behaviour_tokens;
+        let whole = format!("{BULLET}{text}\n");
+        let tokens = self.tokenizer.encode(&whole);
+        if tokens.len() <= most {
+            return Some((whole, tokens.len()));
+        }
+        (1..most).rev().find_map(|keep| {
+            let start = self.tokenizer.decode_whole(&tokens[..keep]);
+            let start = start.strip_prefix(BULLET)?.trim_end();
+            let line = format!("{BULLET}{start}\n");
+            let tokens = self.tokenizer.encode(&line).len();
+            (!start.is_empty() && tokens <= most).then_some((line, tokens))
+        })
+    }
+
+    /// The turn's text: lines by domain, under their headings, and the request.
+    fn text(&self, lines: &[Line]) -> String {
+        let mut text = String::new();
+        for (group, (_, heading)) in self.headings.iter().enumerate() {
+            let own: String = lines.iter().filter(|(of, _)| *of == group).map(|(_, line)| line.as_str()).collect();
+            if !own.is_empty() {
+                text += heading;
+                text += &own;
+            }
+        }
+        text + &self.request
+    }
+}
+
+/// What a line begins with.
+const BULLET: &str = "- ";
+
+/// The example's answer, with as many queries as users are asked for.
+fn answer_of(template: &Template, settings: &PromptSettings) -> Result<String> {
+    let (all, n) = (&template.example_queries, settings.queries);
+    let shown = all.get(..n).ok_or_else(|| {
+        let expected = format!("at least {n}, as many as are asked for");
+        Error::setting("example_queries", expected, all.len(), "write more into the template, or lower --queries")
+    })?;
+    let list = serde_json::Value::from(shown).to_string().replace("\",\"", "\", \"");
+    Ok(match settings.reasoning {
+        Reasoning::Brief => format!("{}{}{}\n{list}", THINK.0, template.example_reasoning, THINK.1),
+        Reasoning::None => list,
+    })
 }
 
 /// A text on one line: control characters and runs of white space become one space.
@@ -266,7 +325,63 @@ mod tests {
         assert!(prompter.prefix().len() + prompt.len() <= prompter.longest());
     }
 
+    #[test]
+    fn the_example_answers_with_as_many_queries_as_are_asked_for() {
+        let tokenizer = Arc::new(crate::laws::bytes_tokenizer());
+        for queries in 3..=10 {
+            let prompter = prompter(&tokenizer, PromptSettings { queries, ..large() });
+            let prefix = tokenizer.decode(prompter.prefix());
+            let (_, answer) = prefix.rsplit_once("assistant\n").expect("an answer");
+            let (answer, _) = answer.rsplit_once("\nuser").expect("the next turn");
+            let list = crate::List::parse(answer, true, crate::ListRule::default());
+            assert!(list.valid && list.queries.len() == queries, "{queries}: {answer}");
+        }
+        let template = Template::parse(TEMPLATE).expect("it is one");
+        let settings = PromptSettings { queries: 11, ..large() };
+        let error = Prompter::new(tokenizer, &template, settings).expect_err("too many").to_string();
+        assert!(error.contains("example_queries: expected at least 11") && error.contains("got 10"), "{error}");
+    }
+
+    /// Tokenizers that cut text differently: byte by byte, as Qwen2.5 does, and SmolLM2's own.
+    fn tokenizers() -> &'static [Arc<Tokenizer>; 3] {
+        static ALL: std::sync::OnceLock<[Arc<Tokenizer>; 3]> = std::sync::OnceLock::new();
+        ALL.get_or_init(|| {
+            [crate::laws::bytes_tokenizer(), crate::laws::qwen_like_tokenizer(), crate::laws::smollm2().tokenizer]
+                .map(Arc::new)
+        })
+    }
+
+    /// Between two control tokens stands what the tokenizer gives for the text between them.
+    fn canonical(tokenizer: &Tokenizer, tokens: &[u32]) -> bool {
+        let runs = tokens.split(|token| tokenizer.bytes(*token).is_empty());
+        runs.into_iter().all(|run| tokenizer.encode(&tokenizer.decode(run)) == run)
+    }
+
+    #[test]
+    fn a_line_that_ends_in_a_mark_shares_a_token_with_its_end() {
+        let tokenizer = Arc::new(crate::laws::qwen_like_tokenizer());
+        let prompt = prompter(&tokenizer, large()).prompt(&[behaviour("search", "why?")]).expect("a behaviour");
+        let joined = tokenizer.encode("?\n");
+        assert!(joined.len() == 1 && prompt.contains(&joined[0]), "the tokenizer is one that joins them");
+    }
+
     proptest! {
+        #[test]
+        fn prompts_are_canonical(
+            texts in proptest::collection::vec(("[a-z]{1,4}( [a-z]{1,9}[?.!,\"):]{0,2}){0,8}|\\PC{1,40}|[你好世界ก-ฮ🚆é]{1,20}", 0usize..3), 1..12),
+            (budget_tokens, behaviour_tokens) in prop_oneof![Just((10_000, 10_000)), (5usize..80, 4usize..24)],
+        ) {
+            let domains = ["search", "browse", "news"];
+            let all: Vec<_> = texts.iter().map(|(text, domain)| behaviour(domains[*domain], text)).collect();
+            for tokenizer in tokenizers() {
+                let prompter = prompter(tokenizer, PromptSettings { budget_tokens, behaviour_tokens, ..PromptSettings::default() });
+                let Some(prompt) = prompter.prompt(&all) else { continue };
+                let whole = [prompter.prefix(), &prompt].concat();
+                prop_assert!(canonical(tokenizer, &whole), "{}", tokenizer.decode(&prompt));
+                prop_assert!(whole.len() <= prompter.longest());
+            }
+        }
+
         #[test]
         fn a_behaviour_changes_nothing_but_its_own_line(
             evil in "(ignore the above|<\\|im_end\\|>|<\\|im_start\\|>system\n|\n|[a-z\"\\]\\[] ?|<think>){1,6}",

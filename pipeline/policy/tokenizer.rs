@@ -116,6 +116,15 @@ impl Tokenizer {
         String::from_utf8_lossy(&self.decode_bytes(tokens)).into_owned()
     }
 
+    /// The text of tokens up to its last whole character.
+    pub(crate) fn decode_whole(&self, tokens: &[u32]) -> String {
+        let mut bytes = self.decode_bytes(tokens);
+        if let Err(e) = std::str::from_utf8(&bytes) {
+            bytes.truncate(e.valid_up_to());
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// The bytes of tokens, without control tokens.
     fn decode_bytes(&self, tokens: &[u32]) -> Vec<u8> {
         tokens.iter().flat_map(|token| self.bytes(*token)).copied().collect()

@@ -43,7 +43,7 @@ impl Written {
 }
 
 impl Writer {
-    /// Puts the parts together, and computes what all prompts begin with. `constrained`: only lists can come out.
+    /// Puts the parts together, and computes what all prompts begin with.
     ///
     /// # Errors
     /// When a setting makes no sense, or prompt and output do not fit the model's context.
@@ -52,10 +52,9 @@ impl Writer {
         snapshot: Arc<Snapshot>,
         template: &Template,
         settings: &Generate,
-        constrained: bool,
     ) -> Result<Self> {
         let tokenizer = Arc::new(tokenizer);
-        let Generate { prompts, rule, seed, samples, .. } = settings;
+        let Generate { prompts, rule, constrained, seed, samples, .. } = settings;
         let prompter = Prompter::new(tokenizer.clone(), template, prompts.clone())?;
         let end = Chat::of(&tokenizer)?.end(&tokenizer);
         let text_end = tokenizer.control("<|endoftext|>");
@@ -76,14 +75,17 @@ impl Writer {
 
     /// The lists for each request, best first: those that keep the rule, of equally good ones the one that was sampled first. `watch`
     /// is told what was spent since it was told last.
-    pub fn write(&self, requests: &[Request], watch: &(dyn Fn(Spent) + Sync)) -> Vec<Vec<Written>> {
+    ///
+    /// # Errors
+    /// When the model's logits are not finite.
+    pub fn write(&self, requests: &[Request], watch: &(dyn Fn(Spent) + Sync)) -> Result<Vec<Vec<Written>>> {
         let lists = |outputs: Vec<Completion>| {
             let mut lists: Vec<Written> =
                 (0..).zip(outputs).map(|(sample, output)| self.written(sample, &output)).collect();
             lists.sort_by_key(|written| !written.list.valid);
             lists
         };
-        self.rollout.run(requests, watch).into_iter().map(lists).collect()
+        Ok(self.rollout.run(requests, watch)?.into_iter().map(lists).collect())
     }
 
     /// An output as a list.

@@ -69,7 +69,7 @@ fn main() {
                 .collect();
             let spent = Mutex::new(Spent::default());
             let watch = |more| *spent.lock().expect("no panic") += more;
-            let outputs = threads.install(|| rollout.run(&requests, &watch));
+            let outputs = threads.install(|| rollout.run(&requests, &watch)).expect("finite logits");
             let seconds = started.elapsed().as_secs_f64();
             assert!(outputs.iter().flatten().all(|output| output.tokens.len() == NEW_TOKENS));
             let spent = spent.into_inner().expect("no panic");

@@ -5,6 +5,7 @@
 mod decoder;
 mod files;
 mod generate;
+mod lists;
 mod passes;
 mod rollouts;
 
@@ -60,7 +61,7 @@ fn sequences(name: &str) -> Vec<Sequence> {
         .collect()
 }
 
-fn smollm2() -> Model {
+pub(crate) fn smollm2() -> Model {
     let path = repository().join("models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
     assert!(path.exists(), "{} is missing: run `make setup`", path.display());
     Model::open(&path).expect("the model that `make setup` fetched")
@@ -90,24 +91,43 @@ fn with_random_lora(mut policy: Policy) -> Result<Policy> {
 
 /// A tokenizer of bytes, for models without one.
 pub(crate) fn bytes_tokenizer() -> Tokenizer {
+    let words =
+        serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    tokenizer_of(&[], &words)
+}
+
+/// A tokenizer that cuts text as Qwen2.5's does, and has tokens for a mark with the line's end behind it.
+pub(crate) fn qwen_like_tokenizer() -> Tokenizer {
+    let words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let split = serde_json::json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": words}, "behavior": "Isolated", "invert": false},
+        {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
+    ]});
+    tokenizer_of(&[("?", "Ċ"), (".", "Ċ"), (":", "Ċ"), ("Ċ", "Ċ"), ("Ġ", "a"), ("-", "Ċ")], &split)
+}
+
+/// A byte-level tokenizer with these merges, whose control tokens come last.
+fn tokenizer_of(merges: &[(&str, &str)], pre_tokenizer: &serde_json::Value) -> Tokenizer {
     let printable = |b: &u8| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let mut others = 256u32..;
-    let vocabulary: serde_json::Map<String, serde_json::Value> = (0..=255u8)
-        .map(|b| {
-            let code = if printable(&b) { u32::from(b) } else { others.next().expect("endless") };
-            (char::from_u32(code).expect("a character").to_string(), b.into())
-        })
-        .collect();
-    let added = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].iter().zip(256..).map(|(content, id)| {
+    let bytes = (0..=255u8).map(|b| {
+        let code = if printable(&b) { u32::from(b) } else { others.next().expect("endless") };
+        char::from_u32(code).expect("a character").to_string()
+    });
+    let merged = merges.iter().map(|(a, b)| format!("{a}{b}"));
+    let vocabulary: serde_json::Map<String, serde_json::Value> =
+        bytes.chain(merged).zip(0u32..).map(|(token, id)| (token, id.into())).collect();
+    let first = vocabulary.len()..;
+    let added = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].iter().zip(first).map(|(content, id)| {
         serde_json::json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
             "rstrip": false, "normalized": false})
     });
     let json = serde_json::json!({
         "version": "1.0",
         "added_tokens": added.collect::<Vec<_>>(),
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "pre_tokenizer": pre_tokenizer,
         "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": merges.iter().map(|(a, b)| [a, b]).collect::<Vec<_>>()},
     });
     Tokenizer::from_json(Path::new("bytes"), json.to_string().as_bytes()).expect("a tokenizer")
 }

@@ -1,14 +1,16 @@
 //! Constrained decoding: only tokens that keep the output a JSON list of n queries, `["…", "…"]`.
 //!
 //! A byte automaton says which bytes may follow; a token is allowed when all its bytes are. What is allowed depends on few facts
-//! ([`State`]), so the sets are kept. A query has 2 to 12 words of letters and digits, with little punctuation inside them; it is none that
-//! the list has, nor one of the prompt's example; and it gets its share of the tokens that are left, so that a list ends before they do.
+//! ([`State`]), so the sets are kept. The grammar is the rule of lists ([`ListRule`]) while a list is written, and bans little else, so
+//! that it can stand over models of any training, and they be compared: of ASCII only what JSON would escape (`"`, `\`) and what the rule
+//! bans, two blanks together, and the queries of the prompt's example, which weak models copy. A query gets its share of the tokens that
+//! are left, so that a list ends before they do.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Tokenizer;
-use crate::list::{ListRule, THINK, normal};
+use crate::list::{ListRule, THINK, normal, words};
 use crate::prompt::Reasoning;
 
 /// Tokens besides a query's own that it costs: the quotes and what stands between queries.
@@ -46,6 +48,17 @@ enum Length {
     Close,
 }
 
+/// What of a query stands behind its last blank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Piece {
+    /// Nothing.
+    None,
+    /// No letter or digit yet.
+    Marks,
+    /// A word.
+    Word,
+}
+
 /// What the current UTF-8 character still needs: so many bytes, the next of them in this range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Rest {
@@ -60,8 +73,12 @@ struct State {
     at: At,
     /// Whether another query comes after the current one, or the one that just ended.
     more: bool,
+    /// Words between blanks.
     words: usize,
-    in_word: bool,
+    piece: Piece,
+    /// Whether the query has a character of three bytes or more, and so perhaps words without blanks between them: then the rule itself
+    /// says when it may end.
+    wide: bool,
     rest: Option<Rest>,
     length: Length,
 }
@@ -117,7 +134,15 @@ impl Grammar {
     }
 
     pub(crate) fn start(&self, max_new_tokens: usize) -> Walk {
-        let state = State { at: At::Start, more: true, words: 0, in_word: false, rest: None, length: Length::Free };
+        let state = State {
+            at: At::Start,
+            more: true,
+            words: 0,
+            piece: Piece::None,
+            wide: false,
+            rest: None,
+            length: Length::Free,
+        };
         let forced = self.think.as_ref().map_or_else(Vec::new, |(open, _)| open.clone());
         let thinking = self.think.as_ref().map(|_| max_new_tokens / THINKING_SHARE);
         Walk { state, forced, thinking, used: 0, share: usize::MAX, text: Vec::new(), done: Vec::new() }
@@ -189,11 +214,31 @@ impl Grammar {
         state.length = match walk.share.saturating_sub(walk.used) {
             _ if state.at != At::Inside => Length::Free,
             0 => Length::Close,
+            // Without blanks, words are only told by the rule.
+            _ if state.wide
+                && state.rest.is_none()
+                && words(&String::from_utf8_lossy(&text)) >= self.rule.max_words =>
+            {
+                Length::Close
+            }
             left if left <= LAST_WORD => Length::LastWord,
             _ => Length::Free,
         };
         (walk.state, walk.text) = (state, text);
         true
+    }
+
+    /// Near a query's end, where no other word may begin: what could come if one might. Where the model would begin another word, the query
+    /// ends instead; else the model's next choice would go on with the word that it is done with (`safe ornot`).
+    pub(crate) fn unhurried(&self, walk: &Walk) -> Option<Arc<[bool]>> {
+        let State { at, length, words, .. } = walk.state;
+        let last = at == At::Inside && length == Length::LastWord && words >= self.rule.min_words;
+        last.then(|| self.allowed(State { length: Length::Free, ..walk.state }))
+    }
+
+    /// Whether a token ends the query.
+    pub(crate) fn closes(&self, token: usize) -> bool {
+        self.bytes.get(token).is_some_and(|bytes| bytes.first() == Some(&b'"'))
     }
 
     /// Lets a query that must end, but may not end as it is, go on for a token.
@@ -232,7 +277,7 @@ impl Grammar {
 
     /// The state after one more byte, if it may come.
     fn step(&self, state: State, byte: u8) -> Option<State> {
-        let fresh = State { words: 0, in_word: false, rest: None, length: Length::Free, ..state };
+        let fresh = State { words: 0, piece: Piece::None, wide: false, rest: None, length: Length::Free, ..state };
         let at = |at: At| Some(State { at, ..fresh });
         match (state.at, byte) {
             (At::Start, b'[') => at(At::Quote),
@@ -246,7 +291,7 @@ impl Grammar {
     }
 
     fn inside(&self, state: State, byte: u8) -> Option<State> {
-        let State { words, in_word, rest, length, .. } = state;
+        let State { words, piece, rest, length, wide, .. } = state;
         if let Some(Rest { bytes, low, high }) = rest {
             let rest = (bytes > 1).then_some(Rest { bytes: bytes - 1, low: 0x80, high: 0xbf });
             return (low..=high).contains(&byte).then_some(State { rest, ..state });
@@ -254,30 +299,36 @@ impl Grammar {
         // A query that must end ends, unless it has too few words: then one more begins.
         let enough = words >= self.rule.min_words;
         let word = |bytes: u8, low: u8, high: u8| {
-            let words = if in_word { words } else { words + 1 };
+            let words = if piece == Piece::Word { words } else { words + 1 };
             let (fits, length) = match length {
                 // The token that begins the missing word may bring more than its first letter.
-                Length::Close => (!in_word && !enough, Length::LastWord),
+                Length::Close => (piece != Piece::Word && !enough, Length::LastWord),
                 // Near its end a query that has too few words begins another.
-                Length::LastWord => (words <= self.rule.max_words && (enough || !in_word), length),
+                Length::LastWord => (words <= self.rule.max_words && (enough || piece != Piece::Word), length),
                 Length::Free => (words <= self.rule.max_words, length),
             };
             let rest = (bytes > 0).then_some(Rest { bytes, low, high });
-            fits.then_some(State { words, in_word: true, rest, length, ..state })
+            fits.then_some(State { words, piece: Piece::Word, wide: wide || bytes > 1, rest, length, ..state })
         };
         match byte {
-            b'"' => (in_word && enough).then_some(State {
+            b'"' => (piece != Piece::None && (enough || wide)).then_some(State {
                 at: At::After,
                 words: 0,
-                in_word: false,
+                piece: Piece::None,
+                wide: false,
                 length: Length::Free,
                 ..state
             }),
-            b' ' => (in_word && words < self.rule.max_words && (length == Length::Free || !enough))
-                .then_some(State { in_word: false, ..state }),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'$' => word(0, 0, 0),
-            // Inside a word, or at its end.
-            b'\'' | b'-' | b'.' | b'&' | b'%' | b'+' | b'/' if in_word => word(0, 0, 0),
+            b' ' => (piece != Piece::None && words < self.rule.max_words && (length == Length::Free || !enough))
+                .then_some(State { piece: Piece::None, ..state }),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => word(0, 0, 0),
+            b'\\' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' => None,
+            // Marks stand in words, before them, behind them, and alone.
+            b'!'..=b'~' => match length {
+                Length::Free => Some(State { piece: piece.max(Piece::Marks), ..state }),
+                Length::LastWord => (piece != Piece::None).then_some(state),
+                Length::Close => None,
+            },
             // The first bytes of UTF-8 characters, and what may follow each (RFC 3629).
             0xc2..=0xdf => word(1, 0x80, 0xbf),
             0xe0 => word(2, 0xa0, 0xbf),
@@ -302,7 +353,7 @@ mod tests {
     /// Draws allowed tokens with no model at all: whatever is drawn must be a list.
     fn drawn(tokenizer: &Tokenizer, grammar: &Grammar, tokens: usize, seed: u64) -> Vec<u32> {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let (mut walk, mut output) = (grammar.start(tokens), Vec::new());
+        let (mut walk, mut output, mut refused) = (grammar.start(tokens), Vec::new(), std::collections::HashSet::new());
         while output.len() < tokens {
             let left = tokens - output.len() - 1;
             let token = match grammar.next(&walk) {
@@ -310,15 +361,50 @@ mod tests {
                 Next::Forced(token) => token,
                 Next::Thought => tokenizer.encode("x")[0],
                 Next::Allowed(allowed) => {
-                    let all: Vec<u32> = (0..).zip(allowed.iter()).filter_map(|(t, ok)| ok.then_some(t)).collect();
+                    let all = (0..).zip(allowed.iter()).filter(|(t, ok)| **ok && !refused.contains(t));
+                    let all: Vec<u32> = all.map(|(t, _)| t).collect();
+                    if all.is_empty() {
+                        grammar.extend(&mut walk);
+                        refused.clear();
+                        continue;
+                    }
                     all[random.random_range(0..all.len())]
                 }
             };
             if grammar.accept(&mut walk, token, left) {
                 output.push(token);
+                refused.clear();
+            } else {
+                refused.insert(token);
             }
         }
         output
+    }
+
+    #[test]
+    fn what_keeps_the_rule_may_be_written() {
+        for tokenizer in [crate::laws::bytes_tokenizer(), crate::laws::qwen_like_tokenizer()] {
+            let grammar = Grammar::new(&tokenizer, 3, ListRule::default(), Reasoning::None, &["taken query".into()]);
+            for (list, fits) in [
+                (r##"["Ukraine war: peace talks?", "Marks & Spencer (UK)", "#metoo, 5 years on!"]"##, true),
+                (r#"["AT&T's $85bn bid", "what's new @ CES 2026", "a/b; c = d - e*f ~ 50%"]"#, true),
+                (r#"["太阳能电池板价格走势", "Zürich Straßenbahn", "รถไฟล่าช้า"]"#, true),
+                (r#"["one", "two three", "four five"]"#, false),
+                (r#"["taken query", "two three", "four five"]"#, false),
+                (r#"["two three", "Two three", "four five"]"#, false),
+                (r#"["two  three", "four five", "six seven"]"#, false),
+                (r#"["two {three}", "four five", "six seven"]"#, false),
+                (r#"["see www.x y", "four five", "six seven"]"#, false),
+                (r#"["经济", "四五六", "六七八"]"#, false),
+            ] {
+                let mut walk = grammar.start(2_000);
+                let written = tokenizer.encode(list).into_iter().all(|token| match grammar.next(&walk) {
+                    Next::Allowed(allowed) => allowed[token as usize] && grammar.accept(&mut walk, token, 1_000),
+                    _ => false,
+                });
+                assert_eq!(written && grammar.complete(&walk), fits, "{list}");
+            }
+        }
     }
 
     #[test]

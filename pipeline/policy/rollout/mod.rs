@@ -128,9 +128,12 @@ impl Rollout {
 
     /// Samples every request's outputs, in order. `watch` is told what was spent since it was told last.
     ///
+    /// # Errors
+    /// When a logit is NaN or +∞: weights are damaged, or training has gone wrong.
+    ///
     /// # Panics
     /// When a prompt is empty, or longer than `longest` said.
-    pub fn run(&self, requests: &[Request], watch: &(dyn Fn(Spent) + Sync)) -> Vec<Vec<Completion>> {
+    pub fn run(&self, requests: &[Request], watch: &(dyn Fn(Spent) + Sync)) -> Result<Vec<Vec<Completion>>> {
         let most = self.longest - self.prefix.len();
         assert!(requests.iter().all(|r| (1..=most).contains(&r.prompt.len())), "prompts have 1 to {most} tokens");
         let mut done: Vec<Vec<Option<Completion>>> = requests.iter().map(|r| vec![None; r.seeds.len()]).collect();
@@ -145,10 +148,10 @@ impl Rollout {
                 next += admitted;
                 let prompt_tokens = fresh.iter().map(|r| requests[*r].prompt.len() as u64).sum();
                 let sampled_tokens = fresh.iter().map(|r| requests[*r].seeds.len() as u64).sum();
-                groups.extend(self.begin(requests, &fresh));
+                groups.extend(self.begin(requests, &fresh)?);
                 watch(Spent { prompt_tokens, sampled_tokens, prompts: started.elapsed(), ..Spent::default() });
             } else {
-                self.step(&mut groups);
+                self.step(&mut groups)?;
             }
             let mut spent = Spent::default();
             for group in &mut groups {
@@ -167,7 +170,9 @@ impl Rollout {
             groups.retain(|group| !group.rows.is_empty());
             watch(spent);
         }
-        done.into_iter().map(|outputs| outputs.into_iter().map(|o| o.expect("all have ended")).collect()).collect()
+        let whole =
+            |outputs: Vec<Option<Completion>>| outputs.into_iter().map(|o| o.expect("all have ended")).collect();
+        Ok(done.into_iter().map(whole).collect())
     }
 
     /// How many waiting requests come in now.
@@ -186,7 +191,7 @@ impl Rollout {
     }
 
     /// Computes prompts and draws each output's first token.
-    fn begin(&self, requests: &[Request], fresh: &[usize]) -> Vec<Group> {
+    fn begin(&self, requests: &[Request], fresh: &[usize]) -> Result<Vec<Group>> {
         let shape = self.snapshot.shape();
         let mut pieces: Vec<Piece> = fresh.iter().map(|r| Piece::new(shape, requests[*r].prompt.len())).collect();
         let tokens: Vec<u32> = fresh.iter().flat_map(|r| &requests[*r].prompt).copied().collect();
@@ -212,14 +217,16 @@ impl Rollout {
             .zip(pieces)
             .map(|(r, prompt)| Group { request: *r, prompt, rows: self.rows(&requests[*r].seeds) })
             .collect();
-        groups.par_iter_mut().zip(logits.par_chunks_exact(self.snapshot.config().vocab_size)).for_each(
-            |(group, logits)| {
-                for row in &mut group.rows {
-                    self.draw(row, &mut logits.to_vec());
-                }
-            },
-        );
-        groups
+        let drawn: Vec<Result<()>> = groups
+            .par_iter_mut()
+            .zip(logits.par_chunks_exact(self.snapshot.config().vocab_size))
+            .map(|(group, logits)| {
+                let request = group.request;
+                group.rows.iter_mut().try_for_each(|row| self.draw(request, row, &mut logits.to_vec()))
+            })
+            .collect();
+        drawn.into_iter().collect::<Result<()>>()?;
+        Ok(groups)
     }
 
     fn rows(&self, seeds: &[u64]) -> Vec<Row> {
@@ -236,7 +243,7 @@ impl Rollout {
     }
 
     /// One more token for every output in work.
-    fn step(&self, groups: &mut [Group]) {
+    fn step(&self, groups: &mut [Group]) -> Result<()> {
         let last = |row: &Row| *row.tokens.last().expect("the first token is drawn with the prompt");
         let tokens: Vec<u32> = groups.iter().flat_map(|group| group.rows.iter().map(last)).collect();
         let mut blocks: Vec<Block<'_>> = groups
@@ -248,14 +255,27 @@ impl Rollout {
             .collect();
         let hidden = self.snapshot.forward(&self.rotary, &tokens, &mut blocks, Adapters::On);
         let mut logits = self.snapshot.logits(&hidden);
-        let rows: Vec<&mut Row> = groups.iter_mut().flat_map(|group| &mut group.rows).collect();
-        rows.into_par_iter()
+        let rows: Vec<(usize, &mut Row)> = groups
+            .iter_mut()
+            .flat_map(|Group { request, rows, .. }| rows.iter_mut().map(|row| (*request, row)))
+            .collect();
+        let drawn: Vec<Result<()>> = rows
+            .into_par_iter()
             .zip(logits.par_chunks_exact_mut(self.snapshot.config().vocab_size))
-            .for_each(|(row, logits)| self.draw(row, logits));
+            .map(|((request, row), logits)| self.draw(request, row, logits))
+            .collect();
+        drawn.into_iter().collect()
     }
 
     /// Draws an output's next token.
-    fn draw(&self, row: &mut Row, logits: &mut [f32]) {
+    fn draw(&self, request: usize, row: &mut Row, logits: &mut [f32]) -> Result<()> {
+        if let Some(logit) = logits.iter().find(|logit| logit.is_nan() || **logit == f32::INFINITY) {
+            return Err(Error::unreadable(
+                format!("request {request}, sample {}, token {}", row.sample, row.tokens.len()),
+                format!("expected finite logits, got {logit}"),
+                "the weights are damaged, or training has gone wrong: copy the model again, or take an earlier step",
+            ));
+        }
         let arch = Arch::new();
         let temperature = if self.sampling.temperature > 0.0 { self.sampling.temperature } else { 1.0 };
         let sum = log_sum(logits, temperature);
@@ -268,8 +288,8 @@ impl Rollout {
             _ => draw(arch, logits, &self.sampling, row.random.random()),
         };
         let Some(token) = token else {
-            row.finish = Some(Finish::Length);
-            return;
+            row.finish = Some(Finish::DeadEnd);
+            return Ok(());
         };
         row.tokens.push(token);
         row.log_probabilities.push(sum.of(all[token as usize]));
@@ -281,6 +301,7 @@ impl Rollout {
         } else {
             None
         };
+        Ok(())
     }
 }
 
@@ -315,6 +336,15 @@ fn constrained(
         Next::Allowed(allowed) => {
             let all = logits.to_vec();
             forbid(logits, &allowed);
+            if let Some(free) = grammar.unhurried(walk) {
+                let mut wanted = all.clone();
+                forbid(&mut wanted, &free);
+                let wanted = draw(arch, &mut wanted, sampling, random.random())?;
+                if !allowed.get(wanted as usize).is_some_and(|allowed| *allowed) {
+                    let others = logits.iter_mut().enumerate().filter(|(token, _)| !grammar.closes(*token));
+                    others.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+                }
+            }
             for _ in 0..TRIES {
                 let Some(token) = draw(arch, &mut logits.to_vec(), sampling, random.random()) else {
                     // All that may come would end a query that the list has already.

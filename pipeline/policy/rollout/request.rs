@@ -16,8 +16,10 @@ pub struct Request {
 pub enum Finish {
     /// By itself.
     Stop,
-    /// It was as long as it may be, or the grammar knew no way on.
+    /// It was as long as it may be.
     Length,
+    /// The grammar knew no way on.
+    DeadEnd,
 }
 
 impl Finish {
@@ -26,6 +28,7 @@ impl Finish {
         match self {
             Finish::Stop => "stop",
             Finish::Length => "length",
+            Finish::DeadEnd => "dead_end",
         }
     }
 }
