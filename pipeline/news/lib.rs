@@ -26,6 +26,7 @@ mod pool;
 mod popularity;
 mod queries;
 mod retrieve;
+mod themes;
 mod vectors;
 
 pub use embed::{Articles, Embed, Fields};
@@ -39,6 +40,7 @@ pub use measure::{ByProbes, Measured, Searched, ask, recall};
 pub use pool::{Candidates, Corpus, POOL, Pool, PoolSettings};
 pub use popularity::popularity;
 pub use retrieve::{METHODS, Retrieve};
+pub use themes::{Theme, ThemeSettings};
 pub use vectors::Vectors;
 
 /// An article that a query fetched: its number in the pool, and its similarity.
