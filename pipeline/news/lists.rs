@@ -69,7 +69,8 @@ impl Lists {
             people.iter().map(|p| p.seen.iter().filter_map(|id| self.pool.number(id)).collect()).collect();
         Ok(match &self.fetch {
             Fetch::Queries { vectors, retriever, fusion } => {
-                self.fetched(people, &seen, vectors, retriever, *fusion)?
+                let search = |texts: &[&str], ks: &[usize]| retriever.search(&vectors.get(texts)?, ks);
+                self.asked(people, &seen, *fusion, search)?
             }
             Fetch::Popularity(ranking) => seen.iter().map(|seen| self.popular(ranking, seen)).collect(),
             Fetch::Random { seed } => {
@@ -78,30 +79,37 @@ impl Lists {
         })
     }
 
-    /// Searches for the distinct queries of some users, each with as many articles as the user with the most seen ones needs.
-    fn fetched(
+    /// Each user's list: what their queries fetch, fused. `search` gives the best `ks[i]` articles for each text.
+    ///
+    /// A query asks for as many articles as suffice when those that its user has seen are left out, in multiples of `articles`. That follows
+    /// from the user alone, so who is beside them decides nothing, and most users of one query ask for as many.
+    pub(crate) fn asked(
         &self,
         people: &[Person],
         seen: &[HashSet<u32>],
-        vectors: &QueryVectors,
-        retriever: &Retriever,
         fusion: Fusion,
+        search: impl FnOnce(&[&str], &[usize]) -> Result<Vec<Vec<Hit>>>,
     ) -> Result<Vec<Vec<Fetched>>> {
         let (mut texts, mut ks): (Vec<&str>, Vec<usize>) = (Vec::new(), Vec::new());
-        let mut at: HashMap<&str, usize> = HashMap::new();
-        for (person, seen) in people.iter().zip(seen) {
+        let mut at: HashMap<(&str, usize), usize> = HashMap::new();
+        let k_of = |seen: &HashSet<u32>| {
+            let enough = self.articles.saturating_add(seen.len());
+            enough.checked_next_multiple_of(self.articles).unwrap_or(enough).min(self.pool.len())
+        };
+        for (person, k) in people.iter().zip(seen.iter().map(k_of)) {
             for query in &person.queries {
-                let at = *at.entry(query).or_insert_with(|| {
+                at.entry((query, k)).or_insert_with(|| {
                     texts.push(query);
-                    ks.push(0);
+                    ks.push(k);
                     texts.len() - 1
                 });
-                ks[at] = ks[at].max(self.articles.saturating_add(seen.len()).min(self.pool.len()));
             }
         }
-        let hits = retriever.search(&vectors.get(&texts)?, &ks)?;
+        let hits = search(&texts, &ks)?;
         let lists = people.iter().zip(seen).map(|(person, seen)| {
-            let lists: Vec<&[Hit]> = person.queries.iter().map(|query| hits[at[query.as_str()]].as_slice()).collect();
+            let k = k_of(seen);
+            let lists: Vec<&[Hit]> =
+                person.queries.iter().map(|query| hits[at[&(query.as_str(), k)]].as_slice()).collect();
             fuse(&lists, fusion, self.articles, |article| seen.contains(&article))
         });
         Ok(lists.collect())

@@ -42,7 +42,7 @@ impl QueryVectors {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The vectors of distinct texts, one after the other. Texts that another worker has in work are waited for.
+    /// The vectors of texts, one after the other. Texts that another worker has in work are waited for.
     pub(crate) fn get(&self, texts: &[&str]) -> Result<Vec<f32>> {
         let names: Vec<Name> = texts.iter().map(|text| digest_128(&[text.as_bytes()])).collect();
         loop {

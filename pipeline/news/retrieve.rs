@@ -175,7 +175,7 @@ pub struct Shared {
 
 impl Stage for Retrieve {
     const NAME: &'static str = "retrieve";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const UNIT: &'static str = "users";
     type Inputs = Sources;
     type Shared = Shared;
