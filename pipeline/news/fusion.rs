@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_greater_number() {
-        let a = hits(&[(1, 0.5), (7, 0.5), (3, 0.5)]);
-        assert_eq!(articles(&fuse(&[&a], Fusion::Max, 2, |_| false)), [(7, 0), (3, 0)]);
+        let (a, b) = (hits(&[(3, 0.5), (1, 0.5)]), hits(&[(7, 0.5)]));
+        assert_eq!(articles(&fuse(&[&a, &b], Fusion::Max, 2, |_| false)), [(7, 1), (3, 0)]);
     }
 }

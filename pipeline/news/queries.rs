@@ -11,7 +11,7 @@ use text::Encoder;
 
 /// Vectors by text. They lie in a temporary file without a name, so that memory holds 40 bytes a text.
 #[derive(Debug)]
-pub(crate) struct QueryVectors {
+pub struct QueryVectors {
     encoder: Encoder,
     file: File,
     state: Mutex<State>,
@@ -36,6 +36,11 @@ impl QueryVectors {
     pub(crate) fn new(encoder: Encoder) -> Result<Self> {
         let file = tempfile::tempfile().map_err(|e| Error::io(std::env::temp_dir().display(), e))?;
         Ok(QueryVectors { encoder, file, state: Mutex::default(), done: Condvar::new() })
+    }
+
+    /// Dimensions of a vector.
+    pub(crate) fn dimensions(&self) -> usize {
+        self.encoder.dimensions()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
