@@ -13,6 +13,7 @@
 //! and adds up in an order that depends on the articles that it could skip, so on k.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -38,6 +39,40 @@ pub struct Bm25 {
     scores: Vec<f32>,
     /// Articles that there are.
     pool: usize,
+}
+
+/// The best of what is offered.
+struct Best {
+    k: usize,
+    /// What is below it is not among them. Above 0 from the start: no word in common is no hit.
+    floor: f32,
+    kept: Vec<Hit>,
+}
+
+impl Best {
+    fn offer(&mut self, article: u32, score: f32) {
+        if score >= self.floor {
+            self.kept.push(Hit { article, score });
+            if self.kept.len() >= self.k.saturating_mul(4).max(256) {
+                self.tighten();
+                self.floor = self.kept.last().map_or(self.floor, |worst| worst.score);
+            }
+        }
+    }
+
+    /// Leaves the k best, the last of them last.
+    fn tighten(&mut self) {
+        if (1..self.kept.len()).contains(&self.k) {
+            self.kept.select_nth_unstable_by(self.k - 1, Hit::best_first);
+        }
+        self.kept.truncate(self.k);
+    }
+
+    fn settle(mut self) -> Vec<Hit> {
+        self.tighten();
+        self.kept.sort_unstable_by(Hit::best_first);
+        self.kept
+    }
 }
 
 /// That an article has a word.
@@ -90,26 +125,24 @@ impl Bm25 {
 
     /// The best for one query. `scores`: 0 for every article, and again so in the end.
     fn best(&self, query: &str, k: usize, scores: &mut [f32]) -> Vec<Hit> {
-        let mut found: Vec<u32> = Vec::new();
-        for word in self.language.words(query) {
-            let Some(&word) = self.words.get(&word) else { continue };
-            let of_word = self.starts[word as usize]..self.starts[word as usize + 1];
-            for (&article, &score) in self.articles[of_word.clone()].iter().zip(&self.scores[of_word]) {
-                let sum = &mut scores[article as usize];
-                if *sum == 0.0 {
-                    found.push(article);
-                }
-                *sum += score;
+        let words = self.language.words(query);
+        let numbers = words.iter().filter_map(|word| self.words.get(word).map(|&word| word as usize));
+        let having: Vec<Range<usize>> = numbers.map(|word| self.starts[word]..self.starts[word + 1]).collect();
+        for of_word in &having {
+            for (&article, &score) in self.articles[of_word.clone()].iter().zip(&self.scores[of_word.clone()]) {
+                scores[article as usize] += score;
             }
         }
-        let take = |article: u32| Hit { article, score: std::mem::take(&mut scores[article as usize]) };
-        let mut hits: Vec<Hit> = found.into_iter().map(take).collect();
-        if (1..hits.len()).contains(&k) {
-            hits.select_nth_unstable_by(k - 1, Hit::best_first);
+        let mut best = Best { k, floor: f32::MIN_POSITIVE, kept: Vec::new() };
+        if having.iter().map(Range::len).sum::<usize>() > self.pool / 4 {
+            (0..).zip(scores.iter()).for_each(|(article, &score)| best.offer(article, score));
+            scores.fill(0.0);
+        } else {
+            for &article in having.into_iter().flat_map(|of_word| &self.articles[of_word]) {
+                best.offer(article, std::mem::take(&mut scores[article as usize]));
+            }
         }
-        hits.truncate(k);
-        hits.sort_unstable_by(Hit::best_first);
-        hits
+        best.settle()
     }
 
     /// Bytes in memory.

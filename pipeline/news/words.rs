@@ -58,7 +58,7 @@ impl TryFrom<String> for Language {
 impl Language {
     /// The words of a text, one after the other: as Unicode cuts them (UAX #29, as Lucene's standard tokenizer does, so that Chinese
     /// comes in single characters), in lower case, stemmed. None are left out: what is in every article weighs next to nothing.
-    pub(crate) fn words(self, text: &str) -> Vec<String> {
+    pub fn words(self, text: &str) -> Vec<String> {
         let stemmer = self.0.map(Stemmer::new);
         // Stemmers know one apostrophe; headlines have two.
         let text = text.to_lowercase().replace('\u{2019}', "'");
