@@ -8,7 +8,7 @@ export PYTHONPATH = $(CURDIR)/.python
 BENCH_USERS ?= 500000
 GGUF = models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help setup python demo mind demo-mind test nightly test-data test-peers check bench bench-cleaner bench-news bench-policy clean
+.PHONY: help setup python demo mind demo-mind test nightly test-data test-peers check bench bench-cleaner bench-news bench-policy bench-words clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -84,6 +84,13 @@ bench-news: ## vectors beside onnxruntime, index beside faiss, metrics beside py
 	$(BENCH)/embed.py out/bench-embed
 	$(BENCH)/index.py out/bench-index
 	$(BENCH)/evaluate.py out/bench-evaluate
+
+bench-words: ## NEWS=file: BM25 beside bm25s over MIND's news.tsv (bm25s, PyStemmer, numba)
+	@test -f "$(NEWS)" || { echo "error: NEWS: expected MIND's news.tsv: make bench-words NEWS=folder/news.tsv" >&2; exit 2; }
+	@$(PYTHON) tests/bench/bm25.py --check out/bench-words $(NEWS)
+	@$(MAKE) --no-print-directory python
+	@cargo bench --no-run --workspace --bench bm25
+	$(BENCH)/bm25.py out/bench-words $(NEWS)
 
 bench-policy: ## PROFILES=folder: rollouts beside transformers and llama.cpp (torch, transformers, llama-cpp-python)
 	@test -n "$(PROFILES)" || { echo "error: PROFILES: expected a folder of profiles: make bench-policy PROFILES=out/mind/profiles" >&2; exit 2; }

@@ -10,6 +10,7 @@ use news::{EncoderSettings, IndexAbout, SearchSettings};
 use schemas::Popularity;
 use serde::{Deserialize, Serialize};
 
+use crate::embed::vectors;
 use crate::frame::{Context, Job, output};
 
 /// Build the index that retrieve searches: an inverted file of the candidates' vectors.
@@ -38,6 +39,7 @@ pub(crate) struct Index {
 impl Job for Index {
     const NAME: &'static str = "index";
     const SHARES: &'static [&'static str] = &["embed"];
+    const NAMED: bool = true;
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let pool = &self.artifact.pool;
@@ -47,8 +49,9 @@ impl Job for Index {
             context.note(&format!("none needed: {} articles, which are searched exactly", grouped(articles)))?;
             return Ok(summaries);
         }
-        let folder = self.search.folder(context.store(), pool.candidates)?;
-        let made = context.make(&self.artifact, &folder)?;
+        let artifact = news::Index { vectors: vectors(context)?, ..self.artifact.clone() };
+        let folder = self.search.folder(context.store(), pool.candidates, artifact.vectors.as_deref())?;
+        let made = context.make(&artifact, &folder)?;
         let would_run = matches!(made.outcome, Outcome::WouldRun(_));
         summaries.push(made);
         if would_run {
@@ -63,7 +66,7 @@ impl Job for Index {
             context
                 .note(&format!("{articles} candidates in {cells} cells; a search holds {held} and maps {mapped}"))?;
             if self.verify {
-                let measured = self.artifact.verify(&folder, &self.search, &self.encoder, &context.runner.resources)?;
+                let measured = artifact.verify(&folder, &self.search, &self.encoder, &context.runner.resources)?;
                 context.note(&measured.to_string())?;
             }
         }
@@ -71,7 +74,8 @@ impl Job for Index {
     }
 
     fn target(&self, context: &Context) -> Result<Option<PathBuf>> {
-        self.search.folder(context.store(), self.artifact.pool.candidates).map(Some)
+        let vectors = vectors(context)?;
+        self.search.folder(context.store(), self.artifact.pool.candidates, vectors.as_deref()).map(Some)
     }
 }
 

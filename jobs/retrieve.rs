@@ -2,9 +2,10 @@
 
 use clap::Args;
 use dataset::{Dataset, Error, Result, Summary};
-use news::METHODS;
+use news::{METHODS, MedoidSettings, Medoids};
 use serde::{Deserialize, Serialize};
 
+use crate::embed::vectors;
 use crate::frame::{Context, Job};
 use crate::index::popularity;
 
@@ -12,14 +13,21 @@ use crate::index::popularity;
 ///
 /// Reads profiles and news, and for methods with queries news_vectors and the index; for popularity clean_events, whose clicks it counts.
 /// Methods: interests (the queries of the dataset interests, and of each interests.NAME that there is, as a method NAME), NAME (only
-/// those), own-titles (each user's most recent news titles as queries), popularity (the most clicked articles before the cut-off),
-/// random. Each writes a dataset recommendations.METHOD, with the query that fetched each article.
+/// those), own-titles (each user's most recent news titles as queries), themes (a behaviour from the middle of each of the user's themes as
+/// queries), attainable (of simulated users, the latent_interests themselves as queries: what can be reached), popularity (the most clicked
+/// articles before the cut-off), random. Each writes a dataset recommendations.METHOD, with the query that fetched each article.
+///
+/// A step retrieve@STEP writes recommendations.METHOD.STEP. So the same queries can be put to several retrievers, and evaluate and
+/// report show them side by side.
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(crate) struct Retrieve {
     /// Methods to recommend by, with commas between
     #[arg(long, value_name = "METHODS", value_delimiter = ',', default_values_t = ["interests".to_owned()])]
     methods: Vec<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    medoids: MedoidSettings,
     #[command(flatten)]
     #[serde(flatten)]
     stage: news::Retrieve,
@@ -30,13 +38,28 @@ const INTERESTS: &str = "interests";
 impl Job for Retrieve {
     const NAME: &'static str = "retrieve";
     const SHARES: &'static [&'static str] = &["embed", "index"];
+    const NAMED: bool = true;
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
-        let stages: Vec<_> = self.methods(context)?.iter().map(|method| self.stage.by(method)).collect();
+        let (step, vectors) = (context.step().name.clone(), vectors(context)?);
+        let settings = news::Retrieve { step, vectors, ..self.stage.clone() };
+        let stages: Vec<_> = self.methods(context)?.iter().map(|method| settings.by(method)).collect();
+        // What steps share bears no step's name, and neither do lists: theirs is in the method's.
+        let context = &context.unnamed();
         let mut summaries = popularity(context, stages.iter().any(news::Retrieve::reads_popularity))?;
+        // Under another encoder the themes are those that were found by the first.
+        if stages.iter().any(news::Retrieve::reads_themes) && settings.vectors.is_none() {
+            let medoids = Medoids { settings: self.medoids, encoder: self.stage.encoder.clone() };
+            let themes = context.run(&medoids, &[Medoids::OUTPUT])?;
+            let complete = themes.is_complete();
+            summaries.push(themes);
+            if !complete {
+                return Ok(summaries);
+            }
+        }
         for stage in stages {
             let summary = context.run(&stage, &[&stage.output()])?;
-            summaries.push(Summary { job: format!("{} {}", summary.job, stage.method), ..summary });
+            summaries.push(Summary { job: format!("{} {}", summary.job, stage.name()), ..summary });
         }
         Ok(summaries)
     }

@@ -90,7 +90,7 @@ pub use raw::{
     RawClicks, RawClicksColumns, RawNews, RawNewsColumns, RawSearches, RawSearchesColumns, RawVisits, RawVisitsColumns,
 };
 pub use raw_files::{RawFiles, RawFilesColumns};
-pub use recommendations::{Recommendations, RecommendationsColumns};
+pub use recommendations::{Recommendations, RecommendationsColumns, method_and_step};
 pub use scores::{Scores, ScoresColumns};
 pub use statistics::{Statistics, StatisticsColumns};
 pub use text_scores::{TextScores, TextScoresColumns};

@@ -4,7 +4,7 @@ use crate::kind::{Float32, Id, Int32, Text};
 use crate::table::table;
 
 table! {
-    /// One row per user and article; a dataset `recommendations.<method>` per method.
+    /// One row per user and article; a dataset `recommendations.<method>` per method, or `recommendations.<method>.<step>`.
     Recommendations, RecommendationsColumns {
         name: "recommendations",
         version: 2,
@@ -13,7 +13,7 @@ table! {
         key: [method, user_id, rank],
         order: [method, user_id, rank],
         columns: {
-            method: Text = "what recommended it",
+            method: Text = "what recommended it; METHOD.STEP if the step retrieve@STEP did",
             user_id: Id = "keyed hash of the platform's own id",
             rank: Int32 = "from 1, best first",
             news_id: Text = "the article",
@@ -21,4 +21,9 @@ table! {
             query: Option<Text> = "which of the user's queries fetched it",
         }
     }
+}
+
+/// What recommended, and the step that retrieved it, if that has a name: `interests.bm25` is `interests` by `retrieve@bm25`.
+pub fn method_and_step(method: &str) -> (&str, Option<&str>) {
+    method.split_once('.').map_or((method, None), |(method, step)| (method, Some(step)))
 }

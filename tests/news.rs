@@ -93,14 +93,24 @@ fn from_articles_to_a_report() {
     assert_ne!(contents(&root)["news_vectors"], before);
 
     // Lists of every method: what was read is left out, the query is kept, the same again.
-    let methods = ["--methods", "own-titles,popularity,random", "--articles", "30"];
+    let methods = ["--methods", "own-titles,themes,attainable,popularity,random", "--articles", "30"];
     succeed(job("retrieve", &root).args(methods));
     let said = succeed(job("retrieve", &root).args(methods));
-    assert_eq!(said.matches("up to date").count(), 4, "{said}");
+    assert_eq!(said.matches("up to date").count(), 7, "{said}");
+    let asking = ["--methods", "own-titles,themes,attainable", "--articles", "30", "--retriever"];
+    for retriever in ["bm25", "hybrid"] {
+        succeed(job(&format!("retrieve@{retriever}"), &root).args(asking).arg(retriever));
+    }
     let read = read_before(&root);
-    for method in ["own-titles", "popularity", "random"] {
-        let lists = lists(&root, method);
-        assert!(lists.len() >= 38, "{method}: {}", lists.len());
+    let asked = ["own-titles", "themes", "attainable"];
+    for (method, step) in asked
+        .iter()
+        .flat_map(|method| ["", ".bm25", ".hybrid"].map(|step| (*method, step)))
+        .chain([("popularity", ""), ("random", "")])
+    {
+        let method_and_step = format!("{method}{step}");
+        let lists = lists(&root, &method_and_step);
+        assert!(lists.len() >= 38, "{method_and_step}: {}", lists.len());
         for (user, list) in &lists {
             let articles: BTreeSet<&String> = list.iter().map(|(article, _)| article).collect();
             assert_eq!(articles.len(), list.len(), "each article once");
@@ -108,9 +118,34 @@ fn from_articles_to_a_report() {
                 !list.iter().any(|(article, _)| read.get(user).is_some_and(|read| read.contains(article))),
                 "{method}: read before"
             );
-            assert!(list.iter().all(|(_, query)| query.is_some() == (method == "own-titles")));
+            assert!(list.iter().all(|(_, query)| query.is_some() == asked.contains(&method)));
         }
     }
+    ask_as_the_data_say(&root);
+    // A hybrid list is made of the two.
+    for method in asked {
+        let [dense, bm25, hybrid] = ["", ".bm25", ".hybrid"].map(|step| lists(&root, &format!("{method}{step}")));
+        for (user, list) in &hybrid {
+            let ranks = |lists: &BTreeMap<String, Vec<(String, Option<String>)>>| -> BTreeMap<String, usize> {
+                lists.get(user).into_iter().flatten().zip(1..).map(|((news, _), rank)| (news.clone(), rank)).collect()
+            };
+            let (dense, bm25) = (ranks(&dense), ranks(&bm25));
+            let part = |rank: Option<&usize>| rank.map_or(0.0, |rank| 1.0 / (60.0 + *rank as f64));
+            let scores: Vec<f64> = list.iter().map(|(news, _)| part(dense.get(news)) + part(bm25.get(news))).collect();
+            assert!(scores.is_sorted_by(|a, b| *a >= b - 1e-6) && scores[0] > 0.0, "{user}: {scores:?}");
+            let others = dense.keys().chain(bm25.keys()).filter(|news| !list.iter().any(|(listed, _)| listed == *news));
+            let missed = others.map(|news| part(dense.get(news)) + part(bm25.get(news))).fold(0.0, f64::max);
+            assert!(missed <= scores[scores.len() - 1] + 1e-6, "{user}: {missed} is not in {scores:?}");
+        }
+    }
+    // Another encoder, a step of its own: here the same one, which reads less.
+    let other = ["--max-tokens", "8"];
+    succeed(job("embed@short", &root).args(other));
+    succeed(job("retrieve@short", &root).args(["--methods", "own-titles"]).args(other));
+    assert_ne!(lists(&root, "own-titles.short"), lists(&root, "own-titles"));
+    assert!(
+        fail(job("retrieve@bm25", &root).args(["--methods", "own-titles"]).args(other), 2).contains("news_vectors")
+    );
     succeed(job("retrieve", &root).args([
         "--methods",
         "popularity",
@@ -142,11 +177,42 @@ fn from_articles_to_a_report() {
     let said = succeed(job("report", &root).args(["--users", "40"]));
     let page = std::fs::read_to_string(root.join("report.html")).expect("written");
     assert!(said.contains("report.html") && page.contains("own-titles") && page.contains("<svg"));
+    assert!(page.contains(">dense</th>") && page.contains(">bm25</th>") && page.contains("% of attainable"));
     assert!(
         !page.contains("<script") && !page.contains("<img") && !page.contains("href=\"http"),
         "no scripts, no network"
     );
     assert!(fail(job("report", &root).args(["--method", "other"]), 2).contains("hint:"));
+}
+
+/// Themes ask with behaviours of the user's own, and what can be attained with their latent interests.
+fn ask_as_the_data_say(root: &Path) {
+    let mut behaviours: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for batch in batches(root, "profiles") {
+        let users = batch.column_by_name("user_id").expect("user_id").as_string::<i32>().clone();
+        let all = batch.column_by_name("behaviours").expect("behaviours").as_list::<i32>().clone();
+        for row in 0..batch.num_rows() {
+            let of_user = all.value(row);
+            let texts = of_user.as_struct().column_by_name("text").expect("text").as_string::<i32>();
+            let texts = texts.iter().flatten().map(|text| text.trim().to_owned()).collect();
+            behaviours.insert(users.value(row).into(), texts);
+        }
+    }
+    let mut topics: BTreeMap<String, usize> = BTreeMap::new();
+    for batch in batches(root, "latent_interests") {
+        let users = batch.column_by_name("user_id").expect("user_id").as_string::<i32>();
+        users.iter().flatten().for_each(|user| *topics.entry(user.into()).or_default() += 1);
+    }
+    let queries = |method: &str| -> BTreeMap<String, BTreeSet<String>> {
+        let of_list = |list: Vec<(String, Option<String>)>| list.into_iter().filter_map(|(_, query)| query).collect();
+        lists(root, method).into_iter().map(|(user, list)| (user, of_list(list))).collect()
+    };
+    for (user, queries) in queries("themes") {
+        assert!(queries.len() <= 5 && queries.is_subset(&behaviours[&user]), "{queries:?}");
+    }
+    for (user, queries) in queries("attainable") {
+        assert!(queries.len() <= topics[&user] && queries.iter().all(|query| query.contains(": ")), "{queries:?}");
+    }
 }
 
 #[test]
@@ -300,5 +366,8 @@ fn bad_lists_are_one_clear_error() {
     let message = fail(&mut import(&strangers), 3);
     assert!(message.contains("users of this ingest, got 1 rows of none"), "{message}");
     let message = fail(querent().args(["import", "random", "--quiet"]).arg(&strangers).arg("--data").arg(&root), 2);
-    assert!(message.contains("another name than interests, own-titles, popularity, random"), "{message}");
+    assert!(
+        message.contains("another name than interests, own-titles, themes, attainable, popularity, random"),
+        "{message}"
+    );
 }

@@ -23,6 +23,8 @@ pub(crate) struct Config {
     layers: Vec<BTreeMap<String, Node>>,
     /// The pipeline's steps, in order.
     pub(crate) steps: Vec<Step>,
+    /// Those that a `--set run.jobs=…` left out too: their sections are no mistake.
+    known: Vec<Step>,
     /// The step that the command line asks for.
     asked: Option<Step>,
 }
@@ -58,8 +60,13 @@ impl Config {
             set.iter().try_for_each(|assignment| assign(&mut sections, assignment))?;
             layers.push(sections);
         }
-        let mut config = Config { commands, layers, steps: Vec::new(), asked };
-        config.steps = config.read_steps()?;
+        let mut config = Config { commands, layers, steps: Vec::new(), known: Vec::new(), asked };
+        for layer in 0..config.layers.len() {
+            if let Some(steps) = config.read_steps(&config.layers[layer])? {
+                config.known.extend(steps.clone());
+                config.steps = steps;
+            }
+        }
         config.check()?;
         Ok(config)
     }
@@ -82,13 +89,14 @@ impl Config {
     /// Whether a table holds what one step says differently.
     fn is_step(&self, section: &str, key: &str, node: &Node) -> bool {
         let named = |step: &Step| step.job == section && step.name.as_deref() == Some(key);
-        node.table.is_some() && self.steps.iter().chain(&self.asked).any(named)
+        node.table.is_some() && self.known.iter().chain(&self.asked).any(named)
     }
 
-    fn read_steps(&self) -> Result<Vec<Step>> {
+    /// The steps that a layer says there are.
+    fn read_steps(&self, layer: &BTreeMap<String, Node>) -> Result<Option<Vec<Step>>> {
         let mut steps = Vec::new();
-        let written = self.layers.iter().rev().find_map(|layer| layer.get(RUN)?.table.as_ref()?.get("jobs"));
-        let Some(node) = written else { return Ok(steps) };
+        let written = layer.get(RUN).and_then(|run| run.table.as_ref()?.get("jobs"));
+        let Some(node) = written else { return Ok(None) };
         let names: Vec<&str> = jobs(self.commands).map(|(name, _)| name).collect();
         let wrong = |got: String, hint: String| {
             Error::setting(&format!("{}: [run] jobs", node.place), "a list of jobs, such as [\"cap\"]", got, hint)
@@ -102,11 +110,11 @@ impl Config {
             }
             steps.push(step);
         }
-        Ok(steps)
+        Ok(Some(steps))
     }
 
     fn check(&self) -> Result<()> {
-        for step in self.steps.iter().chain(&self.asked).filter(|step| step.name.is_some()) {
+        for step in self.known.iter().chain(&self.asked).filter(|step| step.name.is_some()) {
             let Some(job) = find(self.commands, &step.job) else { continue };
             if !job.named {
                 let named: Vec<_> = jobs(self.commands).filter(|(_, job)| job.named).map(|(name, _)| name).collect();

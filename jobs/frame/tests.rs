@@ -184,6 +184,8 @@ fn a_step_has_what_its_table_says_differently() {
         90.0
     );
 
+    // Who runs only some of a file's steps leaves the others' tables as they are.
+    assert_eq!(step(&["run.jobs=[\"bake\"]"], "bake"), (5, 200.0));
     let unknown = wrong("[run]\njobs = [\"bake\"]\n[bake.dark]\nheat = 250\n", &[]);
     assert_eq!(unknown, "c.toml:3: [bake]: dark is no setting of it\nhint: no step of [run] jobs is called bake@dark");
     let inside = wrong("[run]\njobs = [\"bake@dark\"]\n[bake.dark]\nheta = 250\n", &[]);

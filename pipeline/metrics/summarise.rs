@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use dataset::{Account, Done, Error, Inputs, Resources, Result, Rows, Stage, Whole};
-use schemas::{Comparisons, ComparisonsColumns, Metrics, MetricsColumns, SLICES, UserMetrics};
+use schemas::{Comparisons, ComparisonsColumns, Metrics, MetricsColumns, SLICES, UserMetrics, method_and_step};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, Relation, column};
@@ -66,7 +66,7 @@ pub struct Resampling {
 
 impl Stage for Summarise {
     const NAME: &'static str = "summarise";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const UNIT: &'static str = "averages";
     /// The resampling has all threads.
     const ALONE: bool = true;
@@ -118,6 +118,12 @@ impl Summarise {
         let pairs = pairs(&values.methods);
         let (apart, pairs): (Vec<_>, Vec<_>) =
             pairs.into_iter().partition(|&(a, b)| apart(pools, &values.methods[a], &values.methods[b]));
+        // Each retriever asks questions of its own, so each has a correction of its own.
+        let mut by_step: BTreeMap<Option<&str>, Vec<(usize, usize)>> = BTreeMap::new();
+        for (a, b) in pairs {
+            by_step.entry(method_and_step(&values.methods[a]).1).or_default().push((a, b));
+        }
+        let pairs: Vec<Vec<(usize, usize)>> = by_step.into_values().collect();
         for (slice, name) in SLICES.into_iter().enumerate() {
             let users = averages.iter().find(|a| a.slice == name).map_or(0, |a| a.users);
             if users == 0 {
@@ -127,7 +133,9 @@ impl Summarise {
             if users <= self.resample_up_to {
                 intervals.insert(name, bootstrap(&rows, values.width(), users as usize, self.resamples, self.seed));
             }
-            self.compare(values, &pairs, &rows, name, users, &mut compared);
+            for pairs in &pairs {
+                self.compare(values, pairs, &rows, name, users, &mut compared);
+            }
         }
         let interval = |average: &Average| {
             let method = values.methods.iter().position(|m| *m == average.method);
@@ -207,9 +215,11 @@ impl Summarise {
     }
 }
 
-/// Every two methods, by their places.
+/// Every two methods that one step retrieved, by their places.
 fn pairs(methods: &[String]) -> Vec<(usize, usize)> {
-    (0..methods.len()).flat_map(|a| (a + 1..methods.len()).map(move |b| (a, b))).collect()
+    let step = |at: usize| method_and_step(&methods[at]).1;
+    let all = (0..methods.len()).flat_map(|a| (a + 1..methods.len()).map(move |b| (a, b)));
+    all.filter(|&(a, b)| step(a) == step(b)).collect()
 }
 
 /// What a user's metric is called once averaged: the mean reciprocal rank has a name of its own.

@@ -29,6 +29,18 @@ pub enum Fields {
     TitleAndAbstract,
 }
 
+impl Fields {
+    /// The text of each article of a batch with the columns `title` and `abstract`.
+    pub(crate) fn texts(self, batch: &RecordBatch) -> Result<Vec<String>> {
+        let (title, summary) = (News::title.of(batch)?, News::r#abstract.of(batch)?);
+        let text = |row: usize| match (self, summary.is_valid(row)) {
+            (Fields::TitleAndAbstract, true) => format!("{} {}", title.value(row), summary.value(row)),
+            _ => title.value(row).to_owned(),
+        };
+        Ok((0..batch.num_rows()).map(text).collect())
+    }
+}
+
 /// Embeds articles.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[serde(default)]
@@ -176,14 +188,9 @@ struct Text {
 fn texts(news: &[RecordBatch], fields: Fields) -> Result<Vec<Text>> {
     let mut texts = Vec::new();
     for batch in news {
-        let (id, title, summary) = (News::news_id.of(batch)?, News::title.of(batch)?, News::r#abstract.of(batch)?);
-        for row in 0..batch.num_rows() {
-            let text = match (fields, summary.is_valid(row)) {
-                (Fields::TitleAndAbstract, true) => format!("{} {}", title.value(row), summary.value(row)),
-                _ => title.value(row).to_owned(),
-            };
+        for (id, text) in News::news_id.of(batch)?.iter().flatten().zip(fields.texts(batch)?) {
             let hash = hex(&digest_128(&[text.as_bytes()]));
-            texts.push(Text { news_id: id.value(row).to_owned(), text, hash });
+            texts.push(Text { news_id: id.to_owned(), text, hash });
         }
     }
     Ok(texts)

@@ -35,9 +35,12 @@ const RRF_RANKS: f32 = 60.0;
 
 /// Fuses lists (each best first) into one of at most `articles`, best first, each article once, those for which `skip` holds
 /// left out. Of equally good articles the greater number comes first.
+///
+/// Of each list the first `articles` count that are not left out. So a longer list, which was fetched for somebody else too, fuses as one
+/// that is just long enough.
 pub fn fuse(lists: &[&[Hit]], fusion: Fusion, articles: usize, skip: impl Fn(u32) -> bool) -> Vec<Fetched> {
-    let lists: Vec<Vec<Hit>> =
-        lists.iter().map(|list| list.iter().copied().filter(|hit| !skip(hit.article)).collect()).collect();
+    let first = |list: &&[Hit]| list.iter().copied().filter(|hit| !skip(hit.article)).take(articles).collect();
+    let lists: Vec<Vec<Hit>> = lists.iter().map(first).collect();
     let mut fused: Vec<Fetched> = match fusion {
         Fusion::RoundRobin => return take_turns(&lists, articles),
         Fusion::Max => best(&lists, |_, hit| hit.score, |sum, new| sum.max(new)),
@@ -114,8 +117,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_fetched_for_others_decides_nothing() {
+        let (a, b) = (hits(&[(1, 0.9), (2, 0.8), (3, 0.7), (4, 0.6)]), hits(&[(4, 0.9), (3, 0.8), (5, 0.7), (1, 0.6)]));
+        for fusion in [Fusion::Max, Fusion::Rrf, Fusion::RoundRobin] {
+            let fused = |a: &[Hit], b: &[Hit]| articles(&fuse(&[a, b], fusion, 2, |article| article == 2));
+            assert_eq!(fused(&a, &b), fused(&a[..3], &b[..2]), "{fusion:?}");
+        }
+    }
+
+    #[test]
     fn ties_go_to_the_greater_number() {
-        let a = hits(&[(1, 0.5), (7, 0.5), (3, 0.5)]);
-        assert_eq!(articles(&fuse(&[&a], Fusion::Max, 2, |_| false)), [(7, 0), (3, 0)]);
+        let (a, b) = (hits(&[(3, 0.5), (1, 0.5)]), hits(&[(7, 0.5)]));
+        assert_eq!(articles(&fuse(&[&a, &b], Fusion::Max, 2, |_| false)), [(7, 1), (3, 0)]);
     }
 }

@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dataset::plan::Digest;
 use dataset::{Artifact, Draft, Error, Identity, Inputs, Progress, Resources, Result, Store, Whole};
 use schemas::NewsVectors;
 use serde::{Deserialize, Serialize};
@@ -27,6 +26,10 @@ pub struct Index {
     /// Cells that the articles are spread over (nlist) [default: eight times the root of their number]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub cells: Option<NonZeroUsize>,
+    /// Whose vectors: none, `embed`'s; else those of the step `embed@NAME`.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<String>,
 }
 
 impl Default for Index {
@@ -39,7 +42,7 @@ impl Default for Index {
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SearchSettings {
-    /// The index's folder [default: index.CANDIDATES under --data]
+    /// The index's folder [default: index.CANDIDATES under --data, or index.CANDIDATES.NAME for the vectors of embed@NAME]
     #[arg(long, value_name = "FOLDER")]
     #[serde(skip_serializing)]
     pub index: Option<PathBuf>,
@@ -60,12 +63,13 @@ fn at_least_one(number: &str) -> Result<NonZeroUsize, &'static str> {
 }
 
 impl SearchSettings {
-    /// The index's folder.
+    /// The index's folder, for the vectors of `embed@NAME` or of `embed`.
     ///
     /// # Errors
     /// When none is named, and the datasets are not on this machine.
-    pub fn folder(&self, store: &Store, candidates: Candidates) -> Result<PathBuf> {
-        let beside = || Some(store.local_root()?.join(format!("index.{candidates}")));
+    pub fn folder(&self, store: &Store, candidates: Candidates, vectors: Option<&str>) -> Result<PathBuf> {
+        let named = vectors.map_or_else(String::new, |name| format!(".{name}"));
+        let beside = || Some(store.local_root()?.join(format!("index.{candidates}{named}")));
         self.index.clone().or_else(beside).ok_or_else(|| {
             let what = "index: expected a folder on this machine, for the index is mapped into memory";
             Error::usage(what, "give --index FOLDER")
@@ -120,7 +124,7 @@ impl Artifact for Index {
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<IndexInputs> {
         let corpus = self.pool.declare(declare)?;
         declare.remark(format!("of {}", corpus.about()));
-        let (vectors, encoder) = vectors::declare(declare)?;
+        let (vectors, encoder) = vectors::declare(declare, self.vectors.as_deref())?;
         Ok(IndexInputs { corpus, vectors, encoder })
     }
 
@@ -148,7 +152,7 @@ impl Artifact for Index {
 pub(crate) fn read_index(
     folder: &Path,
     corpus: &Corpus,
-    vectors: &Digest,
+    vectors: &Whole<NewsVectors>,
     dimensions: usize,
     articles: usize,
 ) -> Result<Ivf> {
@@ -169,7 +173,7 @@ pub(crate) fn open_index(
     folder: &Path,
     identity: &Identity,
     corpus: &Corpus,
-    vectors: &Digest,
+    vectors: &Whole<NewsVectors>,
     dimensions: usize,
     articles: usize,
 ) -> Result<Ivf> {
@@ -184,9 +188,10 @@ pub(crate) fn open_index(
         let hint = "news or the candidates changed since: run index again, with the same candidates";
         return Err(Error::retry(format!("{what}: expected one of {}, got one {got}", corpus.about()), hint));
     }
-    if lineage.inputs.get(vectors::NEWS_VECTORS).is_none_or(|input| input.content != *vectors) {
+    let dataset = vectors.snapshot().dataset.name();
+    if lineage.inputs.get(dataset).is_none_or(|input| input.content != vectors.manifest().content) {
         return Err(Error::retry(
-            format!("{what}: expected one of the current news_vectors, got one of earlier ones"),
+            format!("{what}: expected one of the current {dataset}, got one of earlier ones, or of others"),
             HINT,
         ));
     }

@@ -5,10 +5,12 @@
 //!            queries ──────────encoder──────────────────────retrieve──▶ recommendations.<method>
 //! ```
 //!
-//! Queries and articles are vectors of one encoder, of unit length, so a cosine is a dot product. A *pool* ([`Pool`]) numbers the
+//! Queries and articles are vectors of one encoder, of unit length, so a cosine is a dot product; or they are compared by their words
+//! ([`Bm25`]). A *pool* ([`Pool`]) numbers the
 //! candidate articles in the order of their ids; these numbers stand for articles in memory and in the index, and of two
 //! equally good articles the one with the greater number (and id) comes first.
 
+mod bm25;
 mod embed;
 mod encoder;
 mod exact;
@@ -21,6 +23,7 @@ mod laws;
 mod listed;
 mod lists;
 mod measure;
+mod medoids;
 mod people;
 mod pool;
 mod popularity;
@@ -29,7 +32,9 @@ mod retrieve;
 mod searcher;
 mod themes;
 mod vectors;
+mod words;
 
+pub use bm25::Bm25;
 pub use embed::{Articles, Embed, Fields};
 pub use encoder::EncoderSettings;
 pub use exact::{Exact, dot};
@@ -38,19 +43,21 @@ pub use import::{Import, ImportColumns};
 pub use index::{Index, IndexAbout, IndexInputs, SearchSettings};
 pub use ivf::Ivf;
 pub use measure::{ByProbes, Measured, Searched, ask, recall};
+pub use medoids::{MedoidSettings, Medoids};
 pub use pool::{Candidates, Corpus, POOL, Pool, PoolSettings};
 pub use popularity::popularity;
-pub use retrieve::{METHODS, Retrieve};
+pub use retrieve::{METHODS, Retrieve, Retriever};
 pub use searcher::{Search, Searcher, SearcherInputs};
 pub use themes::{Theme, ThemeSettings};
-pub use vectors::Vectors;
+pub use vectors::{NEWS_VECTORS, Vectors};
+pub use words::Language;
 
 /// An article that a query fetched: its number in the pool, and its similarity.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hit {
     /// The article's number in the pool.
     pub article: u32,
-    /// Cosine of query and article.
+    /// Cosine of query and article, or BM25.
     pub score: f32,
 }
 

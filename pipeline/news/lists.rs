@@ -9,40 +9,67 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::people::Person;
 use crate::queries::QueryVectors;
-use crate::{Exact, Fetched, Fusion, Hit, Ivf, Pool, fuse};
+use crate::{Bm25, Exact, Fetched, Fusion, Hit, Ivf, Pool, fuse};
 
-/// What finds the articles nearest to queries.
+/// What finds articles for queries.
 #[derive(Debug)]
-pub(crate) enum Retriever {
+pub(crate) enum Searched {
+    Dense(Dense),
+    Bm25(Bm25),
+    /// Both, whose lists are made one by reciprocal rank.
+    Hybrid(Dense, Bm25),
+}
+
+/// The articles whose vectors are nearest.
+#[derive(Debug)]
+pub(crate) struct Dense {
+    pub(crate) queries: QueryVectors,
+    pub(crate) articles: Nearest,
+}
+
+/// What finds the vectors nearest to others.
+#[derive(Debug)]
+pub(crate) enum Nearest {
     /// Every article is looked at.
     Exact(Exact),
     /// Articles of so many cells are looked at.
     Ivf(Ivf, usize),
 }
 
-impl Retriever {
+impl Nearest {
     /// The best `ks[i]` articles for each query, best first.
     pub(crate) fn search(&self, queries: &[f32], ks: &[usize]) -> Result<Vec<Vec<Hit>>> {
         match self {
-            Retriever::Exact(exact) => exact.search(queries, ks),
-            Retriever::Ivf(index, probes) => index.search(queries, ks, *probes),
+            Nearest::Exact(exact) => exact.search(queries, ks),
+            Nearest::Ivf(index, probes) => index.search(queries, ks, *probes),
         }
     }
 
     /// Bytes in memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
         match self {
-            Retriever::Exact(exact) => exact.memory_bytes(),
-            Retriever::Ivf(index, _) => index.memory_bytes().0 as u64,
+            Nearest::Exact(exact) => exact.memory_bytes(),
+            Nearest::Ivf(index, _) => index.memory_bytes().0 as u64,
         }
+    }
+}
+
+impl Dense {
+    /// The best `ks[i]` articles for each text, best first.
+    fn search(&self, texts: &[&str], ks: &[usize]) -> Result<Vec<Vec<Hit>>> {
+        self.articles.search(&self.queries.get(texts)?, ks)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.articles.memory_bytes()
     }
 }
 
 /// What lists are made by.
 #[derive(Debug)]
 pub(crate) enum Fetch {
-    /// The articles nearest to the user's queries.
-    Queries { vectors: Box<QueryVectors>, retriever: Box<Retriever>, fusion: Fusion },
+    /// The articles that the user's queries find.
+    Queries { searched: Box<Searched>, fusion: Fusion },
     /// The most clicked articles, the same for everybody: numbers in the pool, and clicks.
     Popularity(Vec<(u32, i64)>),
     /// Articles drawn at random, for each user anew.
@@ -61,7 +88,11 @@ impl Lists {
     /// Bytes in memory that are there before anybody asks.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let fetch = match &self.fetch {
-            Fetch::Queries { retriever, .. } => retriever.memory_bytes(),
+            Fetch::Queries { searched, .. } => match &**searched {
+                Searched::Dense(dense) => dense.memory_bytes(),
+                Searched::Bm25(bm25) => bm25.memory_bytes(),
+                Searched::Hybrid(dense, bm25) => dense.memory_bytes() + bm25.memory_bytes(),
+            },
             Fetch::Popularity(ranking) => 16 * ranking.len() as u64,
             Fetch::Random { .. } => 0,
         };
@@ -73,8 +104,17 @@ impl Lists {
         let seen: Vec<HashSet<u32>> =
             people.iter().map(|p| p.seen.iter().filter_map(|id| self.pool.number(id)).collect()).collect();
         Ok(match &self.fetch {
-            Fetch::Queries { vectors, retriever, fusion } => {
-                self.fetched(people, &seen, vectors, retriever, *fusion)?
+            Fetch::Queries { searched, fusion } => {
+                let dense = |dense: &Dense| self.asked(people, &seen, *fusion, |texts, ks| dense.search(texts, ks));
+                let bm25 = |bm25: &Bm25| self.asked(people, &seen, *fusion, |texts, ks| Ok(bm25.search(texts, ks)));
+                match &**searched {
+                    Searched::Dense(by_vectors) => dense(by_vectors)?,
+                    Searched::Bm25(by_words) => bm25(by_words)?,
+                    Searched::Hybrid(by_vectors, by_words) => {
+                        let both = dense(by_vectors)?.into_iter().zip(bm25(by_words)?);
+                        both.map(|(dense, bm25)| hybrid(&dense, &bm25, self.articles)).collect()
+                    }
+                }
             }
             Fetch::Popularity(ranking) => seen.iter().map(|seen| self.popular(ranking, seen)).collect(),
             Fetch::Random { seed } => {
@@ -83,30 +123,37 @@ impl Lists {
         })
     }
 
-    /// Searches for the distinct queries of some users, each with as many articles as the user with the most seen ones needs.
-    fn fetched(
+    /// Each user's list: what their queries fetch, fused. `search` gives the best `ks[i]` articles for each text.
+    ///
+    /// A query asks for as many articles as suffice when those that its user has seen are left out, in multiples of `articles`. That follows
+    /// from the user alone, so who is beside them decides nothing, and most users of one query ask for as many.
+    pub(crate) fn asked(
         &self,
         people: &[Person],
         seen: &[HashSet<u32>],
-        vectors: &QueryVectors,
-        retriever: &Retriever,
         fusion: Fusion,
+        search: impl FnOnce(&[&str], &[usize]) -> Result<Vec<Vec<Hit>>>,
     ) -> Result<Vec<Vec<Fetched>>> {
         let (mut texts, mut ks): (Vec<&str>, Vec<usize>) = (Vec::new(), Vec::new());
-        let mut at: HashMap<&str, usize> = HashMap::new();
-        for (person, seen) in people.iter().zip(seen) {
+        let mut at: HashMap<(&str, usize), usize> = HashMap::new();
+        let k_of = |seen: &HashSet<u32>| {
+            let enough = self.articles.saturating_add(seen.len());
+            enough.checked_next_multiple_of(self.articles).unwrap_or(enough).min(self.pool.len())
+        };
+        for (person, k) in people.iter().zip(seen.iter().map(k_of)) {
             for query in &person.queries {
-                let at = *at.entry(query).or_insert_with(|| {
+                at.entry((query, k)).or_insert_with(|| {
                     texts.push(query);
-                    ks.push(0);
+                    ks.push(k);
                     texts.len() - 1
                 });
-                ks[at] = ks[at].max(self.articles.saturating_add(seen.len()).min(self.pool.len()));
             }
         }
-        let hits = retriever.search(&vectors.get(&texts)?, &ks)?;
+        let hits = search(&texts, &ks)?;
         let lists = people.iter().zip(seen).map(|(person, seen)| {
-            let lists: Vec<&[Hit]> = person.queries.iter().map(|query| hits[at[query.as_str()]].as_slice()).collect();
+            let k = k_of(seen);
+            let lists: Vec<&[Hit]> =
+                person.queries.iter().map(|query| hits[at[&(query.as_str(), k)]].as_slice()).collect();
             fuse(&lists, fusion, self.articles, |article| seen.contains(&article))
         });
         Ok(lists.collect())
@@ -132,6 +179,17 @@ impl Lists {
     }
 }
 
+/// Two lists of a user made one by reciprocal rank (Cormack, Clarke, Büttcher 2009). An article's query is that of the list where it
+/// stands higher, `dense` where it stands alike.
+fn hybrid(dense: &[Fetched], bm25: &[Fetched], articles: usize) -> Vec<Fetched> {
+    let lists = [dense, bm25];
+    let hits = lists.map(|list| list.iter().map(|f| Hit { article: f.article, score: f.score }).collect::<Vec<_>>());
+    let mut fused = fuse(&hits.each_ref().map(Vec::as_slice), Fusion::Rrf, articles, |_| false);
+    let queries = lists.map(|list| list.iter().map(|f| (f.article, f.query)).collect::<HashMap<_, _>>());
+    fused.iter_mut().for_each(|fetched| fetched.query = queries[fetched.query][&fetched.article]);
+    fused
+}
+
 /// An article that no query fetched.
 fn plain(article: u32, score: f32) -> Fetched {
     Fetched { article, score, query: usize::MAX }
@@ -148,6 +206,18 @@ mod tests {
     fn person(user_id: &str, seen: &[&str]) -> Person {
         let seen = seen.iter().map(|id| (*id).to_owned()).collect();
         Person { user_id: user_id.into(), seen, ..Person::default() }
+    }
+
+    #[test]
+    fn hybrid_lists_are_ranked_by_both() {
+        let list = |articles: &[(u32, usize)]| {
+            let fetched = |&(article, query)| Fetched { article, score: 1.0, query };
+            articles.iter().map(fetched).collect::<Vec<_>>()
+        };
+        let fused = hybrid(&list(&[(1, 0), (2, 1), (3, 0)]), &list(&[(3, 2), (1, 1), (4, 2)]), 3);
+        // 1: 1/61 + 1/62; 3: 1/63 + 1/61; 2: 1/62.
+        assert_eq!(fused.iter().map(|f| (f.article, f.query)).collect::<Vec<_>>(), [(1, 0), (3, 2), (2, 1)]);
+        assert!((fused[1].score - (1.0 / 63.0 + 1.0 / 61.0)).abs() < 1e-7);
     }
 
     #[test]

@@ -58,11 +58,10 @@ impl Index {
         let store = &resources.store;
         let corpus = self.pool.now(store)?;
         let pool = corpus.open()?;
-        let news_vectors = Whole::open(store, vectors::NEWS_VECTORS)?;
+        let news_vectors = Whole::open(store, &vectors::dataset(self.vectors.as_deref()))?;
         let encoder = encoder.open()?;
         let exact = Vectors::read(&news_vectors, &pool, encoder.name())?;
-        let content = &news_vectors.manifest().content;
-        let index = read_index(folder, &corpus, content, exact.dimensions(), pool.len())?;
+        let index = read_index(folder, &corpus, &news_vectors, exact.dimensions(), pool.len())?;
         let titles = titles(store, &pool, QUERIES)?;
         let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
         let queries = encoder.queries(&titles)?.concat();

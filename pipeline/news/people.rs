@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use arrow::array::Array;
-use dataset::{ByPartition, Error, Inputs, Result};
-use schemas::{Behaviours, Events, Interests, Lists, Profiles};
+use dataset::{ByPartition, Error, Inputs, Result, Whole};
+use schemas::{Behaviours, Events, Interests, LatentInterests, LatentInterestsColumns, Lists, Profiles};
 
 /// Where a user's queries come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(crate) enum Queries {
     Interests(String),
     /// The user's own most recent news titles, at most this many.
     OwnTitles(usize),
+    /// What is known of a simulated user's latent interests.
+    Attainable,
     /// The method needs none.
     None,
 }
@@ -28,12 +30,16 @@ pub(crate) struct Person {
     pub(crate) seen: HashSet<String>,
 }
 
+/// What simulated users care about, as queries: the phrases of their latent interests, the weightiest first.
+pub(crate) type Phrases = HashMap<String, Vec<String>>;
+
 /// The users of `profiles`, bucket by bucket.
 #[derive(Debug)]
 pub(crate) struct People {
     profiles: ByPartition<Profiles>,
     events: Option<ByPartition<Events>>,
     interests: Option<ByPartition<Interests>>,
+    latent: Option<Whole<LatentInterests>>,
     queries: Queries,
 }
 
@@ -52,11 +58,33 @@ impl People {
             }
             _ => None,
         };
-        Ok(People { profiles, events, interests, queries })
+        // Its buckets are the simulation's own, so all of it is read.
+        let latent = (queries == Queries::Attainable).then(|| declare.whole("latent_interests")).transpose()?;
+        Ok(People { profiles, events, interests, latent, queries })
     }
 
-    /// The users of a bucket, in the order of their ids.
-    pub(crate) fn read(&self, partition: u32) -> Result<Vec<Person>> {
+    /// The phrases of latent interests, where they are the queries: a topic and the entities of it that the user follows.
+    pub(crate) fn phrases(&self) -> Result<Phrases> {
+        let mut weighted: HashMap<String, Vec<(f64, String)>> = HashMap::new();
+        for part in self.latent.iter().flat_map(Whole::parts) {
+            for columns in part?.columns() {
+                let LatentInterestsColumns { user_id, topic, entities, weight } = columns?;
+                for row in 0..weight.len() {
+                    let entities: Vec<&str> = entities.row(row).collect();
+                    let phrase = format!("{}: {}", topic.value(row), entities.join(", "));
+                    weighted.entry(user_id.value(row).to_owned()).or_default().push((weight.value(row), phrase));
+                }
+            }
+        }
+        let phrases = |mut interests: Vec<(f64, String)>| {
+            interests.sort_by(|a, b| b.0.total_cmp(&a.0));
+            interests.into_iter().map(|(_, phrase)| phrase).collect()
+        };
+        Ok(weighted.into_iter().map(|(user, interests)| (user, phrases(interests))).collect())
+    }
+
+    /// The users of a bucket, in the order of their ids. `phrases`: those of [`People::phrases`].
+    pub(crate) fn read(&self, partition: u32, phrases: &Phrases) -> Result<Vec<Person>> {
         let mut people = Vec::new();
         for batch in self.profiles.read(partition)?.batches() {
             let users = Profiles::user_id.of(batch)?;
@@ -65,9 +93,12 @@ impl People {
                 _ => None,
             };
             for row in 0..batch.num_rows() {
-                let queries = titles.as_ref().map(|(behaviours, titles)| own_titles(behaviours, row, *titles));
                 let (user_id, seen) = (users.value(row).to_owned(), HashSet::new());
-                people.push(Person { user_id, queries: queries.unwrap_or_default(), seen });
+                let queries = match &titles {
+                    Some((behaviours, titles)) => own_titles(behaviours, row, *titles),
+                    None => phrases.get(&user_id).cloned().unwrap_or_default(),
+                };
+                people.push(Person { user_id, queries, seen });
             }
         }
         let at: HashMap<String, usize> = people.iter().enumerate().map(|(at, p)| (p.user_id.clone(), at)).collect();
@@ -106,7 +137,8 @@ fn own_titles(behaviours: &Lists<Behaviours>, row: usize, titles: usize) -> Vec<
     distinct(news.map(|at| text.value(at)), titles)
 }
 
-fn distinct<'a>(texts: impl Iterator<Item = &'a str>, at_most: usize) -> Vec<String> {
+/// The texts that are not blank, each once, at most so many.
+pub(crate) fn distinct<'a>(texts: impl Iterator<Item = &'a str>, at_most: usize) -> Vec<String> {
     let mut seen = HashSet::new();
     texts
         .map(str::trim)

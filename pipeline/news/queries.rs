@@ -11,7 +11,7 @@ use text::Encoder;
 
 /// Vectors by text. They lie in a temporary file without a name, so that memory holds 40 bytes a text.
 #[derive(Debug)]
-pub(crate) struct QueryVectors {
+pub struct QueryVectors {
     encoder: Encoder,
     file: File,
     state: Mutex<State>,
@@ -38,11 +38,16 @@ impl QueryVectors {
         Ok(QueryVectors { encoder, file, state: Mutex::default(), done: Condvar::new() })
     }
 
+    /// Dimensions of a vector.
+    pub(crate) fn dimensions(&self) -> usize {
+        self.encoder.dimensions()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The vectors of distinct texts, one after the other. Texts that another worker has in work are waited for.
+    /// The vectors of texts, one after the other. Texts that another worker has in work are waited for.
     pub(crate) fn get(&self, texts: &[&str]) -> Result<Vec<f32>> {
         let names: Vec<Name> = texts.iter().map(|text| digest_128(&[text.as_bytes()])).collect();
         loop {

@@ -3,31 +3,46 @@
 use std::path::PathBuf;
 
 use arrow::array::StringArray;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use dataset::{Account, Done, Error, Identity, Inputs, Resources, Result, Rows, Stage, Whole};
-use schemas::{NewsVectors, Popularity, Recommendations, RecommendationsColumns};
+use schemas::{News, NewsVectors, Popularity, Recommendations, RecommendationsColumns};
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::{Declared, check_encoder};
 use crate::index::{missing, open_index};
-use crate::lists::{Fetch, Lists, Retriever};
-use crate::people::{People, Person, Queries};
+use crate::lists::{Dense, Fetch, Lists, Nearest, Searched};
+use crate::people::{People, Person, Phrases, Queries};
 use crate::pool::Corpus;
 use crate::queries::QueryVectors;
 use crate::{
-    Candidates, EncoderSettings, Exact, Fetched, Fusion, Pool, PoolSettings, SearchSettings, Vectors, popularity,
-    vectors,
+    Bm25, Candidates, EncoderSettings, Exact, Fetched, Fields, Fusion, Language, Medoids, Pool, PoolSettings,
+    SearchSettings, Vectors, popularity, vectors,
 };
 
 /// Users whose queries are searched together.
 const TOGETHER: usize = 256;
 
 /// Methods of our own: nothing else is called so.
-pub const METHODS: [&str; 4] = [INTERESTS, OWN_TITLES, POPULARITY, RANDOM];
+pub const METHODS: [&str; 6] = [INTERESTS, OWN_TITLES, THEMES, ATTAINABLE, POPULARITY, RANDOM];
 const INTERESTS: &str = "interests";
 const OWN_TITLES: &str = "own-titles";
+const THEMES: &str = "themes";
+const ATTAINABLE: &str = "attainable";
 const POPULARITY: &str = "popularity";
 const RANDOM: &str = "random";
+
+/// What queries are put to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Retriever {
+    /// Vectors of one encoder: the articles of the largest cosine.
+    #[default]
+    Dense,
+    /// Words: the articles of the largest BM25 (k1 1.2, b 0.75).
+    Bm25,
+    /// Both, fused by reciprocal rank: the lists that dense and bm25 would make.
+    Hybrid,
+}
 
 /// Recommends articles by one method. [`Retrieve::by`] chooses it.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
@@ -39,10 +54,27 @@ pub struct Retrieve {
     /// The dataset whose queries are asked, for a method that asks such.
     #[arg(skip)]
     pub interests: Option<String>,
+    /// The name of the step, if it has one: its lists are called METHOD.NAME.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Whose vectors: none, `embed`'s; else those of the step `embed@NAME`.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<String>,
     /// Which articles may be recommended
     #[command(flatten)]
     #[serde(flatten)]
     pub pool: PoolSettings,
+    /// What queries are put to
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
+    pub retriever: Retriever,
+    /// What bm25 reads of an article
+    #[arg(long, value_name = "FIELDS", value_enum, default_value_t)]
+    pub fields: Fields,
+    /// Whose words bm25 takes for one, such as election and elections: english, or another language with a Snowball stemmer, or none
+    #[arg(long, value_name = "LANGUAGE", default_value_t)]
+    pub language: Language,
     /// How an index is searched
     #[command(flatten)]
     #[serde(flatten)]
@@ -80,15 +112,18 @@ impl Default for Retrieve {
 impl Retrieve {
     /// The same for one method. What the method does not read is left at its default, so that it decides nothing.
     ///
-    /// `own-titles` asks with each user's most recent news titles, `popularity` gives the most clicked articles, `random` any. Others
-    /// ask the queries of a dataset: `interests` those of `interests`, another name those of `interests.NAME`.
+    /// `own-titles` asks with each user's most recent news titles, `themes` with the medoids of their themes ([`Medoids`]), `attainable` with
+    /// a simulated user's latent interests; `popularity` gives the most clicked articles, `random` any. Others ask the queries of a
+    /// dataset: `interests` those of `interests`, another name those of `interests.NAME`.
     pub fn by(&self, method: &str) -> Self {
         let mut own = Retrieve { method: method.to_owned(), interests: None, ..self.clone() };
         let default = Retrieve::default();
-        if !matches!(method, OWN_TITLES | POPULARITY | RANDOM) {
-            let named = || format!("{INTERESTS}.{method}");
-            own.interests = Some(if method == INTERESTS { INTERESTS.into() } else { named() });
-        }
+        own.interests = match method {
+            OWN_TITLES | ATTAINABLE | POPULARITY | RANDOM => None,
+            INTERESTS => Some(INTERESTS.into()),
+            THEMES => Some(Medoids::OUTPUT.into()),
+            named => Some(format!("{INTERESTS}.{named}")),
+        };
         if own.pool.candidates != Candidates::Live {
             own.pool.candidate_days = default.pool.candidate_days;
         }
@@ -99,16 +134,30 @@ impl Retrieve {
             own.seed = default.seed;
         }
         if !own.asks() {
+            (own.retriever, own.fusion) = (default.retriever, default.fusion);
+        }
+        if !own.asks_vectors() {
             own.pool.exact_up_to = default.pool.exact_up_to;
-            (own.search, own.encoder, own.fusion, own.exact) =
-                (default.search, default.encoder, default.fusion, default.exact);
+            (own.search, own.encoder, own.exact, own.vectors) =
+                (default.search, default.encoder, default.exact, default.vectors);
+        }
+        if !own.asks_words() {
+            (own.fields, own.language) = (default.fields, default.language);
         }
         own
     }
 
-    /// Whether the method asks with queries, which an encoder reads.
+    /// Whether the method asks with queries.
     fn asks(&self) -> bool {
-        self.interests.is_some() || self.method == OWN_TITLES
+        self.interests.is_some() || [OWN_TITLES, ATTAINABLE].contains(&self.method.as_str())
+    }
+
+    fn asks_vectors(&self) -> bool {
+        self.asks() && self.retriever != Retriever::Bm25
+    }
+
+    fn asks_words(&self) -> bool {
+        self.asks() && self.retriever != Retriever::Dense
     }
 
     /// Whether `popularity` must be up to date first.
@@ -116,14 +165,27 @@ impl Retrieve {
         self.method == POPULARITY || self.pool.reads_popularity()
     }
 
+    /// Whether the users' themes must be up to date first.
+    pub fn reads_themes(&self) -> bool {
+        self.method == THEMES
+    }
+
+    /// What the lists are called: METHOD, or METHOD.STEP.
+    pub fn name(&self) -> String {
+        match &self.step {
+            Some(step) => format!("{}.{step}", self.method),
+            None => self.method.clone(),
+        }
+    }
+
     /// The dataset that it writes.
     pub fn output(&self) -> String {
-        format!("recommendations.{}", self.method)
+        format!("recommendations.{}", self.name())
     }
 
     /// Checks that the settings make sense.
     pub fn check(&self) -> Result<()> {
-        let known = self.interests.is_some() || [OWN_TITLES, POPULARITY, RANDOM].contains(&self.method.as_str());
+        let known = self.asks() || [POPULARITY, RANDOM].contains(&self.method.as_str());
         for (setting, ok, expected, got) in [
             ("retrieve.methods", known, "the name of a method", format!("{:?}", self.method)),
             (
@@ -153,12 +215,12 @@ pub struct Sources {
 /// What a method needs beside users and articles.
 #[derive(Debug)]
 enum By {
-    Queries(Box<Asked>),
+    Queries { dense: Option<Box<Asked>>, bm25: Option<Box<Whole<News>>> },
     Popularity(Box<Whole<Popularity>>),
     Random,
 }
 
-/// What queries are put to.
+/// What vectors of queries are put to.
 #[derive(Debug)]
 struct Asked {
     encoder: Declared,
@@ -171,11 +233,12 @@ struct Asked {
 #[derive(Debug)]
 pub struct Shared {
     lists: Lists,
+    phrases: Phrases,
 }
 
 impl Stage for Retrieve {
     const NAME: &'static str = "retrieve";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const UNIT: &'static str = "users";
     type Inputs = Sources;
     type Shared = Shared;
@@ -186,6 +249,7 @@ impl Stage for Retrieve {
         let queries = match &self.interests {
             Some(dataset) => Queries::Interests(dataset.clone()),
             None if self.method == OWN_TITLES => Queries::OwnTitles(self.titles),
+            None if self.method == ATTAINABLE => Queries::Attainable,
             None => Queries::None,
         };
         let people = People::declare(declare, queries, self.keep_seen)?;
@@ -193,13 +257,11 @@ impl Stage for Retrieve {
         declare.remark(format!("from {}", corpus.about()));
         let by = match self.method.as_str() {
             _ if self.asks() => {
-                let encoder = self.encoder.declare(declare)?;
-                let (vectors, made_by) = vectors::declare(declare)?;
-                check_encoder(vectors::NEWS_VECTORS, &made_by, &encoder.name)?;
-                // Whether the candidates are so few that they are searched exactly is known once they are read.
-                let never = self.exact || corpus.articles() <= self.pool.exact_up_to as u64;
-                let index = (!never).then(|| self.declare_index(declare)).transpose()?;
-                By::Queries(Box::new(Asked { encoder, vectors, index }))
+                let dense = self.asks_vectors().then(|| self.declare_vectors(declare, &corpus)).transpose()?;
+                let bm25 = self.asks_words().then(|| declare.whole::<News>("news")).transpose()?;
+                let columns = [News::news_id.name(), News::title.name(), News::r#abstract.name()];
+                let bm25 = bm25.map(|news| Box::new(news.columns(&columns)));
+                By::Queries { dense: dense.map(Box::new), bm25 }
             }
             POPULARITY => By::Popularity(Box::new(declare.whole::<Popularity>("popularity")?)),
             _ => By::Random,
@@ -210,30 +272,27 @@ impl Stage for Retrieve {
     fn open(&self, inputs: &Sources, _: &Resources) -> Result<Shared> {
         let pool = inputs.corpus.open()?;
         let fetch = match &inputs.by {
-            By::Queries(asked) => {
-                let Asked { encoder, vectors, index } = &**asked;
-                let encoder = encoder.open()?;
-                let retriever = match index {
-                    Some((folder, identity)) if pool.len() > self.pool.exact_up_to => {
-                        let identity = identity.as_ref().ok_or_else(|| missing(folder))?;
-                        let (content, corpus) = (&vectors.manifest().content, &inputs.corpus);
-                        let index = open_index(folder, identity, corpus, content, encoder.dimensions(), pool.len())?;
-                        let probes = self.search.probes(&index);
-                        Retriever::Ivf(index, probes)
-                    }
-                    _ => Retriever::Exact(Exact::new(Vectors::read(vectors, &pool, encoder.name())?)?),
+            By::Queries { dense, bm25 } => {
+                let dense = dense.as_ref().map(|asked| self.open_vectors(asked, &inputs.corpus, &pool)).transpose()?;
+                let bm25 = bm25.as_ref().map(|news| self.index_words(news, &pool)).transpose()?;
+                let searched = match (dense, bm25) {
+                    (Some(dense), Some(bm25)) => Searched::Hybrid(dense, bm25),
+                    (Some(dense), None) => Searched::Dense(dense),
+                    (None, Some(bm25)) => Searched::Bm25(bm25),
+                    (None, None) => return Err(Error::bug("queries that are put to nothing")),
                 };
-                let (vectors, retriever) = (Box::new(QueryVectors::new(encoder)?), Box::new(retriever));
-                Fetch::Queries { vectors, retriever, fusion: self.fusion }
+                Fetch::Queries { searched: Box::new(searched), fusion: self.fusion }
             }
             By::Popularity(clicks) => Fetch::Popularity(popularity(clicks, &pool)?),
             By::Random => Fetch::Random { seed: self.seed },
         };
-        Ok(Shared { lists: Lists { pool, fetch, articles: self.articles } })
+        let phrases = inputs.people.phrases()?;
+        Ok(Shared { lists: Lists { pool, fetch, articles: self.articles }, phrases })
     }
 
-    fn run(&self, inputs: &Sources, Shared { lists }: &Shared, partition: u32) -> Result<Done<Self::Outputs>> {
-        let people = inputs.people.read(partition)?;
+    fn run(&self, inputs: &Sources, shared: &Shared, partition: u32) -> Result<Done<Self::Outputs>> {
+        let Shared { lists, phrases } = shared;
+        let people = inputs.people.read(partition, phrases)?;
         let mut account = Account { input: people.len() as u64, ..Account::default() };
         if partition == 0 {
             account.note("candidates", lists.pool.len() as u64);
@@ -251,13 +310,14 @@ impl Stage for Retrieve {
             account.note("queries", person.queries.len() as u64);
             account.note("recommendations", list.len() as u64);
         }
-        let rows = columns(&self.method, &lists.pool, &people, &made);
+        let rows = columns(&self.name(), &lists.pool, &people, &made);
         Ok(Done { outputs: Rows::of(rows)?, accounts: vec![account] })
     }
 
-    /// The candidates, and what is searched.
+    /// The candidates, what is searched, and latent interests.
     fn shared_bytes(&self, shared: &Shared) -> u64 {
-        shared.lists.memory_bytes()
+        let phrases: usize = shared.phrases.values().flatten().map(|phrase| phrase.capacity() + 64).sum();
+        shared.lists.memory_bytes() + phrases as u64
     }
 
     /// The users' rows as sets, and their lists.
@@ -267,13 +327,53 @@ impl Stage for Retrieve {
 }
 
 impl Retrieve {
+    fn declare_vectors(&self, declare: &mut Inputs<'_>, corpus: &Corpus) -> Result<Asked> {
+        let encoder = self.encoder.declare(declare)?;
+        let (vectors, made_by) = vectors::declare(declare, self.vectors.as_deref())?;
+        check_encoder(vectors.snapshot().dataset.name(), &made_by, &encoder.name)?;
+        // Whether the candidates are so few that they are searched exactly is known once they are read.
+        let never = self.exact || corpus.articles() <= self.pool.exact_up_to as u64;
+        let index = (!never).then(|| self.declare_index(declare)).transpose()?;
+        Ok(Asked { encoder, vectors, index })
+    }
+
     fn declare_index(&self, declare: &mut Inputs<'_>) -> Result<(PathBuf, Option<Identity>)> {
-        let folder = self.search.folder(declare.store(), self.pool.candidates)?;
+        let folder = self.search.folder(declare.store(), self.pool.candidates, self.vectors.as_deref())?;
         let identity = match Identity::read(&folder)? {
             Some(_) => Some(declare.artifact("index", &folder)?),
             None => None,
         };
         Ok((folder, identity))
+    }
+
+    fn open_vectors(&self, asked: &Asked, corpus: &Corpus, pool: &Pool) -> Result<Dense> {
+        let Asked { encoder, vectors, index } = asked;
+        let encoder = encoder.open()?;
+        let articles = match index {
+            Some((folder, identity)) if pool.len() > self.pool.exact_up_to => {
+                let identity = identity.as_ref().ok_or_else(|| missing(folder))?;
+                let index = open_index(folder, identity, corpus, vectors, encoder.dimensions(), pool.len())?;
+                let probes = self.search.probes(&index);
+                Nearest::Ivf(index, probes)
+            }
+            _ => Nearest::Exact(Exact::new(Vectors::read(vectors, pool, encoder.name())?)?),
+        };
+        Ok(Dense { queries: QueryVectors::new(encoder)?, articles })
+    }
+
+    /// Indexes the words of a pool's articles.
+    fn index_words(&self, news: &Whole<News>, pool: &Pool) -> Result<Bm25> {
+        let mut texts = vec![String::new(); pool.len()];
+        for part in news.parts() {
+            for batch in part?.batches() {
+                for (id, text) in News::news_id.of(batch)?.iter().flatten().zip(self.fields.texts(batch)?) {
+                    if let Some(number) = pool.number(id) {
+                        texts[number as usize] = text;
+                    }
+                }
+            }
+        }
+        Ok(Bm25::build(&texts, self.language))
     }
 }
 
@@ -311,8 +411,22 @@ mod tests {
         );
         assert_ne!(json(settings.by(OWN_TITLES)), json(Retrieve { titles: 4, ..settings.clone() }.by(OWN_TITLES)));
         assert_eq!(json(settings.by(INTERESTS)), json(Retrieve { titles: 4, ..settings.clone() }.by(INTERESTS)));
+        // Vectors decide nothing where words are compared, nor words where vectors are.
+        settings.vectors = Some("other".into());
+        for (retriever, same) in [(Retriever::Dense, false), (Retriever::Bm25, true), (Retriever::Hybrid, false)] {
+            let settings = Retrieve { retriever, ..settings.clone() };
+            let mut other = Retrieve { vectors: None, ..settings.clone() };
+            other.encoder.options.max_tokens = 9;
+            assert_eq!(json(settings.by(INTERESTS)) == json(other.by(INTERESTS)), same);
+            let other = Retrieve { language: "german".parse().expect("a language"), ..settings.clone() };
+            assert_eq!(json(settings.by(THEMES)) == json(other.by(THEMES)), retriever == Retriever::Dense);
+            assert_eq!(json(settings.by(RANDOM)), json(other.by(RANDOM)));
+        }
+        settings.vectors = None;
         assert_eq!(settings.by("student").interests.as_deref(), Some("interests.student"));
         assert_eq!(settings.by("student").output(), "recommendations.student");
+        let step = Retrieve { step: Some("bm25".into()), ..settings.clone() };
+        assert_eq!(step.by("student").output(), "recommendations.student.bm25");
         assert_eq!(Retrieve::default().check().map_err(|e| e.exit_code()), Err(2), "no method is chosen");
         settings.articles = 0;
         assert_eq!(settings.by(RANDOM).check().map_err(|e| e.exit_code()), Err(2));

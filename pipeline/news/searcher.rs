@@ -9,7 +9,7 @@ use text::Encoder;
 
 use crate::encoder::{Declared, check_encoder};
 use crate::index::{missing, open_index};
-use crate::lists::Retriever;
+use crate::lists::Nearest;
 use crate::pool::Corpus;
 use crate::queries::QueryVectors;
 use crate::{EncoderSettings, Exact, Hit, Pool, PoolSettings, SearchSettings, Vectors, vectors};
@@ -53,14 +53,14 @@ impl Search<'_> {
     pub fn declare(&self, declare: &mut Inputs<'_>) -> Result<SearcherInputs> {
         let corpus = self.pool.declare(declare)?;
         let encoder = self.encoder.declare(declare)?;
-        let (vectors, made_by) = vectors::declare(declare)?;
+        let (vectors, made_by) = vectors::declare(declare, None)?;
         check_encoder(vectors::NEWS_VECTORS, &made_by, &encoder.name)?;
         // Whether the candidates are so few that they are searched exactly is known once they are read.
         let never = self.exact || corpus.articles() <= self.pool.exact_up_to as u64;
         let index = match never {
             true => None,
             false => {
-                let folder = self.index.folder(declare.store(), self.pool.candidates)?;
+                let folder = self.index.folder(declare.store(), self.pool.candidates, None)?;
                 let identity = Identity::read(&folder)?.map(|_| declare.artifact("index", &folder)).transpose()?;
                 Some((folder, identity))
             }
@@ -81,7 +81,7 @@ impl Search<'_> {
         let index = match self.exact {
             true => None,
             false => {
-                let folder = self.index.folder(store, self.pool.candidates)?;
+                let folder = self.index.folder(store, self.pool.candidates, None)?;
                 let identity = Identity::read(&folder)?;
                 Some((folder, identity))
             }
@@ -115,7 +115,7 @@ pub struct Searcher {
     pool: Pool,
     dimensions: usize,
     vectors: QueryVectors,
-    retriever: Retriever,
+    articles: Nearest,
 }
 
 impl Searcher {
@@ -128,26 +128,25 @@ impl Searcher {
         let pool = corpus.open()?;
         let encoder = encoder.open()?;
         let dimensions = encoder.dimensions();
-        let retriever = match index {
+        let articles = match index {
             Some((folder, identity)) if pool.len() > *exact_up_to => {
                 let identity = identity.as_ref().ok_or_else(|| missing(folder))?;
-                let content = &vectors.manifest().content;
-                let index = open_index(folder, identity, corpus, content, dimensions, pool.len())?;
+                let index = open_index(folder, identity, corpus, vectors, dimensions, pool.len())?;
                 let probes = search.probes(&index);
-                Retriever::Ivf(index, probes)
+                Nearest::Ivf(index, probes)
             }
             _ => {
                 let vectors = Vectors::read(vectors, &pool, encoder.name())?;
                 return Self::exact(encoder, pool, vectors);
             }
         };
-        Ok(Searcher { pool, dimensions, vectors: QueryVectors::new(encoder)?, retriever })
+        Ok(Searcher { pool, dimensions, vectors: QueryVectors::new(encoder)?, articles })
     }
 
     /// Of articles with these vectors of the encoder's, in the pool's order: each is looked at.
     pub fn exact(encoder: Encoder, pool: Pool, vectors: Vectors) -> Result<Self> {
-        let (dimensions, retriever) = (encoder.dimensions(), Retriever::Exact(Exact::new(vectors)?));
-        Ok(Searcher { pool, dimensions, vectors: QueryVectors::new(encoder)?, retriever })
+        let (dimensions, articles) = (encoder.dimensions(), Nearest::Exact(Exact::new(vectors)?));
+        Ok(Searcher { pool, dimensions, vectors: QueryVectors::new(encoder)?, articles })
     }
 
     /// The articles.
@@ -185,13 +184,13 @@ impl Searcher {
             .values()
             .par_chunks(TOGETHER * self.dimensions)
             .zip(ks.par_chunks(TOGETHER))
-            .map(|(queries, ks)| self.retriever.search(queries, ks))
+            .map(|(queries, ks)| self.articles.search(queries, ks))
             .collect::<Result<_>>()?;
         Ok(found.into_iter().flatten().collect())
     }
 
     /// Bytes in memory.
     pub fn memory_bytes(&self) -> u64 {
-        self.pool.memory_bytes() + self.retriever.memory_bytes()
+        self.pool.memory_bytes() + self.articles.memory_bytes()
     }
 }

@@ -7,8 +7,13 @@ use schemas::NewsVectors;
 use crate::Pool;
 use crate::encoder::check_encoder;
 
-/// The dataset.
-pub(crate) const NEWS_VECTORS: &str = "news_vectors";
+/// The dataset; with a dot and the name of a step, that of another encoder.
+pub const NEWS_VECTORS: &str = "news_vectors";
+
+/// The dataset of the vectors that `embed@name` makes.
+pub(crate) fn dataset(name: Option<&str>) -> String {
+    name.map_or_else(|| NEWS_VECTORS.to_owned(), |name| format!("{NEWS_VECTORS}.{name}"))
+}
 
 /// `[articles · dimensions]` 32-bit floats, in the pool's order.
 #[derive(Debug, Clone)]
@@ -17,10 +22,11 @@ pub struct Vectors {
     values: ScalarBuffer<f32>,
 }
 
-/// Declares `news_vectors`, and which encoder made them: its name.
-pub(crate) fn declare(declare: &mut Inputs<'_>) -> Result<(Whole<NewsVectors>, String)> {
-    let vectors = declare.whole::<NewsVectors>(NEWS_VECTORS)?;
-    let encoder = declare.value_of::<NewsVectors, String>(NEWS_VECTORS, "encoder")?;
+/// Declares the vectors of `embed@name`, and which encoder made them: its name.
+pub(crate) fn declare(declare: &mut Inputs<'_>, name: Option<&str>) -> Result<(Whole<NewsVectors>, String)> {
+    let dataset = dataset(name);
+    let vectors = declare.whole::<NewsVectors>(&dataset)?;
+    let encoder = declare.value_of::<NewsVectors, String>(&dataset, "encoder")?;
     let columns = [NewsVectors::news_id.name(), NewsVectors::encoder.name(), NewsVectors::vector.name()];
     Ok((vectors.columns(&columns), encoder))
 }

@@ -1,6 +1,7 @@
 //! A bar chart with intervals, as SVG that takes its colours from the page.
 
 use maud::{Markup, html};
+use schemas::method_and_step;
 
 use crate::tables::Measure;
 
@@ -12,7 +13,7 @@ const GAP: f64 = 10.0;
 const TOP: f64 = 6.0;
 const AXIS: f64 = 26.0;
 
-/// A horizontal bar per method for one metric of one slice.
+/// A horizontal bar per method for one metric of one slice; lists of steps with names in a paler shade.
 pub(crate) fn bars(metrics: &[Measure], slice: &str, metric: &str) -> Markup {
     let rows: Vec<&Measure> = metrics.iter().filter(|m| m.slice == slice && m.metric == metric).collect();
     let largest = rows.iter().map(|m| m.high.max(m.value)).fold(0.0, f64::max);
@@ -32,7 +33,8 @@ pub(crate) fn bars(metrics: &[Measure], slice: &str, metric: &str) -> Markup {
                 @let y = TOP + row as f64 * (BAR + GAP);
                 @let middle = y + BAR / 2.0;
                 text x=(n(LEFT - 8.0)) y=(n(middle + 4.0)) text-anchor="end" { (measure.method) }
-                rect class="bar" x=(n(LEFT)) y=(n(y)) width=(n((x(measure.value) - LEFT).max(0.5))) height=(n(BAR)) rx="2" {}
+                @let class = if method_and_step(&measure.method).1.is_some() { "bar other" } else { "bar" };
+                rect class=(class) x=(n(LEFT)) y=(n(y)) width=(n((x(measure.value) - LEFT).max(0.5))) height=(n(BAR)) rx="2" {}
                 line class="interval" x1=(n(x(measure.low))) x2=(n(x(measure.high))) y1=(n(middle)) y2=(n(middle)) {}
                 @for end in [measure.low, measure.high] {
                     line class="interval" x1=(n(x(end))) x2=(n(x(end))) y1=(n(middle - 4.0)) y2=(n(middle + 4.0)) {}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use dataset::account::list;
 use dataset::{Manifest, Result};
+use schemas::method_and_step;
 
 use crate::found::Found;
 use crate::samples::{Sample, samples};
@@ -20,6 +21,8 @@ pub struct Content {
     pub statistics: Vec<(String, f64)>,
     /// Averages.
     pub metrics: Vec<Measure>,
+    /// What the retrieve step without a name puts queries to.
+    pub retriever: String,
     /// Methods against each other, all users.
     pub comparisons: Vec<Comparison>,
     /// Only users who were asked for lists of queries count.
@@ -67,6 +70,7 @@ impl Content {
             datasets,
             statistics: found.statistics()?,
             metrics: found.measures()?,
+            retriever: retriever(found),
             comparisons: found.comparisons()?,
             among_interests: lineage("user_metrics").is_some_and(|l| l.settings["among"] == "interests"),
             candidates: found.methods().map(said).collect(),
@@ -75,6 +79,14 @@ impl Content {
             samples: method.map_or(Ok(Vec::new()), |method| samples(found, method, users))?,
         })
     }
+}
+
+/// What the step without a name puts queries to; methods without queries say what they would be put to by default.
+fn retriever(found: &Found) -> String {
+    let unnamed = found.methods().filter(|(method, _)| method_and_step(method).1.is_none());
+    let named = unnamed.filter_map(|(_, lists)| lists.lineage.settings["retriever"].as_str());
+    const USUAL: &str = "dense";
+    named.filter(|retriever| *retriever != USUAL).next().unwrap_or(USUAL).to_owned()
 }
 
 fn line(name: &str, manifest: &Manifest) -> DatasetLine {

@@ -2,6 +2,7 @@
 
 use dataset::account::grouped;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use schemas::method_and_step;
 
 use crate::chart::bars;
 use crate::gather::Content;
@@ -75,12 +76,12 @@ fn results(content: &Content) -> Markup {
             @for (slice, users) in slices(metrics) {
                 details open[slice == "all"] {
                     summary { (slice_name(slice)) ", " (grouped(users)) " users" }
-                    (metrics_table(metrics, slice))
+                    (metrics_table(content, slice))
                 }
             }
             @if !content.comparisons.is_empty() {
                 details {
-                    summary { "Methods against each other, all users" }
+                    summary { "Methods against each other, by retriever, all users" }
                     div.scroll { table {
                         thead { tr {
                             th { "methods" } th { "metric" } th.number { "difference" } th.number { "relative" } th.number { "p (Holm)" }
@@ -121,31 +122,58 @@ fn charted(metrics: &[Measure]) -> Vec<&str> {
         .collect()
 }
 
-fn metrics_table(metrics: &[Measure], slice: &str) -> Markup {
-    let rows: Vec<&Measure> = metrics.iter().filter(|m| m.slice == slice).collect();
-    let (mut names, mut methods): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
-    for row in &rows {
-        if !names.contains(&row.metric.as_str()) {
-            names.push(&row.metric);
-        }
-        if !methods.contains(&row.method.as_str()) {
-            methods.push(&row.method);
-        }
-    }
+/// A row per method; for each metric a column per retriever.
+fn metrics_table(content: &Content, slice: &str) -> Markup {
+    let rows: Vec<&Measure> = content.metrics.iter().filter(|m| m.slice == slice).collect();
+    let names = each_once(rows.iter().map(|m| m.metric.as_str()));
+    let methods = each_once(rows.iter().map(|m| method_and_step(&m.method).0));
+    let steps = each_once(rows.iter().map(|m| method_and_step(&m.method).1));
+    let find = |method: &str, step: Option<&str>, name: &str| {
+        rows.iter().copied().find(|m| method_and_step(&m.method) == (method, step) && m.metric == name)
+    };
     html! {
         div.scroll { table {
-            thead { tr { th { "method" } @for name in &names { th.number { (heading(name)) } } } }
-            @for method in methods { tr {
+            thead {
+                tr { th { "method" } @for name in &names { th.number colspan=(steps.len()) { (heading(name)) } } }
+                @if steps.len() > 1 { tr {
+                    th {}
+                    @for _ in &names { @for step in &steps { th.number { (step.unwrap_or(&content.retriever)) } } }
+                } }
+            }
+            @for method in &methods { tr {
                 td { (method) }
-                @for name in &names { td.number {
-                    @if let Some(m) = rows.iter().find(|m| m.method == method && m.metric == *name) {
+                @for name in &names { @for step in &steps { td.number {
+                    @if let Some(m) = find(method, *step, name) {
                         (format!("{:.4}", m.value)) br;
                         span.soft { (format!("{:.4} to {:.4}", m.low, m.high)) }
+                        @if let Some(share) = find(ATTAINABLE, *step, name).and_then(|most| share(m, most)) {
+                            br; span.soft { (share) }
+                        }
                     }
-                } }
+                } } }
             } }
         } }
     }
+}
+
+/// What a simulated user's own latent interests fetch, as a method.
+const ATTAINABLE: &str = "attainable";
+
+/// How much of what can be reached a method reaches.
+fn share(measure: &Measure, most: &Measure) -> Option<String> {
+    let other = measure.method != most.method && most.value > 0.0;
+    other.then(|| format!("{:.0}% of {ATTAINABLE}", 100.0 * measure.value / most.value))
+}
+
+/// Values in the order in which they come first.
+fn each_once<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut once = Vec::new();
+    for value in values {
+        if !once.contains(&value) {
+            once.push(value);
+        }
+    }
+    once
 }
 
 fn statistics(content: &Content) -> Markup {
@@ -256,12 +284,44 @@ mod tests {
     use crate::tables::Comparison;
 
     #[test]
+    fn retrievers_stand_side_by_side() {
+        let measure = |method: &str, value: f64| Measure {
+            method: method.into(),
+            slice: "all".into(),
+            metric: "recall@10".into(),
+            value,
+            low: 0.0,
+            high: 1.0,
+            users: 7,
+        };
+        let both = vec![
+            measure("attainable", 0.4),
+            measure("attainable.bm25", 0.5),
+            measure("interests", 0.1),
+            measure("interests.bm25", 0.3),
+            measure("random", 0.01),
+        ];
+        let content = Content { retriever: "dense".into(), metrics: both, ..Content::default() };
+        let table = metrics_table(&content, "all").into_string();
+        assert!(table.contains("colspan=\"2\">Recall@10</th>"), "{table}");
+        assert!(table.contains("dense</th><th class=\"number\">bm25</th>"), "{table}");
+        let row = table.split("<tr>").find(|row| row.contains("interests")).expect("a row");
+        assert!(row.contains("0.1000") && row.contains("25% of attainable"), "{row}");
+        assert!(
+            row.contains("0.3000") && row.contains("60% of attainable") && !row.contains("attainable.bm25"),
+            "{row}"
+        );
+        assert_eq!(table.matches("<tr>").count(), 5, "two lines of headings, three methods: {table}");
+    }
+
+    #[test]
     fn every_text_is_escaped() {
         let evil = "<script>alert(\"1\")</script><img src=x onerror=alert(1)>&'\u{1b}]0;x\u{7}\0\u{9b}".to_owned();
         let content = Content {
             among_interests: true,
             root: evil.clone(),
             method: evil.clone(),
+            retriever: evil.clone(),
             statistics: vec![(evil.clone(), 1.0)],
             candidates: [(evil.clone(), evil.clone())].into(),
             not_compared: Some(evil.clone()),

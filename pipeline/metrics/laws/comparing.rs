@@ -146,6 +146,55 @@ fn world(folder: &Path, threads: usize) -> Runner {
     runner
 }
 
+/// Which methods are compared.
+fn pairs(runner: &Runner) -> BTreeSet<String> {
+    let mut pairs = BTreeSet::new();
+    for rows in Whole::<Comparisons>::open(runner.store(), "comparisons").unwrap().parts() {
+        for columns in rows.unwrap().columns() {
+            let columns = columns.unwrap();
+            pairs.extend((0..columns.a.len()).map(|row| format!("{} {}", columns.a.value(row), columns.b.value(row))));
+        }
+    }
+    pairs
+}
+
+#[test]
+fn methods_are_compared_under_one_retriever() {
+    let folder = TempDir::new().unwrap();
+    let runner = world(folder.path(), 2);
+    list(&runner, "a", None, &[(1, &["A", "X"]), (2, &["X", "C"])]);
+    list(&runner, "b", None, &[(1, &["X", "Y"]), (2, &["C"])]);
+    evaluate(&runner, Evaluate::default()).unwrap();
+    let adjusted = |runner: &Runner| {
+        let mut adjusted: Vec<(String, String)> = Vec::new();
+        for rows in Whole::<Comparisons>::open(runner.store(), "comparisons").unwrap().parts() {
+            for c in rows.unwrap().columns() {
+                let c = c.unwrap();
+                adjusted.extend((0..c.a.len()).filter(|&row| c.a.value(row) == "a").map(|row| {
+                    let of = format!(
+                        "{} {} {} {:?}",
+                        c.b.value(row),
+                        c.slice.value(row),
+                        c.metric.value(row),
+                        c.k.value(row)
+                    );
+                    (of, c.p_adjusted.value(row).to_string())
+                }));
+            }
+        }
+        adjusted.sort();
+        adjusted
+    };
+    let alone = adjusted(&runner);
+    for method in ["a.bm25", "b.bm25", "c.bm25"] {
+        list(&runner, method, None, &[(1, &["B"]), (2, &["X", "C"])]);
+    }
+    evaluate(&runner, Evaluate::default()).unwrap();
+    let expected = ["a b", "a.bm25 b.bm25", "a.bm25 c.bm25", "b.bm25 c.bm25"];
+    assert_eq!(Vec::from_iter(pairs(&runner)), expected);
+    assert_eq!(adjusted(&runner), alone, "a second retriever makes no first one's p-values larger");
+}
+
 #[test]
 fn methods_that_chose_from_different_pools_are_not_compared() {
     let folder = TempDir::new().unwrap();
@@ -164,14 +213,7 @@ fn methods_that_chose_from_different_pools_are_not_compared() {
     let judged = &summaries[0].account;
     assert_eq!((judged.input, judged.output, judged.notes["readers without a profile"]), (5, 4, 1));
     assert_eq!(summaries[1].account.notes.values().copied().collect::<Vec<_>>(), [2]);
-    let mut pairs = BTreeSet::new();
-    for rows in Whole::<Comparisons>::open(runner.store(), "comparisons").unwrap().parts() {
-        for columns in rows.unwrap().columns() {
-            let columns = columns.unwrap();
-            pairs.extend((0..columns.a.len()).map(|row| format!("{} {}", columns.a.value(row), columns.b.value(row))));
-        }
-    }
-    assert_eq!(Vec::from_iter(pairs), ["a b", "a mine", "b mine", "c mine"]);
+    assert_eq!(Vec::from_iter(pairs(&runner)), ["a b", "a mine", "b mine", "c mine"]);
     let metrics = Whole::<Metrics>::open(runner.store(), "metrics").unwrap();
     let mut methods = BTreeSet::new();
     for rows in metrics.parts() {

@@ -70,7 +70,7 @@ fn a_title_fetches_its_article_exactly_and_by_an_index() -> Result<()> {
     let by_index = settings.by("own-titles");
     let missing = retrieve(&by_index).expect_err("no index yet");
     assert!(missing.exit_code() == 3 && missing.to_string().contains("querent index"), "{missing}");
-    let index = Index { pool, cells: None };
+    let index = Index { pool, ..Index::default() };
     runner.make(&index, &target)?;
     retrieve(&by_index)?;
     let (again, _) = firsts(&runner, "own-titles")?;

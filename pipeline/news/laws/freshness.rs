@@ -90,7 +90,8 @@ fn an_index_is_refused_once_it_is_of_something_else() -> Result<()> {
     let embed = |encoder: &str| runner.run(&Embedded { encoder: encoder.into() }, &[vectors::NEWS_VECTORS]);
     embed("one")?;
     let target = folder.path().join("index");
-    let few = Index { pool: PoolSettings { candidates: Candidates::All, ..PoolSettings::default() }, cells: None };
+    let few =
+        Index { pool: PoolSettings { candidates: Candidates::All, ..PoolSettings::default() }, ..Index::default() };
     assert_eq!(runner.make(&few, &target)?, Outcome::Committed);
     assert_eq!(IndexAbout::read(&target)?.cells, 0, "so few need none");
     let mut index = few.clone();
@@ -104,7 +105,7 @@ fn an_index_is_refused_once_it_is_of_something_else() -> Result<()> {
         let news_vectors = Whole::<NewsVectors>::open(runner.store(), vectors::NEWS_VECTORS)?;
         let corpus = settings.now(runner.store())?;
         let articles = corpus.open()?.len();
-        read_index(&target, &corpus, &news_vectors.manifest().content, 16, articles)
+        read_index(&target, &corpus, &news_vectors, 16, articles)
     };
     let found = open(&index.pool)?;
     let exact = Vectors::read(

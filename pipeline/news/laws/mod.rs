@@ -1,6 +1,7 @@
 //! Laws of the news side: search is exact where it says so; what a stage makes is what it would make from nothing.
 
 mod encoder;
+mod fetching;
 mod freshness;
 mod lists;
 mod search;

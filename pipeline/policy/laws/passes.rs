@@ -133,7 +133,7 @@ fn a_trainers_log_probabilities_are_the_samplers() -> Result<()> {
         let requests: Vec<Request> =
             (0..3).map(|user| Request { prompt: tokens(5 + 7 * user), seeds: (0..4).collect() }).collect();
         let sampling = Sampling { max_new_tokens: 9, ..Sampling::default() };
-        let sampled = rollout(&snapshot, &prefix, sampling).run(&requests, &|_| ());
+        let sampled = rollout(&snapshot, &prefix, sampling).run(&requests, &|_| ())?;
         let trees: Vec<Tree<'_>> = requests
             .iter()
             .zip(&sampled)
