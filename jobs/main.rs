@@ -13,6 +13,7 @@ mod export;
 mod frame;
 mod gc;
 mod generate;
+mod grpo;
 mod import;
 mod index;
 mod ingest;
@@ -21,6 +22,7 @@ mod report;
 mod retrieve;
 mod schema;
 mod score;
+mod sft;
 mod simulate;
 mod sql;
 mod train_cleaner;
@@ -45,6 +47,8 @@ static COMMANDS: Commands = &[
     job::<sql::Table<schemas::Statistics>>(),
     job::<embed::Embed>(),
     job::<index::Index>(),
+    job::<sft::Sft>(),
+    job::<grpo::Grpo>(),
     job::<generate::Generate>(),
     job::<score::Score>(),
     job::<retrieve::Retrieve>(),

@@ -56,10 +56,12 @@ mod quarantine;
 mod raw;
 mod raw_files;
 mod recommendations;
+mod rollouts;
 mod scores;
 mod statistics;
 mod table;
 mod text_scores;
+mod train_log;
 mod true_labels;
 mod truth;
 mod user_metrics;
@@ -91,9 +93,11 @@ pub use raw::{
 };
 pub use raw_files::{RawFiles, RawFilesColumns};
 pub use recommendations::{Recommendations, RecommendationsColumns, method_and_step};
+pub use rollouts::{Rollouts, RolloutsColumns};
 pub use scores::{Scores, ScoresColumns};
 pub use statistics::{Statistics, StatisticsColumns};
 pub use text_scores::{TextScores, TextScoresColumns};
+pub use train_log::{TrainLog, TrainLogColumns};
 pub use true_labels::{TrueLabels, TrueLabelsColumns};
 pub use truth::{Truth, TruthColumns};
 pub use user_metrics::{UserMetrics, UserMetricsColumns};
@@ -124,6 +128,8 @@ pub fn all() -> Vec<Contract> {
         PolicyWeights::contract(),
         PolicyOptimizer::contract(),
         PolicyState::contract(),
+        TrainLog::contract(),
+        Rollouts::contract(),
         Interests::contract(),
         Scores::contract(),
         Recommendations::contract(),

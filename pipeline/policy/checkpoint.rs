@@ -30,7 +30,8 @@ use crate::{Config, Lora, Model, Policy, Tokenizer};
 /// The file that makes a checkpoint.
 pub const STATE: &str = "state.parquet";
 const WEIGHTS: &str = "weights.parquet";
-const OPTIMIZER: &str = "optimizer.parquet";
+/// The optimizer's moments, of which a finished run has none.
+pub const OPTIMIZER: &str = "optimizer.parquet";
 /// Bytes of a tensor in one row.
 const PART_BYTES: usize = 16 << 20;
 const DTYPE: &str = "F32";
@@ -165,6 +166,11 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
         Some((name, pair))
     });
     Ok(Checkpoint { moments: moments.collect(), model: open(path)?, state })
+}
+
+/// Where training stood, from a checkpoint's folder on a local disk.
+pub fn state(path: &Path) -> Result<State> {
+    Ok(Row::open(path)?.state()?.0)
 }
 
 /// A checkpoint's model, from its folder on a local disk; the optimizer is not looked at.

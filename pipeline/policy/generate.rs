@@ -122,6 +122,13 @@ impl Generate {
         Ok(())
     }
 
+    /// Declares the prompt's template, and reads it.
+    pub fn declare_template(&self, declare: &mut dataset::Inputs<'_>) -> Result<Template> {
+        let text = self.template()?;
+        declare.value("template", digest(&text.as_str().into()))?;
+        Template::parse(&text)
+    }
+
     /// The template's text.
     fn template(&self) -> Result<String> {
         let Some(path) = &self.prompt else { return Ok(TEMPLATE.to_owned()) };
@@ -172,9 +179,7 @@ impl Stage for Generate {
 
     fn inputs(&self, declare: &mut dataset::Inputs<'_>) -> Result<Inputs> {
         self.check()?;
-        let text = self.template()?;
-        declare.value("template", digest(&text.as_str().into()))?;
-        let template = Template::parse(&text)?;
+        let template = self.declare_template(declare)?;
         declare.files("policy", &Model::files(&self.policy)?)?;
         let (model, name) = (self.policy.clone(), Model::name(&self.policy));
         declare.value("policy", &name)?;

@@ -150,6 +150,15 @@ impl Policy {
         self.lora
     }
 
+    /// The same policy without adapters, merged into its weights.
+    pub fn merged(self) -> candle_core::Result<Self> {
+        if self.lora.is_none() {
+            return Ok(self);
+        }
+        let tensors = self.merged_tensors()?;
+        Ok(Policy { config: self.config, tensors, vars: BTreeMap::new(), adapters: BTreeMap::new(), lora: None })
+    }
+
     /// All weights, adapters merged in.
     pub fn merged_tensors(&self) -> candle_core::Result<BTreeMap<String, Tensor>> {
         self.tensors.keys().map(|name| Ok((name.clone(), self.merged_tensor(name, Adapters::On)?))).collect()

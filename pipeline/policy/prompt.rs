@@ -261,7 +261,7 @@ fn answer_of(template: &Template, settings: &PromptSettings) -> Result<String> {
         let expected = format!("at least {n}, as many as are asked for");
         Error::setting("example_queries", expected, all.len(), "write more into the template, or lower --queries")
     })?;
-    let list = serde_json::Value::from(shown).to_string().replace("\",\"", "\", \"");
+    let list = as_list(shown);
     Ok(match settings.reasoning {
         Reasoning::Brief => format!("{}{}{}\n{list}", THINK.0, template.example_reasoning, THINK.1),
         Reasoning::None => list,
@@ -272,6 +272,12 @@ fn answer_of(template: &Template, settings: &PromptSettings) -> Result<String> {
 fn one_line(text: &str) -> String {
     let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Queries as the JSON list that a policy is to answer with.
+pub fn as_list(queries: &[String]) -> String {
+    let quoted: Vec<String> = queries.iter().map(|query| serde_json::Value::from(query.as_str()).to_string()).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 #[cfg(test)]

@@ -2,22 +2,34 @@
 
 use std::sync::Arc;
 
-use dataset::Result;
 use dataset::bucket::stream;
+use dataset::{Error, Result};
 
 use crate::chat::Chat;
+use crate::prompt::as_list;
 use crate::{
-    Behaviour, Completion, Finish, Generate, Grammar, List, ListRule, Prompter, Request, Rollout, Snapshot, Spent,
-    Template, Tokenizer,
+    Behaviour, Completion, Config, Finish, Generate, Grammar, List, ListRule, Prompter, Request, Rollout, Sampling,
+    Snapshot, Spent, Template, Tokenizer,
 };
+
+/// The task that a policy is given: how it is asked, how its tokens are drawn, how its answers are read. Weights come apart, for in training
+/// they change.
+#[derive(Debug, Clone)]
+pub struct Task {
+    tokenizer: Arc<Tokenizer>,
+    prompter: Prompter,
+    grammar: Option<Arc<Grammar>>,
+    stops: Vec<u32>,
+    end: u32,
+    sampling: Sampling,
+    rule: ListRule,
+}
 
 /// Writes lists for users, with one version of a model's weights.
 #[derive(Debug)]
 pub struct Writer {
-    tokenizer: Arc<Tokenizer>,
-    prompter: Prompter,
+    task: Task,
     rollout: Rollout,
-    rule: ListRule,
     seed: u64,
     samples: usize,
 }
@@ -42,6 +54,68 @@ impl Written {
     }
 }
 
+impl Task {
+    /// The task for a model.
+    ///
+    /// # Errors
+    /// When the model is none for chats, or a setting makes no sense.
+    pub fn new(tokenizer: Arc<Tokenizer>, config: &Config, template: &Template, settings: &Generate) -> Result<Self> {
+        let Generate { prompts, rule, constrained, .. } = settings;
+        let prompter = Prompter::new(tokenizer.clone(), template, prompts.clone())?;
+        let end = Chat::of(&tokenizer)?.end(&tokenizer).ok_or_else(|| Error::bug("a chat without an end"))?;
+        let text_end = tokenizer.control("<|endoftext|>");
+        let stops = config.eos_token_ids.iter().copied().chain([end]).chain(text_end).collect();
+        let taken = template.example_queries();
+        let grammar =
+            constrained.then(|| Arc::new(Grammar::new(&tokenizer, prompts.queries, *rule, prompts.reasoning, taken)));
+        Ok(Task { tokenizer, prompter, grammar, stops, end, sampling: settings.sampling(), rule: *rule })
+    }
+
+    /// What all prompts begin with.
+    pub fn prefix(&self) -> &[u32] {
+        self.prompter.prefix()
+    }
+
+    /// Tokens of prefix, prompt and answer, at most.
+    pub fn positions(&self) -> usize {
+        self.prompter.longest() + self.sampling.max_new_tokens
+    }
+
+    /// What follows the prefix for a user, whose behaviours come most recent first; `None` for one without behaviours.
+    pub fn prompt(&self, behaviours: &[Behaviour<'_>]) -> Option<Vec<u32>> {
+        self.prompter.prompt(behaviours)
+    }
+
+    /// Rollouts with a version of the weights.
+    ///
+    /// # Errors
+    /// When prompt and output do not fit the model's context.
+    pub fn rollout(&self, snapshot: Arc<Snapshot>) -> Result<Rollout> {
+        let Task { prompter, grammar, stops, sampling, .. } = self;
+        Rollout::new(snapshot, prompter.prefix(), prompter.longest(), stops, *sampling, grammar.clone())
+    }
+
+    /// An output as a list.
+    pub fn read(&self, Completion { tokens, finish, .. }: &Completion) -> List {
+        // A control token inside the output is none of the list's, even though decoding drops it.
+        let inside = tokens.split_last().map_or(tokens.as_slice(), |(_, inside)| inside);
+        let plain = inside.iter().all(|token| !self.tokenizer.bytes(*token).is_empty());
+        List::parse(&self.text(tokens), *finish == Finish::Stop && plain, self.rule)
+    }
+
+    /// Tokens as text, without control tokens.
+    pub fn text(&self, tokens: &[u32]) -> String {
+        self.tokenizer.decode(tokens)
+    }
+
+    /// The answer that says a list, as an output would: its tokens, and the one that ends it.
+    pub fn answer(&self, queries: &[String]) -> Vec<u32> {
+        let mut tokens = self.tokenizer.encode(&as_list(queries));
+        tokens.push(self.end);
+        tokens
+    }
+}
+
 impl Writer {
     /// Puts the parts together, and computes what all prompts begin with.
     ///
@@ -53,22 +127,14 @@ impl Writer {
         template: &Template,
         settings: &Generate,
     ) -> Result<Self> {
-        let tokenizer = Arc::new(tokenizer);
-        let Generate { prompts, rule, constrained, seed, samples, .. } = settings;
-        let prompter = Prompter::new(tokenizer.clone(), template, prompts.clone())?;
-        let end = Chat::of(&tokenizer)?.end(&tokenizer);
-        let text_end = tokenizer.control("<|endoftext|>");
-        let stops: Vec<u32> = snapshot.config().eos_token_ids.iter().copied().chain(end).chain(text_end).collect();
-        let taken = template.example_queries();
-        let grammar = constrained.then(|| Grammar::new(&tokenizer, prompts.queries, *rule, prompts.reasoning, taken));
-        let sampling = settings.sampling();
-        let rollout = Rollout::new(snapshot, prompter.prefix(), prompter.longest(), &stops, sampling, grammar)?;
-        Ok(Writer { tokenizer, prompter, rollout, rule: *rule, seed: *seed, samples: *samples })
+        let task = Task::new(Arc::new(tokenizer), snapshot.config(), template, settings)?;
+        let rollout = task.rollout(snapshot)?;
+        Ok(Writer { task, rollout, seed: settings.seed, samples: settings.samples })
     }
 
     /// What is asked of the model for a user, whose behaviours come most recent first; `None` for one without behaviours.
     pub fn request(&self, user_id: &str, behaviours: &[Behaviour<'_>]) -> Option<Request> {
-        let prompt = self.prompter.prompt(behaviours)?;
+        let prompt = self.task.prompt(behaviours)?;
         let seeds = (0..self.samples as u64).map(|sample| seed(self.seed, user_id, sample, 0)).collect();
         Some(Request { prompt, seeds })
     }
@@ -88,13 +154,8 @@ impl Writer {
         Ok(self.rollout.run(requests, watch)?.into_iter().map(lists).collect())
     }
 
-    /// An output as a list.
-    fn written(&self, sample: u32, Completion { tokens, finish, .. }: &Completion) -> Written {
-        // A control token inside the output is none of the list's, even though decoding drops it.
-        let inside = tokens.split_last().map_or(tokens.as_slice(), |(_, inside)| inside);
-        let plain = inside.iter().all(|token| !self.tokenizer.bytes(*token).is_empty());
-        let list = List::parse(&self.tokenizer.decode(tokens), *finish == Finish::Stop && plain, self.rule);
-        Written { sample, list, finish: *finish, tokens: tokens.len() }
+    fn written(&self, sample: u32, output: &Completion) -> Written {
+        Written { sample, list: self.task.read(output), finish: output.finish, tokens: output.tokens.len() }
     }
 
     /// Bytes of the weights.
@@ -104,7 +165,7 @@ impl Writer {
 
     /// Bytes that rollouts take at their peak, beside the weights.
     pub fn memory_bytes(&self) -> u64 {
-        self.rollout.batch_bytes(self.prompter.longest() - self.prompter.prefix().len(), self.samples)
+        self.rollout.batch_bytes(self.task.prompter.longest() - self.task.prefix().len(), self.samples)
     }
 }
 

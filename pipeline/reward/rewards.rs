@@ -58,6 +58,11 @@ impl Rewards {
         &self.settings
     }
 
+    /// What words say.
+    pub fn lexicon(&self) -> &Lexicon {
+        &self.lexicon
+    }
+
     /// The articles.
     pub fn pool(&self) -> &Pool {
         self.searcher.pool()

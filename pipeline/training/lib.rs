@@ -6,9 +6,22 @@
 //! ```
 
 mod adamw;
+mod groups;
+mod grpo;
 #[cfg(test)]
 mod laws;
+mod log;
 mod objective;
+mod order;
+mod people;
+mod pseudo;
+mod run;
+mod scratch;
+mod sft;
 
 pub use adamw::{AdamW, Parameters, Update};
+pub use groups::Advantage;
+pub use grpo::{GrpoInputs, TrainGrpo};
 pub use objective::{Fitted, Form, Grpo, Kl, Likelihood, Ratio, Said, Sampled};
+pub use scratch::Scratch;
+pub use sft::{Init, Sft, SftInputs};

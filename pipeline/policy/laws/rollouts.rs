@@ -83,7 +83,7 @@ fn an_output_that_the_grammar_cannot_go_on_with_says_so() -> Result<()> {
     let rule = crate::ListRule::default();
     let grammar = crate::Grammar::new(&bytes_tokenizer(), 3, rule, crate::Reasoning::None, &[]);
     let sampling = Sampling { max_new_tokens: 64, ..Sampling::default() };
-    let rollout = Rollout::new(snapshot, &[], 40, &[], sampling, Some(grammar))?;
+    let rollout = Rollout::new(snapshot, &[], 40, &[], sampling, Some(Arc::new(grammar)))?;
     let outputs = rollout.run(&[Request { prompt: vec![5, 6], seeds: vec![1] }], &|_| ())?;
     assert_eq!(outputs[0][0].finish, crate::Finish::DeadEnd);
     assert_eq!(crate::Finish::DeadEnd.name(), "dead_end");

@@ -36,7 +36,7 @@ pub struct Rollout {
     snapshot: Arc<Snapshot>,
     sampling: Sampling,
     batching: Batching,
-    grammar: Option<Grammar>,
+    grammar: Option<Arc<Grammar>>,
     stops: Vec<u32>,
     rotary: Rotary,
     prefix: Piece,
@@ -72,7 +72,7 @@ impl Rollout {
         longest: usize,
         stops: &[u32],
         sampling: Sampling,
-        grammar: Option<Grammar>,
+        grammar: Option<Arc<Grammar>>,
     ) -> Result<Self> {
         let positions = longest.saturating_add(sampling.max_new_tokens);
         let most = snapshot.config().max_position_embeddings;

@@ -1,0 +1,58 @@
+//! `querent sft`: profiles and lists to a policy.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use dataset::{Result, Summary};
+use serde::{Deserialize, Serialize};
+
+use crate::frame::{Context, Job};
+use crate::index::popularity;
+
+/// Teach a policy to write lists, by showing it some: the warm start of grpo.
+///
+/// Reads profiles, news and news_vectors; with --lists interests.NAME. Writes a folder that is a policy, with train_log/ in it. The lists to
+/// learn are made of each user's themes (content words of a behaviour of each theme; never a title word for word), or are those of another
+/// model. Users of the split train are learnt from, those of valid say which checkpoint is kept, those of test are never seen. With
+/// --init scratch a small policy is made from random weights. A killed run goes on from its last look.
+#[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
+pub(crate) struct Sft {
+    /// The folder to write [default: policy.sft under --data]
+    #[arg(long, value_name = "FOLDER")]
+    #[serde(skip_serializing)]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    artifact: training::Sft,
+}
+
+impl Job for Sft {
+    const NAME: &'static str = "sft";
+    const NAMED: bool = true;
+    const SHARES: &'static [&'static str] = &["embed", "index", "score"];
+
+    fn run(&self, context: &Context) -> Result<Vec<Summary>> {
+        let mut summaries = popularity(context, self.artifact.rewards.pool().reads_popularity())?;
+        let policy = match self.artifact.init {
+            training::Init::Policy => context.folder(&self.artifact.policy)?,
+            training::Init::Scratch => PathBuf::new(),
+        };
+        let artifact = training::Sft { policy, ..self.artifact.clone() };
+        summaries.push(context.make(&artifact, &self.folder(context)?)?);
+        Ok(summaries)
+    }
+
+    fn target(&self, context: &Context) -> Result<Option<PathBuf>> {
+        self.folder(context).map(Some)
+    }
+}
+
+impl Sft {
+    fn folder(&self, context: &Context) -> Result<PathBuf> {
+        match &self.output {
+            Some(folder) => Ok(folder.clone()),
+            None => context.beside(&context.dataset("policy.sft"), "--output"),
+        }
+    }
+}
