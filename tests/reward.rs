@@ -1,10 +1,13 @@
 //! Rewards end to end: lists are scored the same whatever the cut, and a score can be explained.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float32Type, Int32Type};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{at_rest, batches, config, contents, datasets, fail, pipeline, querent, succeed};
@@ -95,4 +98,140 @@ fn lists_are_scored_and_explained() {
     std::fs::write(&scale, "{\"low\": [0, 0, 0, 0, 0], \"high\": [1, 1, 0, 1, 1], \"clip\": true}").expect("writable");
     let said = fail(score(&root).arg("--calibration").arg(&scale), 3);
     assert!(said.contains("each of low below that of high"), "{said}");
+}
+
+/// A server of rewards, ended when it goes.
+struct Served {
+    process: Child,
+    address: String,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+const TOKEN: &str = "0123456789abcdef0123";
+
+fn serve(root: &Path, more: &[&str]) -> Served {
+    let mut command = score(root);
+    command.args(["--serve", "0", "--normalise", "raw"]).args(more).env("QUERENT_SCORE_TOKEN", TOKEN);
+    let mut process = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
+    let stdout = BufReader::new(process.stdout.take().expect("piped"));
+    let lines = stdout.lines().map_while(Result::ok);
+    let address = lines.filter_map(|line| Some(line.split_once("serving at http://")?.1.to_owned())).next();
+    Served { process, address: address.expect("it serves") }
+}
+
+impl Served {
+    /// Status and body of the answer to a request as it goes over the line.
+    fn ask(&self, head: &str, body: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(&self.address).expect("it listens");
+        let length =
+            if head.contains("content-length") { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+        write!(stream, "{head}\r\nhost: x\r\nconnection: close\r\n{length}\r\n{body}").expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("HTTP");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}")))
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.ask(&format!("POST {path} HTTP/1.1\r\nauthorization: Bearer {TOKEN}"), &body.to_string())
+    }
+}
+
+#[test]
+fn rewards_are_served_to_whoever_has_the_token() {
+    let folder = TempDir::new().expect("a folder");
+    let root = folder.path().join("data");
+    succeed(&mut pipeline(&config(&root, 24, 5)));
+    succeed(querent().args(["embed", "--fields", "title", "--quiet", "--data"]).arg(&root));
+    let said = fail(score(&root).args(["--serve", "0", "--normalise", "raw"]).env_remove("QUERENT_SCORE_TOKEN"), 2);
+    assert!(said.contains("QUERENT_SCORE_TOKEN: expected at least 16"), "{said}");
+    let profiles = batches(&root, "profiles");
+    let user = profiles[0].column_by_name("user_id").expect("a column").as_string::<i32>().value(0).to_owned();
+    let served = serve(&root, &[]);
+    let list = "[\"bee swarm collection\", \"ceiling paint colours\", \"night shift fatigue\"]";
+
+    // The three wires say the same of one list.
+    let prompt = "<|im_start|>user\nwhat?<|im_end|>\n<|im_start|>assistant\n";
+    let query = format!("{prompt}{list}<|im_end|>");
+    let body = json!({"query": [query.clone(), query], "prompts": [prompt, prompt], "labels": [user, user]});
+    let (status, answer) = served.post("/get_reward", &body);
+    assert_eq!(status, 200, "{answer}");
+    let reward = answer["rewards"][0].as_f64().expect("a reward");
+    assert!(reward > 2.0 && answer["rewards"][1] == answer["rewards"][0], "{answer}");
+    assert_eq!(answer["extra_logs"]["structure"], json!([1.0, 1.0]));
+    let (status, one) = served.post("/reward", &json!({"prompt": "", "response": list, "label": user}));
+    assert_eq!(
+        (status, &one["reward"], &one["align"]),
+        (200, &answer["rewards"][0], &answer["extra_logs"]["align"][0])
+    );
+    let output = json!([{"type": "message", "content": [{"type": "output_text", "text": list}]}]);
+    let body = json!({"responses_create_params": {"input": "x"}, "response": {"output": output}, "label": user});
+    let (status, verified) = served.post("/verify", &body);
+    assert_eq!((status, &verified["reward"]), (200, &one["reward"]));
+    assert_eq!((&verified["reward_components"]["align"], &verified["response"]), (&one["align"], &body["response"]));
+    let (_, none) = served.post("/reward", &json!({"prompt": "", "response": "I cannot", "label": user}));
+    assert_eq!(none["reward"], 0.0, "{none}");
+
+    // A token in the address will do, too, for some trainers send no headers of ours.
+    let body = json!({"prompt": "", "response": list, "label": user});
+    let (status, _) = served.ask(&format!("POST /reward?token={TOKEN} HTTP/1.1"), &body.to_string());
+    assert_eq!(status, 200);
+
+    // Whatever is wrong has one clear answer, which repeats no text.
+    let post = format!("POST /reward HTTP/1.1\r\nauthorization: Bearer {TOKEN}");
+    let huge = format!("{post}\r\ncontent-length: 900000000");
+    for (head, body, status, error) in [
+        ("POST /reward HTTP/1.1", body.to_string(), 401, "expected the token"),
+        ("POST /reward?token=0123456789abcdef012 HTTP/1.1", body.to_string(), 401, "expected the token"),
+        (&post.replace("POST", "GET"), String::new(), 405, "expected POST"),
+        (&post.replace("/reward", "/rewards"), body.to_string(), 404, "expected /get_reward"),
+        (&post, "{\"response\": \"planted".to_owned(), 400, "expected JSON"),
+        (&post, "{\"response\": \"planted\"}".to_owned(), 422, "user id"),
+        (&post, json!({"response": "planted", "label": "0".repeat(32)}).to_string(), 422, "a user id of profiles"),
+        (&post, json!({"response": "planted", "label": "planted"}).to_string(), 422, "a user id of profiles"),
+        (&huge, String::new(), 413, "at most"),
+    ] {
+        let (got, answer) = served.ask(head, &body);
+        let said = answer["error"].as_str().expect("an error");
+        assert!(got == status && said.contains(error) && !said.contains("planted"), "{head}: {got} {said}");
+    }
+
+    // Sixteen at once, none lost, each the same.
+    let answers: Vec<(u16, Value)> = std::thread::scope(|scope| {
+        let ask = || (0..20).map(|_| served.post("/reward", &body)).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
+    assert!(answers.len() == 320 && answers.iter().all(|(status, answer)| *status == 200 && *answer == one));
+}
+
+#[test]
+fn other_trainers_get_rewards_through_the_shims() {
+    let folder = TempDir::new().expect("a folder");
+    let root = folder.path().join("data");
+    succeed(&mut pipeline(&config(&root, 24, 5)));
+    succeed(querent().args(["embed", "--fields", "title", "--quiet", "--data"]).arg(&root));
+    let profiles = batches(&root, "profiles");
+    let user = profiles[0].column_by_name("user_id").expect("a column").as_string::<i32>().value(0).to_owned();
+    let served = serve(&root, &[]);
+    let script = "import sys; from jobs.shims import trl, verl\n\
+        u, l = sys.argv[1], '[\"bee swarm\", \"ceiling paint\", \"night shift\"]'\n\
+        a = trl.querent_reward(prompts=['p'] * 2, completions=[l, [{'role': 'assistant', 'content': l}]], user_id=[u] * 2)\n\
+        b = verl.compute_score('x', l, u)\n\
+        c = verl.compute_score('x', 'none', None, {'user_id': u})\n\
+        assert a[0] == a[1] == b['score'] > 1 and c['score'] == 0 and list(b) == list(c), (a, b, c)\n\
+        try: verl.compute_score('x', l, 'nobody')\n\
+        except RuntimeError as e: assert '422' in str(e), e\n\
+        else: raise AssertionError('nobody has a reward')";
+    let mut python = Command::new("python3");
+    python.args(["-c", script, &user]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    python.env("PYTHONDONTWRITEBYTECODE", "1").env("QUERENT_SCORE_TOKEN", TOKEN);
+    succeed(python.env("QUERENT_SCORE_URL", format!("http://{}", served.address)));
 }

@@ -1,4 +1,5 @@
-"""Rewards of `querent score --serve` for TRL: GRPOTrainer(reward_funcs=[querent_reward], ...).
+"""Rewards of `querent score --serve` for TRL: `from jobs.shims.trl import querent_reward` in the repository's folder, then
+GRPOTrainer(reward_funcs=[querent_reward], ...).
 
 The data set needs a column user_id, a profile's. QUERENT_SCORE_URL is the server's address, such as http://127.0.0.1:8123, and
 QUERENT_SCORE_TOKEN its token. A reward that could not be had is None, which TRL leaves out.
@@ -6,6 +7,7 @@ QUERENT_SCORE_TOKEN its token. A reward that could not be had is None, which TRL
 
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,7 @@ def score(user_id, text):
         except urllib.error.HTTPError as error:
             if error.code != 503:  # 503: ask again
                 raise RuntimeError(f"querent score: HTTP {error.code}: {error.read().decode()}") from error
+            time.sleep(1)
     return None
 
 

@@ -6,6 +6,7 @@ and QUERENT_SCORE_TOKEN its token. The answer has the same keys every time; a re
 
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 
@@ -26,4 +27,5 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kw
         except urllib.error.HTTPError as error:
             if error.code != 503:  # 503: ask again
                 raise RuntimeError(f"querent score: HTTP {error.code}: {error.read().decode()}") from error
+            time.sleep(1)
     return {"score": 0.0, **dict.fromkeys(KEYS, 0.0), "undecided": 1.0}

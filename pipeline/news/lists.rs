@@ -60,7 +60,8 @@ impl Dense {
         self.articles.search(&self.queries.get(texts)?, ks)
     }
 
-    fn memory_bytes(&self) -> u64 {
+    /// Bytes in memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
         self.articles.memory_bytes()
     }
 }

@@ -1,22 +1,18 @@
 //! `retrieve`: a list of articles for every user, by what their queries fetch or by a reference method.
 
-use std::path::PathBuf;
-
 use arrow::array::StringArray;
 use clap::{Args, ValueEnum};
-use dataset::{Account, Done, Error, Identity, Inputs, Resources, Result, Rows, Stage, Whole};
-use schemas::{News, NewsVectors, Popularity, Recommendations, RecommendationsColumns};
+use dataset::{Account, Done, Error, Inputs, Resources, Result, Rows, Stage, Whole};
+use schemas::{News, Popularity, Recommendations, RecommendationsColumns};
 use serde::{Deserialize, Serialize};
 
-use crate::encoder::{Declared, check_encoder};
-use crate::index::{missing, open_index};
-use crate::lists::{Dense, Fetch, Lists, Nearest, Searched};
+use crate::lists::{Fetch, Lists, Searched};
 use crate::people::{People, Person, Phrases, Queries};
 use crate::pool::Corpus;
-use crate::queries::QueryVectors;
+use crate::searcher::DenseInputs;
 use crate::{
-    Bm25, Candidates, EncoderSettings, Exact, Fetched, Fields, Fusion, Language, Medoids, Pool, PoolSettings,
-    SearchSettings, Vectors, popularity, vectors,
+    Bm25, Candidates, EncoderSettings, Fetched, Fields, Fusion, Language, Medoids, Pool, PoolSettings, Search,
+    SearchSettings, popularity,
 };
 
 /// Users whose queries are searched together.
@@ -215,18 +211,9 @@ pub struct Sources {
 /// What a method needs beside users and articles.
 #[derive(Debug)]
 enum By {
-    Queries { dense: Option<Box<Asked>>, bm25: Option<Box<Whole<News>>> },
+    Queries { dense: Option<Box<DenseInputs>>, bm25: Option<Box<Whole<News>>> },
     Popularity(Box<Whole<Popularity>>),
     Random,
-}
-
-/// What vectors of queries are put to.
-#[derive(Debug)]
-struct Asked {
-    encoder: Declared,
-    vectors: Whole<NewsVectors>,
-    /// The index's folder, and what it is of, if there is one; none where it is never searched.
-    index: Option<(PathBuf, Option<Identity>)>,
 }
 
 /// What all partitions share.
@@ -257,7 +244,7 @@ impl Stage for Retrieve {
         declare.remark(format!("from {}", corpus.about()));
         let by = match self.method.as_str() {
             _ if self.asks() => {
-                let dense = self.asks_vectors().then(|| self.declare_vectors(declare, &corpus)).transpose()?;
+                let dense = self.asks_vectors().then(|| self.dense().declare_vectors(declare, &corpus)).transpose()?;
                 let bm25 = self.asks_words().then(|| declare.whole::<News>("news")).transpose()?;
                 let columns = [News::news_id.name(), News::title.name(), News::r#abstract.name()];
                 let bm25 = bm25.map(|news| Box::new(news.columns(&columns)));
@@ -273,7 +260,7 @@ impl Stage for Retrieve {
         let pool = inputs.corpus.open()?;
         let fetch = match &inputs.by {
             By::Queries { dense, bm25 } => {
-                let dense = dense.as_ref().map(|asked| self.open_vectors(asked, &inputs.corpus, &pool)).transpose()?;
+                let dense = dense.as_ref().map(|asked| asked.open(&inputs.corpus, &pool)).transpose()?;
                 let bm25 = bm25.as_ref().map(|news| self.index_words(news, &pool)).transpose()?;
                 let searched = match (dense, bm25) {
                     (Some(dense), Some(bm25)) => Searched::Hybrid(dense, bm25),
@@ -327,38 +314,10 @@ impl Stage for Retrieve {
 }
 
 impl Retrieve {
-    fn declare_vectors(&self, declare: &mut Inputs<'_>, corpus: &Corpus) -> Result<Asked> {
-        let encoder = self.encoder.declare(declare)?;
-        let (vectors, made_by) = vectors::declare(declare, self.vectors.as_deref())?;
-        check_encoder(vectors.snapshot().dataset.name(), &made_by, &encoder.name)?;
-        // Whether the candidates are so few that they are searched exactly is known once they are read.
-        let never = self.exact || corpus.articles() <= self.pool.exact_up_to as u64;
-        let index = (!never).then(|| self.declare_index(declare)).transpose()?;
-        Ok(Asked { encoder, vectors, index })
-    }
-
-    fn declare_index(&self, declare: &mut Inputs<'_>) -> Result<(PathBuf, Option<Identity>)> {
-        let folder = self.search.folder(declare.store(), self.pool.candidates, self.vectors.as_deref())?;
-        let identity = match Identity::read(&folder)? {
-            Some(_) => Some(declare.artifact("index", &folder)?),
-            None => None,
-        };
-        Ok((folder, identity))
-    }
-
-    fn open_vectors(&self, asked: &Asked, corpus: &Corpus, pool: &Pool) -> Result<Dense> {
-        let Asked { encoder, vectors, index } = asked;
-        let encoder = encoder.open()?;
-        let articles = match index {
-            Some((folder, identity)) if pool.len() > self.pool.exact_up_to => {
-                let identity = identity.as_ref().ok_or_else(|| missing(folder))?;
-                let index = open_index(folder, identity, corpus, vectors, encoder.dimensions(), pool.len())?;
-                let probes = self.search.probes(&index);
-                Nearest::Ivf(index, probes)
-            }
-            _ => Nearest::Exact(Exact::new(Vectors::read(vectors, pool, encoder.name())?)?),
-        };
-        Ok(Dense { queries: QueryVectors::new(encoder)?, articles })
+    /// What vectors of queries are put to.
+    fn dense(&self) -> Search<'_> {
+        let Retrieve { pool, search, encoder, vectors, exact, .. } = self;
+        Search { pool, index: search, encoder, vectors: vectors.as_deref(), exact: *exact }
     }
 
     /// Indexes the words of a pool's articles.

@@ -9,7 +9,7 @@ use text::Encoder;
 
 use crate::encoder::{Declared, check_encoder};
 use crate::index::{missing, open_index};
-use crate::lists::Nearest;
+use crate::lists::{Dense, Nearest};
 use crate::pool::Corpus;
 use crate::queries::QueryVectors;
 use crate::{EncoderSettings, Exact, Hit, Pool, PoolSettings, SearchSettings, Vectors, vectors};
@@ -28,14 +28,15 @@ pub struct Search<'a> {
     pub index: &'a SearchSettings,
     /// The encoder of queries.
     pub encoder: &'a EncoderSettings,
+    /// The articles' vectors: those of `embed@NAME`.
+    pub vectors: Option<&'a str>,
     /// Every article is searched, however many there are.
     pub exact: bool,
 }
 
-/// What a [`Searcher`] reads.
+/// What vectors of queries are put to: encoder, vectors and index.
 #[derive(Debug)]
-pub struct SearcherInputs {
-    corpus: Corpus,
+pub(crate) struct DenseInputs {
     encoder: Declared,
     vectors: Whole<NewsVectors>,
     /// The index's folder, and what it is of, if there is one; none where it is never searched.
@@ -45,6 +46,13 @@ pub struct SearcherInputs {
     search: SearchSettings,
 }
 
+/// What a [`Searcher`] reads.
+#[derive(Debug)]
+pub struct SearcherInputs {
+    corpus: Corpus,
+    dense: DenseInputs,
+}
+
 impl Search<'_> {
     /// Declares articles, vectors, encoder and index.
     ///
@@ -52,20 +60,20 @@ impl Search<'_> {
     /// When the articles' vectors are another encoder's.
     pub fn declare(&self, declare: &mut Inputs<'_>) -> Result<SearcherInputs> {
         let corpus = self.pool.declare(declare)?;
+        Ok(SearcherInputs { dense: self.declare_vectors(declare, &corpus)?, corpus })
+    }
+
+    /// The same, of articles that are declared.
+    pub(crate) fn declare_vectors(&self, declare: &mut Inputs<'_>, corpus: &Corpus) -> Result<DenseInputs> {
         let encoder = self.encoder.declare(declare)?;
-        let (vectors, made_by) = vectors::declare(declare, None)?;
-        check_encoder(vectors::NEWS_VECTORS, &made_by, &encoder.name)?;
-        // Whether the candidates are so few that they are searched exactly is known once they are read.
-        let never = self.exact || corpus.articles() <= self.pool.exact_up_to as u64;
-        let index = match never {
-            true => None,
-            false => {
-                let folder = self.index.folder(declare.store(), self.pool.candidates, None)?;
-                let identity = Identity::read(&folder)?.map(|_| declare.artifact("index", &folder)).transpose()?;
-                Some((folder, identity))
-            }
+        let (vectors, made_by) = vectors::declare(declare, self.vectors)?;
+        let index = self.index(corpus, declare.store())?;
+        let declared = |(folder, identity): (PathBuf, Option<Identity>)| -> Result<_> {
+            let identity = identity.map(|_| declare.artifact("index", &folder)).transpose()?;
+            Ok((folder, identity))
         };
-        Ok(self.inputs(corpus, encoder, vectors, index))
+        let index = index.map(declared).transpose()?;
+        self.inputs(encoder, vectors, &made_by, index)
     }
 
     /// The same as they are now, outside of any run: for people's eyes, and for servers.
@@ -74,30 +82,54 @@ impl Search<'_> {
     /// When the articles' vectors are another encoder's.
     pub fn now(&self, store: &Store) -> Result<SearcherInputs> {
         let corpus = self.pool.now(store)?;
-        let encoder = self.encoder.find()?;
-        let vectors = Whole::<NewsVectors>::open(store, vectors::NEWS_VECTORS)?;
+        let vectors = Whole::<NewsVectors>::open(store, &vectors::dataset(self.vectors))?;
         let made_by = vectors.manifest().lineage.values.get("encoder").and_then(|name| name.as_str());
-        check_encoder(vectors::NEWS_VECTORS, made_by.unwrap_or_default(), &encoder.name)?;
-        let index = match self.exact {
-            true => None,
-            false => {
-                let folder = self.index.folder(store, self.pool.candidates, None)?;
-                let identity = Identity::read(&folder)?;
-                Some((folder, identity))
-            }
-        };
-        Ok(self.inputs(corpus, encoder, vectors, index))
+        let made_by = made_by.unwrap_or_default().to_owned();
+        let index = self.index(&corpus, store)?;
+        Ok(SearcherInputs { dense: self.inputs(self.encoder.find()?, vectors, &made_by, index)?, corpus })
+    }
+
+    /// The index, unless it is never searched: whether the candidates are few enough for that is known once they are read.
+    fn index(&self, corpus: &Corpus, store: &Store) -> Result<Option<(PathBuf, Option<Identity>)>> {
+        if self.exact || corpus.articles() <= self.pool.exact_up_to as u64 {
+            return Ok(None);
+        }
+        let folder = self.index.folder(store, self.pool.candidates, self.vectors)?;
+        let identity = Identity::read(&folder)?;
+        Ok(Some((folder, identity)))
     }
 
     fn inputs(
         &self,
-        corpus: Corpus,
         encoder: Declared,
         vectors: Whole<NewsVectors>,
+        made_by: &str,
         index: Option<(PathBuf, Option<Identity>)>,
-    ) -> SearcherInputs {
+    ) -> Result<DenseInputs> {
+        check_encoder(vectors.snapshot().dataset.name(), made_by, &encoder.name)?;
         let (exact_up_to, search) = (self.pool.exact_up_to, self.index.clone());
-        SearcherInputs { corpus, encoder, vectors, index, exact_up_to, search }
+        Ok(DenseInputs { encoder, vectors, index, exact_up_to, search })
+    }
+}
+
+impl DenseInputs {
+    /// Opens encoder, vectors and index, for a pool of the declared articles.
+    ///
+    /// # Errors
+    /// When there is no index of these articles, or the model does not open.
+    pub(crate) fn open(&self, corpus: &Corpus, pool: &Pool) -> Result<Dense> {
+        let DenseInputs { encoder, vectors, index, exact_up_to, search } = self;
+        let encoder = encoder.open()?;
+        let articles = match index {
+            Some((folder, identity)) if pool.len() > *exact_up_to => {
+                let identity = identity.as_ref().ok_or_else(|| missing(folder))?;
+                let index = open_index(folder, identity, corpus, vectors, encoder.dimensions(), pool.len())?;
+                let probes = search.probes(&index);
+                Nearest::Ivf(index, probes)
+            }
+            _ => Nearest::Exact(Exact::new(Vectors::read(vectors, pool, encoder.name())?)?),
+        };
+        Ok(Dense { queries: QueryVectors::new(encoder)?, articles })
     }
 }
 
@@ -113,9 +145,7 @@ impl SearcherInputs {
 #[derive(Debug)]
 pub struct Searcher {
     pool: Pool,
-    dimensions: usize,
-    vectors: QueryVectors,
-    articles: Nearest,
+    dense: Dense,
 }
 
 impl Searcher {
@@ -124,29 +154,14 @@ impl Searcher {
     /// # Errors
     /// When there is no article, none of the index's, or the model does not open.
     pub fn open(inputs: &SearcherInputs) -> Result<Self> {
-        let SearcherInputs { corpus, encoder, vectors, index, exact_up_to, search } = inputs;
-        let pool = corpus.open()?;
-        let encoder = encoder.open()?;
-        let dimensions = encoder.dimensions();
-        let articles = match index {
-            Some((folder, identity)) if pool.len() > *exact_up_to => {
-                let identity = identity.as_ref().ok_or_else(|| missing(folder))?;
-                let index = open_index(folder, identity, corpus, vectors, dimensions, pool.len())?;
-                let probes = search.probes(&index);
-                Nearest::Ivf(index, probes)
-            }
-            _ => {
-                let vectors = Vectors::read(vectors, &pool, encoder.name())?;
-                return Self::exact(encoder, pool, vectors);
-            }
-        };
-        Ok(Searcher { pool, dimensions, vectors: QueryVectors::new(encoder)?, articles })
+        let pool = inputs.corpus.open()?;
+        Ok(Searcher { dense: inputs.dense.open(&inputs.corpus, &pool)?, pool })
     }
 
     /// Of articles with these vectors of the encoder's, in the pool's order: each is looked at.
     pub fn exact(encoder: Encoder, pool: Pool, vectors: Vectors) -> Result<Self> {
-        let (dimensions, articles) = (encoder.dimensions(), Nearest::Exact(Exact::new(vectors)?));
-        Ok(Searcher { pool, dimensions, vectors: QueryVectors::new(encoder)?, articles })
+        let articles = Nearest::Exact(Exact::new(vectors)?);
+        Ok(Searcher { pool, dense: Dense { queries: QueryVectors::new(encoder)?, articles } })
     }
 
     /// The articles.
@@ -156,41 +171,40 @@ impl Searcher {
 
     /// Values of a vector.
     pub fn dimensions(&self) -> usize {
-        self.dimensions
+        self.dense.queries.dimensions()
     }
 
     /// Vectors of distinct queries, in their order: one of unit length for each.
     pub fn vectors(&self, queries: &[&str]) -> Result<Vectors> {
+        let dimensions = self.dimensions();
         // Texts of like length make full batches.
         let mut order: Vec<usize> = (0..queries.len()).collect();
         order.sort_by_key(|&query| queries[query].len());
         let together = queries.len().div_ceil(rayon::current_num_threads().max(1)).max(ENCODED_TOGETHER);
         let encoded: Vec<Vec<f32>> = order
             .par_chunks(together)
-            .map(|chunk| self.vectors.get(&chunk.iter().map(|&query| queries[query]).collect::<Vec<_>>()))
+            .map(|chunk| self.dense.queries.get(&chunk.iter().map(|&query| queries[query]).collect::<Vec<_>>()))
             .collect::<Result<_>>()?;
-        let mut values = vec![0.0; queries.len() * self.dimensions];
-        for (&query, vector) in
-            order.iter().zip(encoded.iter().flat_map(|vectors| vectors.chunks_exact(self.dimensions)))
-        {
-            values[query * self.dimensions..][..self.dimensions].copy_from_slice(vector);
+        let mut values = vec![0.0; queries.len() * dimensions];
+        for (&query, vector) in order.iter().zip(encoded.iter().flat_map(|vectors| vectors.chunks_exact(dimensions))) {
+            values[query * dimensions..][..dimensions].copy_from_slice(vector);
         }
-        Ok(Vectors::new(self.dimensions, values))
+        Ok(Vectors::new(dimensions, values))
     }
 
     /// The best `ks[i]` articles for each query, best first.
     pub fn search(&self, queries: &Vectors, ks: &[usize]) -> Result<Vec<Vec<Hit>>> {
         let found: Vec<Vec<Vec<Hit>>> = queries
             .values()
-            .par_chunks(TOGETHER * self.dimensions)
+            .par_chunks(TOGETHER * queries.dimensions())
             .zip(ks.par_chunks(TOGETHER))
-            .map(|(queries, ks)| self.articles.search(queries, ks))
+            .map(|(queries, ks)| self.dense.articles.search(queries, ks))
             .collect::<Result<_>>()?;
         Ok(found.into_iter().flatten().collect())
     }
 
     /// Bytes in memory.
     pub fn memory_bytes(&self) -> u64 {
-        self.pool.memory_bytes() + self.articles.memory_bytes()
+        self.pool.memory_bytes() + self.dense.memory_bytes()
     }
 }

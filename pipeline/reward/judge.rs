@@ -217,6 +217,8 @@ fn response_format() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -242,5 +244,104 @@ mod tests {
         let long = json!({"theme": format!("\u{1b}[2J{}", "x".repeat(999)), "reason": "", "covered": 0});
         let verdict = Verdict::read(&answer(&[long], &[query(1)]), 1).expect("a verdict");
         assert!(verdict.themes[0].theme.chars().count() == 200 && !verdict.themes[0].theme.contains('\u{1b}'));
+    }
+
+    /// A judge's server that treats each list by a word in its queries, and says how often it was asked about it.
+    fn server(times: Arc<Mutex<HashMap<String, u32>>>) -> String {
+        let http = tiny_http::Server::http("127.0.0.1:0").expect("a port");
+        let address = format!("http://{}/v1", http.server_addr());
+        std::thread::spawn(move || {
+            while let Ok(mut request) = http.recv() {
+                let mut body = String::new();
+                request.as_reader().read_to_string(&mut body).expect("a body");
+                let body: Value = serde_json::from_str(&body).expect("JSON");
+                let asked = body["messages"][1]["content"].as_str().expect("a text").to_owned();
+                let kind =
+                    asked.split("kind ").nth(1).and_then(|rest| rest.split('"').next()).expect("a kind").to_owned();
+                let n = {
+                    let mut times = times.lock().expect("sound");
+                    let n = times.entry(kind.clone()).or_default();
+                    *n += 1;
+                    *n
+                };
+                let theme = |covered: u8| json!({"theme": "t", "reason": "r", "covered": covered});
+                let queries = vec![json!({"reason": "r", "specific": 1}), json!({"reason": "r", "specific": 0})];
+                let good = json!({"themes": [theme(1), theme(0), theme(0), theme(0)], "queries": queries});
+                let choice = |content: &str, finish: &str| {
+                    json!({"choices": [{"message": {"content": content}, "finish_reason": finish}]}).to_string()
+                };
+                let fine = choice(&good.to_string(), "stop");
+                let (status, text) = match (kind.as_str(), n) {
+                    ("busy", 1) => (429, String::new()),
+                    ("broken", 1) => (500, "planted".to_owned()),
+                    ("noise", 1) | ("nonsense", _) => (200, choice("planted words", "stop")),
+                    ("cut", _) => (200, choice(&good.to_string(), "length")),
+                    ("short", _) => (200, choice(&json!({"themes": [theme(1)], "queries": []}).to_string(), "stop")),
+                    ("bare", _) => (200, "planted".to_owned()),
+                    ("down", _) => (503, String::new()),
+                    ("plain", _) if body.get("response_format").is_some() => (400, String::new()),
+                    _ => (200, fine),
+                };
+                let retry = tiny_http::Header::from_bytes("retry-after", "0.01").expect("a header");
+                let answer = tiny_http::Response::from_string(text).with_status_code(status).with_header(retry);
+                // Whoever asked may have gone.
+                let _ = request.respond(answer);
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn a_verdict_that_cannot_be_had_is_null_and_what_was_said_is_kept() -> Result<()> {
+        let times = Arc::new(Mutex::new(HashMap::new()));
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().to_string_lossy())?;
+        let judge = || -> Result<Judge> {
+            let settings = JudgeSettings {
+                judge_endpoint: server(times.clone()),
+                judge_model: "m".into(),
+                judge_attempts: 2,
+                judge_concurrency: 1,
+                ..JudgeSettings::default()
+            };
+            Judge::open(&settings.server()?.expect("named"), &store, &settings)
+        };
+        let user = UserInterests {
+            user_id: "u".into(),
+            texts: vec!["trains".into()],
+            domains: vec!["search".into()],
+            vectors: news::Vectors::new(1, vec![1.0]),
+            themes: Vec::new(),
+            own: std::collections::HashSet::new(),
+        };
+        let kinds = ["fine", "busy", "broken", "noise", "nonsense", "cut", "short", "plain", "bare", "down"];
+        let texts: Vec<String> = kinds.iter().map(|kind| format!("kind {kind}")).collect();
+        // The first list comes twice, and is asked about once.
+        let lists: Vec<_> = texts.iter().chain(&texts[..1]).map(|text| (&user, vec![text.as_str(), "b"])).collect();
+        let verdicts = judge()?.judge(&lists)?;
+        let shares: Vec<_> =
+            verdicts.iter().map(|of| of.as_ref().map(|of| (of.coverage(), of.specificity()))).collect();
+        let said = Some((0.25, 0.5));
+        assert_eq!(shares, [said, said, said, said, None, None, None, said, None, None, said]);
+        let asked = |kind: &str| times.lock().expect("sound").get(kind).copied().unwrap_or(0);
+        assert_eq!(kinds.map(asked), [1, 2, 2, 2, 2, 2, 2, 2, 2, 2]);
+
+        // Another run asks about what is not decided, and about nothing else.
+        let again = judge()?.judge(&lists)?;
+        assert_eq!(again, verdicts);
+        assert_eq!(kinds.map(asked), [1, 2, 2, 2, 4, 4, 4, 2, 4, 4]);
+
+        // A server that answers nothing at all ends the run, without a word of what was asked.
+        let down: Vec<_> = (0..9).map(|_| "kind down").collect();
+        let others: Vec<String> = (0..9).map(|n| format!("planted {n}")).collect();
+        let lists: Vec<_> =
+            down.iter().zip(&others).map(|(down, other)| (&user, vec![*down, other.as_str()])).collect();
+        let error = judge()?.judge(&lists).expect_err("down");
+        assert!(
+            error.exit_code() == 1 && error.to_string().contains("judge_endpoint: no answer to 5 lists in a row"),
+            "{error}"
+        );
+        assert!(!error.to_string().contains("planted"), "{error}");
+        Ok(())
     }
 }

@@ -4,12 +4,14 @@
 //! R(u, Z) = Σ_m λ_m R_m(u, Z)        m: align, coverage, specificity, diversity, structure
 //!
 //! behaviours ─ UserInterests (themes) ┐
-//! List ─ queries ─ Searcher ──────────┴─ Rewards ─ Components ─ Calibration ─ Weights ─▶ reward
+//! List ─ queries ─ Searcher ──────────┴─ Rewards ─ Components ─ Calibration ─ λ ─▶ reward
 //! ```
 //!
 //! Each component is a number from 0 to 1, or null where a judge's verdict could not be had ([`Components`]); a [`Calibration`] brings
 //! them to one scale. What is looked at is one thing ([`Look`]), from which both scores and explanations come. A list's score depends on
 //! the user, the list, the articles and the settings alone: neither on what is scored beside it nor on the order of its queries.
+//!
+//! A language model may judge coverage and specificity instead ([`JudgeSettings`]). [`Server`] gives the same rewards to other trainers.
 
 mod calibration;
 mod component;

@@ -195,7 +195,7 @@ impl RewardSettings {
     }
 
     fn articles<'a>(&'a self, pool: &'a PoolSettings) -> Search<'a> {
-        Search { pool, index: &self.search, encoder: &self.encoder, exact: self.exact }
+        Search { pool, index: &self.search, encoder: &self.encoder, vectors: None, exact: self.exact }
     }
 }
 
