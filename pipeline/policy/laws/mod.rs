@@ -6,6 +6,7 @@ mod decoder;
 mod files;
 mod generate;
 mod lists;
+mod refusals;
 mod rollouts;
 
 use std::collections::BTreeMap;
