@@ -18,6 +18,9 @@ pub(crate) struct Export {
     policy: Option<PathBuf>,
     /// The folder to write
     folder: Option<PathBuf>,
+    /// Where the base of a checkpoint of adapters lies, if it is not where it was
+    #[arg(long, value_name = "PATH")]
+    base: Option<PathBuf>,
 }
 
 impl Job for Export {
@@ -29,7 +32,7 @@ impl Job for Export {
             let hint = "for example: querent export data/student/step=000120 models/student";
             return Err(Error::setting("export", "a policy and a folder to write", "none", hint));
         };
-        let artifact = policy::Export { policy: context.folder(policy)? };
+        let artifact = policy::Export { policy: context.folder(policy)?, base: self.base.clone() };
         Ok(vec![context.make(&artifact, folder)?])
     }
 

@@ -1,4 +1,4 @@
-//! `policy_optimizer`: a checkpoint's optimizer, in `step=000120/optimizer.parquet`.
+//! `policy_optimizer`: a checkpoint's optimizer, in `step=000120/optimizer-0000.parquet` and on.
 
 use crate::kind::{Bytes, Int32, Text};
 use crate::lists::Lists;

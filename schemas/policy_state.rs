@@ -8,7 +8,7 @@ table! {
     /// One row.
     PolicyState, PolicyStateColumns {
         name: "policy_state",
-        version: 2,
+        version: 3,
         about: "one row: where training stands, and what the checkpoint's other files must be",
         layout: Parts,
         key: [step],
@@ -18,13 +18,13 @@ table! {
             prompt_cursor: Int64 = "prompts taken from the training set so far",
             random: Lists<Int64> = "state of the random numbers: words of 64 bits, each as the signed number of the same bits",
             settings_digest: Text = "digest of the training's settings",
-            base: Text = "digests of the model that training began with, as JSON: file to SHA-256",
+            base: Text = "digests of the files of the model that training began with, as JSON: name to BLAKE3, hex",
+            base_path: Option<Text> = "where that model lay: a checkpoint of adapters needs it",
             config: Text = "the model's configuration, as config.json",
             lora: Option<Text> = "the adapters' rank and alpha, as JSON; null without adapters",
             tokenizer: Text = "the tokenizer, as tokenizer.json",
             metrics: Text = "figures of this step, as JSON: name to number",
-            weights_blake3: Text = "BLAKE3 of weights.parquet, hex",
-            optimizer_blake3: Text = "BLAKE3 of optimizer.parquet, hex",
+            files: Text = "digests of the checkpoint's other files, as JSON: name to BLAKE3, hex",
         }
     }
 }

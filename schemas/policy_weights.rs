@@ -1,4 +1,4 @@
-//! `policy_weights`: a checkpoint's weights, in `step=000120/weights.parquet`.
+//! `policy_weights`: a checkpoint's weights, in `step=000120/weights-0000.parquet` and on: the adapters alone where there are any.
 
 use crate::kind::{Bytes, Int32, Text};
 use crate::lists::Lists;
@@ -9,7 +9,7 @@ table! {
     PolicyWeights, PolicyWeightsColumns {
         name: "policy_weights",
         version: 2,
-        about: "one row per tensor and part of it, in a checkpoint",
+        about: "one row per trained tensor and part of it, in a checkpoint",
         layout: Parts,
         key: [name, part],
         order: [name, part],

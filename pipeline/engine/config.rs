@@ -44,6 +44,8 @@ pub struct Config {
     pub eos_token_ids: Vec<u32>,
     /// The token that begins a text, if the model has one.
     pub bos_token_id: Option<u32>,
+    /// The token that fills batches, if the model's files name one. It decides nothing here; others need it.
+    pub pad_token_id: Option<u32>,
 }
 
 impl Config {
@@ -61,6 +63,14 @@ impl Config {
             other => return Err(format!("model_type: expected llama or qwen2, got {}", other.unwrap_or("none"))),
         };
         let get = |name: &str| fields.get(name).filter(|value| !value.is_null());
+        // MLX calls it `quantization`.
+        for name in ["quantization_config", "quantization"] {
+            if let Some(got) = get(name) {
+                let method =
+                    got.get("quant_method").and_then(Value::as_str).map_or_else(|| got.to_string(), str::to_owned);
+                return Err(format!("{name}: expected none, got {method}; quantised weights need their scales"));
+            }
+        }
         let size = |name: &str| match get(name) {
             Some(value) => match value.as_u64().filter(|n| (1..1 << 31).contains(n)) {
                 Some(n) => Ok(Some(n as usize)),
@@ -80,10 +90,17 @@ impl Config {
             ("use_sliding_window", json!(false)),
             ("attention_bias", json!(family == Family::Qwen2)),
             ("mlp_bias", json!(false)),
+            ("partial_rotary_factor", json!(1.0)),
         ] {
             if let Some(got) = get(name).filter(|got| **got != expected) {
                 return Err(format!("{name}: expected {expected}, got {got}; other variants are not supported"));
             }
+        }
+        let layers = get("layer_types").and_then(Value::as_array).into_iter().flatten();
+        if let Some(got) = layers.into_iter().find(|kind| **kind != json!("full_attention")) {
+            return Err(format!(
+                "layer_types: expected \"full_attention\", got {got}; other variants are not supported"
+            ));
         }
         let kind = |scaling: &Value| {
             let kind = scaling.get("rope_type").or_else(|| scaling.get("type"));
@@ -110,15 +127,26 @@ impl Config {
             rms_norm_eps: real("rms_norm_eps", 1e-6)? as f32,
             rope_theta: real("rope_theta", 10_000.0)?,
             tie_word_embeddings: get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false),
-            eos_token_ids: match get("eos_token_id") {
-                Some(Value::Array(ids)) => ids.iter().filter_map(token).collect(),
-                Some(id) => token(id).into_iter().collect(),
-                None => Vec::new(),
-            },
+            eos_token_ids: ends(&fields)?,
             bos_token_id: get("bos_token_id").and_then(token),
+            pad_token_id: get("pad_token_id").and_then(token),
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// Takes over what a `generation_config.json` says: what ends an output, which goes before, and what fills batches.
+    ///
+    /// # Errors
+    /// Says which field is wrong.
+    pub fn add_generation(&mut self, json: &[u8]) -> Result<(), String> {
+        let fields: Map<String, Value> = serde_json::from_slice(json).map_err(|e| format!("expected JSON, got {e}"))?;
+        let mut all = ends(&fields)?;
+        all.extend(self.eos_token_ids.iter().filter(|end| !all.contains(end)).copied().collect::<Vec<_>>());
+        self.eos_token_ids = all;
+        let pad = fields.get("pad_token_id").and_then(Value::as_u64).map(|id| id as u32);
+        self.pad_token_id = pad.or(self.pad_token_id);
+        Ok(())
     }
 
     /// Checks that the sizes go together.
@@ -168,6 +196,7 @@ impl Config {
             "tie_word_embeddings": self.tie_word_embeddings,
             "eos_token_id": self.eos_token_ids,
             "bos_token_id": self.bos_token_id,
+            "pad_token_id": self.pad_token_id,
             "hidden_act": "silu",
             "torch_dtype": "float32",
         })
@@ -202,6 +231,19 @@ impl Config {
     }
 }
 
+/// The tokens that end an output, one or several.
+fn ends(fields: &Map<String, Value>) -> Result<Vec<u32>, String> {
+    let id = |value: &Value| {
+        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+        id.ok_or_else(|| format!("eos_token_id: expected the number of a token, got {value}"))
+    };
+    match fields.get("eos_token_id") {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(ids)) => ids.iter().map(id).collect(),
+        Some(value) => Ok(vec![id(value)?]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +269,15 @@ mod tests {
             ("{", "{\"rope_scaling\": {\"rope_type\": \"yarn\"}, ", "rope_scaling"),
             ("{", "{\"hidden_act\": \"gelu\", ", "hidden_act"),
             ("{", "{\"use_sliding_window\": true, ", "use_sliding_window"),
+            ("{", "{\"layer_types\": [\"full_attention\", \"sliding_attention\"], ", "layer_types"),
+            ("{", "{\"partial_rotary_factor\": 0.5, ", "partial_rotary_factor"),
+            (
+                "{",
+                "{\"quantization_config\": {\"quant_method\": \"gptq\"}, ",
+                "quantization_config: expected none, got gptq",
+            ),
+            ("{", "{\"quantization\": {\"group_size\": 64, \"bits\": 4}, ", "quantization: expected none"),
+            ("[2, 3]", "[2, -3]", "eos_token_id"),
         ] {
             let error = Config::from_json(TINY.replacen(from, to, 1).as_bytes()).unwrap_err();
             assert!(error.starts_with(name), "{error}");

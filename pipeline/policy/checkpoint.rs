@@ -1,40 +1,37 @@
 //! Checkpoints: a policy in training as Parquet, one folder per step.
 //!
 //! ```text
-//! teacher/step=000120/weights.parquet     every tensor, in parts of at most 16 MiB with their BLAKE3 (table policy_weights)
-//!                     optimizer.parquet   the two moments of every trained tensor            (policy_optimizer)
-//!                     state.parquet       where training stands, and the digests of the two  (policy_state)
+//! teacher/step=000120/weights-0000.parquet    trained tensors, in parts of at most 16 MiB with their BLAKE3 (table policy_weights)
+//!                     weights-0001.parquet    .. more of them: a file holds at most 256 MiB
+//!                     optimizer-0000.parquet  the two moments of every trained tensor                    (policy_optimizer)
+//!                     state.parquet           where training stands, and the digests of all these files  (policy_state)
 //! ```
 //!
 //! `state.parquet` is written last and at most once: it makes the checkpoint. A step without it was not finished, is never read, and is
 //! overwritten by the next attempt. A checkpoint holds all that is needed to go on bit for bit, and the tokenizer, so that it stands for
-//! itself.
+//! itself; but one of adapters holds them alone. It needs its base, whose files' digests it knows, and where they lay.
+//!
+//! Files are made and read one by one, so a checkpoint of any size takes the memory of one file beside the tensors.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, BinaryArray, Int32Array, RecordBatch, StringArray};
+use arrow::array::{Array, StringArray};
 use bytes::Bytes;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
+use dataset::plan::file_digest;
 use dataset::{Error, Result, Store, decode, encode};
-use schemas::{
-    Lists, PolicyOptimizer, PolicyOptimizerColumns, PolicyState, PolicyStateColumns, PolicyWeights,
-    PolicyWeightsColumns, Table,
-};
+use schemas::{PolicyOptimizer, PolicyState, PolicyStateColumns, PolicyWeights, Table};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::files::{candle, read, wrong};
+pub use crate::pieces::OPTIMIZER;
+use crate::pieces::{Cut, Pieces, WEIGHTS, digest, put};
 use crate::{Config, Lora, Model, Policy, Tokenizer};
 
 /// The file that makes a checkpoint.
 pub const STATE: &str = "state.parquet";
-const WEIGHTS: &str = "weights.parquet";
-/// The optimizer's moments, of which a finished run has none.
-pub const OPTIMIZER: &str = "optimizer.parquet";
-/// Bytes of a tensor in one row.
-const PART_BYTES: usize = 16 << 20;
-const DTYPE: &str = "F32";
 const HINT: &str = "the checkpoint was changed or damaged after it was written: take another step";
 
 /// Where training stands.
@@ -48,8 +45,10 @@ pub struct State {
     pub random: Vec<u64>,
     /// Digest of the training's settings.
     pub settings_digest: String,
-    /// Digests of the files of the model that training began with, by name.
+    /// BLAKE3 of the files of the model that training began with, by name: what [`base`] gives.
     pub base: BTreeMap<String, String>,
+    /// Where that model lay, as an absolute path. A checkpoint of adapters looks for it there.
+    pub base_path: Option<PathBuf>,
     /// Figures of this step.
     pub metrics: BTreeMap<String, f64>,
 }
@@ -73,18 +72,39 @@ pub fn folder(name: &str, step: u64) -> String {
     format!("{name}/step={step:06}")
 }
 
-/// Writes a checkpoint of `model` under `name`. One that is there already is left as it is, and false returned.
+/// The identity of a model that training begins with: its files' names and BLAKE3.
+pub fn base(path: &Path) -> Result<BTreeMap<String, String>> {
+    let name = |file: &Path| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Model::files(path)?.iter().map(|file| Ok((name(file), file_digest(file)?.0))).collect()
+}
+
+/// Writes a checkpoint of `model` under `name`. One that is there already is left as it is, and false returned. Of a model with adapters,
+/// these alone are written.
+///
+/// # Errors
+/// When a figure is not finite, or there are adapters and the state does not name their base.
 pub fn save(store: &Store, name: &str, model: &Model, state: &State, moments: &Moments) -> Result<bool> {
     if let Some((metric, value)) = state.metrics.iter().find(|(_, value)| !value.is_finite()) {
         return Err(Error::setting(metric, "a finite figure", value, "training has gone wrong"));
+    }
+    let policy = &model.policy;
+    if policy.lora().is_some() && (state.base.is_empty() || state.base_path.is_none()) {
+        return Err(Error::setting("base", "the model that the adapters stand on", "none", "name it in the state"));
     }
     let folder = folder(name, state.step);
     let at = |file: &str| format!("{folder}/{file}");
     if store.get(&at(STATE))?.is_some() {
         return Ok(false);
     }
-    let weights = encode(&PolicyWeights::contract(), &weights_batches(&model.policy.stored())?)?;
-    let optimizer = encode(&PolicyOptimizer::contract(), &moments_batches(moments)?)?;
+    let trained: BTreeMap<String, Tensor> = match policy.lora() {
+        Some(_) => policy.trainable().into_iter().map(|(name, var)| (name, var.as_tensor().clone())).collect(),
+        None => policy.stored(),
+    };
+    let weights = trained.iter().map(|(name, tensor)| (name.as_str(), 0, tensor));
+    let pairs =
+        moments.iter().flat_map(|(name, pair)| (1..).zip(pair).map(move |(n, tensor)| (name.as_str(), n, tensor)));
+    let mut files = put(store, &folder, WEIGHTS, Cut::default(), weights)?;
+    files.extend(put(store, &folder, OPTIMIZER, Cut::default(), pairs)?);
     let text = |text: String| StringArray::from(vec![text]);
     let row = PolicyStateColumns {
         step: vec![state.step as i64].into(),
@@ -92,16 +112,14 @@ pub fn save(store: &Store, name: &str, model: &Model, state: &State, moments: &M
         random: std::iter::once(state.random.iter().map(|word| *word as i64)).collect(),
         settings_digest: text(state.settings_digest.clone()),
         base: text(json(&state.base)?),
-        config: text(model.policy.config.to_json().to_string()),
-        lora: vec![model.policy.lora().map(|lora| json(&lora)).transpose()?].into(),
+        base_path: vec![state.base_path.as_ref().map(|path| path.display().to_string())].into(),
+        config: text(policy.config.to_json().to_string()),
+        lora: vec![policy.lora().map(|lora| json(&lora)).transpose()?].into(),
         tokenizer: text(model.tokenizer.to_json()?),
         metrics: text(json(&state.metrics)?),
-        weights_blake3: text(digest(&weights)),
-        optimizer_blake3: text(digest(&optimizer)),
+        files: text(json(&files)?),
     };
     let row = encode(&PolicyState::contract(), &[row.into_batch()?])?;
-    store.put(&at(WEIGHTS), weights.into())?;
-    store.put(&at(OPTIMIZER), optimizer.into())?;
     store.create(&at(STATE), row.into())
 }
 
@@ -135,37 +153,25 @@ pub fn retain(store: &Store, name: &str, keep: usize, metric: &str) -> Result<()
     Ok(())
 }
 
-/// A file that must be the one that the state names.
-fn read_checked(path: &Path, file: &str, expected: &str) -> Result<Bytes> {
-    let path = path.join(file);
-    let bytes = Bytes::from(read(&path, HINT)?);
-    match digest(&bytes) {
-        got if got == expected => Ok(bytes),
-        got => Err(wrong(&path, format!("expected BLAKE3 {expected}, got {got}"), HINT)),
-    }
-}
-
 /// Reads a checkpoint from its folder on a local disk.
 ///
 /// # Errors
-/// When a file is missing, or is not the one that the state names.
+/// When a file is missing, or is not the one that the state names; when the base of adapters is.
 pub fn load(path: &Path) -> Result<Checkpoint> {
+    load_on(path, None)
+}
+
+/// The same, where the base of adapters is at another place than the checkpoint names.
+pub fn load_on(path: &Path, base: Option<&Path>) -> Result<Checkpoint> {
     let row = Row::open(path)?;
     let (state, _) = row.state()?;
-    let optimizer = read_checked(path, OPTIMIZER, row.columns.optimizer_blake3.value(0))?;
-    let url = path.join(OPTIMIZER).display().to_string();
-    let mut pieces = Pieces::new();
-    for batch in decode(&url, &PolicyOptimizer::contract(), optimizer, &[])? {
-        let PolicyOptimizerColumns { name, moment, shape, data, .. } = PolicyOptimizer::from_batch(&batch)?;
-        gather(&mut pieces, &name, Some(&moment), &shape, &data);
-    }
-    let mut parts = tensors(path, pieces)?;
+    let mut parts = row.tensors(path, OPTIMIZER)?;
     let names: Vec<String> = parts.keys().filter(|(_, moment)| *moment == 1).map(|(name, _)| name.clone()).collect();
     let moments = names.into_iter().filter_map(|name| {
         let pair = [parts.remove(&(name.clone(), 1))?, parts.remove(&(name.clone(), 2))?];
         Some((name, pair))
     });
-    Ok(Checkpoint { moments: moments.collect(), model: open(path)?, state })
+    Ok(Checkpoint { moments: moments.collect(), model: open(path, base)?, state })
 }
 
 /// Where training stood, from a checkpoint's folder on a local disk.
@@ -174,25 +180,35 @@ pub fn state(path: &Path) -> Result<State> {
 }
 
 /// A checkpoint's model, from its folder on a local disk; the optimizer is not looked at.
-pub(crate) fn open(path: &Path) -> Result<Model> {
+pub(crate) fn open(path: &Path, base: Option<&Path>) -> Result<Model> {
     let row = Row::open(path)?;
     let wrong = |what: String| wrong(&row.path, what, HINT);
     let config = Config::from_json(row.columns.config.value(0).as_bytes()).map_err(wrong)?;
     let tokenizer = Tokenizer::from_json(&row.path, row.columns.tokenizer.value(0).as_bytes())?;
-    let (_, lora) = row.state()?;
-    let weights = read_checked(path, WEIGHTS, row.columns.weights_blake3.value(0))?;
-    let mut pieces = Pieces::new();
-    for batch in decode(&path.join(WEIGHTS).display().to_string(), &PolicyWeights::contract(), weights, &[])? {
-        let PolicyWeightsColumns { name, shape, data, .. } = PolicyWeights::from_batch(&batch)?;
-        gather(&mut pieces, &name, None, &shape, &data);
-    }
-    let weights = tensors(path, pieces)?.into_iter().map(|((name, _), tensor)| (name, tensor));
-    let policy = Policy::restore(config, weights.collect(), lora, path)?;
+    let (state, lora) = row.state()?;
+    let mut weights = match lora {
+        Some(_) => base_weights(&row.path, &state, base)?,
+        None => BTreeMap::new(),
+    };
+    weights.extend(row.tensors(path, WEIGHTS)?.into_iter().map(|((name, _), tensor)| (name, tensor)));
+    let policy = Policy::restore(config, weights, lora, path)?;
     Ok(Model { policy, tokenizer })
 }
 
-fn digest(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex().to_string()
+/// The weights that a checkpoint's adapters stand on: those of the very model that the state names.
+fn base_weights(path: &Path, state: &State, elsewhere: Option<&Path>) -> Result<BTreeMap<String, Tensor>> {
+    let hint = "put the model back that training began with, or say where it is: --base";
+    let Some(at) = elsewhere.or(state.base_path.as_deref()) else {
+        return Err(wrong(path, "expected the place of the adapters' base, got none", hint));
+    };
+    let got = base(at).map_err(|e| e.during(format!("{}: the base of its adapters", path.display())))?;
+    let differs = |(name, digest): &(&String, &String)| got.get(*name) != Some(*digest);
+    if let Some((name, digest)) = state.base.iter().find(differs) {
+        let got = got.get(name).map_or("none", String::as_str);
+        let what = format!("{name}: expected BLAKE3 {digest}, that of the base of {}, got {got}", path.display());
+        return Err(wrong(at, what, hint));
+    }
+    Model::open(at)?.policy.merged_tensors().map_err(candle)
 }
 
 fn json(value: &impl Serialize) -> Result<String> {
@@ -226,7 +242,7 @@ impl Row {
 
     /// The state, and the adapters' sizes.
     fn state(&self) -> Result<(State, Option<Lora>)> {
-        let PolicyStateColumns { step, prompt_cursor, random, settings_digest, base, lora, metrics, .. } =
+        let PolicyStateColumns { step, prompt_cursor, random, settings_digest, base, base_path, lora, metrics, .. } =
             &self.columns;
         let state = State {
             step: step.value(0) as u64,
@@ -234,101 +250,28 @@ impl Row {
             random: random.row(0).iter().map(|word| *word as u64).collect(),
             settings_digest: settings_digest.value(0).to_owned(),
             base: self.json("base", base)?,
+            base_path: base_path.is_valid(0).then(|| base_path.value(0).into()),
             metrics: self.json("metrics", metrics)?,
         };
         Ok((state, if lora.is_valid(0) { Some(self.json("lora", lora)?) } else { None }))
     }
-}
 
-/// What the rows of a tensor's parts have in common, and the parts' bytes.
-struct Parts {
-    shape: Vec<i32>,
-    parts: Vec<Vec<u8>>,
-}
-
-impl Parts {
-    fn of(tensor: &Tensor) -> Result<Self> {
-        let values: Vec<f32> = tensor.flatten_all().and_then(|flat| flat.to_vec1()).map_err(candle)?;
-        let bytes = |part: &[f32]| part.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let shape = tensor.dims().iter().map(|n| *n as i32).collect();
-        Ok(Parts { shape, parts: values.chunks(PART_BYTES / 4).map(bytes).collect() })
-    }
-
-    /// The shape's column.
-    fn shapes(&self) -> Lists<Int32Array> {
-        std::iter::once(self.shape.iter().copied()).collect()
-    }
-}
-
-/// A batch per part: no array holds more than one.
-fn weights_batches(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<RecordBatch>> {
-    let mut batches = Vec::new();
-    for (name, tensor) in tensors {
-        let parts = Parts::of(tensor)?;
-        for (number, data) in (0..).zip(&parts.parts) {
-            let columns = PolicyWeightsColumns {
-                name: vec![name.as_str()].into(),
-                dtype: vec![DTYPE].into(),
-                shape: parts.shapes(),
-                part: vec![number].into(),
-                data: vec![data.as_slice()].into(),
-                blake3: vec![digest(data)].into(),
-            };
-            batches.push(columns.into_batch()?);
-        }
-    }
-    Ok(batches)
-}
-
-fn moments_batches(moments: &Moments) -> Result<Vec<RecordBatch>> {
-    let mut batches = Vec::new();
-    for (name, pair) in moments {
-        for (moment, tensor) in (1..).zip(pair) {
-            let parts = Parts::of(tensor)?;
-            for (number, data) in (0..).zip(&parts.parts) {
-                let columns = PolicyOptimizerColumns {
-                    name: vec![name.as_str()].into(),
-                    moment: vec![moment].into(),
-                    dtype: vec![DTYPE].into(),
-                    shape: parts.shapes(),
-                    part: vec![number].into(),
-                    data: vec![data.as_slice()].into(),
-                    blake3: vec![digest(data)].into(),
-                };
-                batches.push(columns.into_batch()?);
+    /// The tensors in the checkpoint's files of this stem, each of which must be the one that the state names.
+    fn tensors(&self, folder: &Path, stem: &str) -> Result<BTreeMap<(String, i32), Tensor>> {
+        let files: BTreeMap<String, String> = self.json("files", &self.columns.files)?;
+        let mut pieces = Pieces::default();
+        for (file, expected) in files.iter().filter(|(file, _)| file.starts_with(stem)) {
+            let path = folder.join(file);
+            let bytes = Bytes::from(read(&path, HINT)?);
+            let got = digest(&bytes);
+            if got != *expected {
+                return Err(wrong(&path, format!("expected BLAKE3 {expected}, got {got}"), HINT));
+            }
+            let contract = if stem == WEIGHTS { PolicyWeights::contract() } else { PolicyOptimizer::contract() };
+            for batch in decode(&path.display().to_string(), &contract, bytes, &[])? {
+                pieces.add(stem, &batch)?;
             }
         }
+        pieces.tensors(|what| wrong(folder, what, HINT))
     }
-    Ok(batches)
-}
-
-/// Shape and bytes by name and moment (0: weights).
-type Pieces = BTreeMap<(String, i32), (Vec<usize>, Vec<u8>)>;
-
-/// Appends a batch's parts, which lie in their order, to their tensors.
-fn gather(
-    pieces: &mut Pieces,
-    name: &StringArray,
-    moment: Option<&Int32Array>,
-    shape: &Lists<Int32Array>,
-    data: &BinaryArray,
-) {
-    for row in 0..name.len() {
-        let key = (name.value(row).to_owned(), moment.map_or(0, |moment| moment.value(row)));
-        let shape = || shape.row(row).iter().map(|n| *n as usize).collect();
-        let (_, bytes) = pieces.entry(key).or_insert_with(|| (shape(), Vec::new()));
-        bytes.extend_from_slice(data.value(row));
-    }
-}
-
-fn tensors(path: &Path, pieces: Pieces) -> Result<BTreeMap<(String, i32), Tensor>> {
-    let tensor = |((name, moment), (shape, bytes)): ((String, i32), (Vec<usize>, Vec<u8>))| {
-        let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
-        let count = shape.iter().try_fold(1_usize, |count, n| count.checked_mul(*n));
-        if count != Some(values.len()) {
-            return Err(wrong(path, format!("{name}: expected {shape:?} numbers, got {}", values.len()), HINT));
-        }
-        Ok(((name, moment), Tensor::from_vec(values, shape, &Device::Cpu).map_err(candle)?))
-    };
-    pieces.into_iter().map(tensor).collect()
 }

@@ -19,26 +19,33 @@ pub struct Export {
     /// The model: a Hugging Face folder, a GGUF file or a checkpoint. What its files hold decides, not where they lie.
     #[serde(skip_serializing)]
     pub policy: PathBuf,
+    /// Where the base of a checkpoint of adapters lies, if it is not where it was.
+    #[serde(skip_serializing)]
+    pub base: Option<PathBuf>,
 }
 
 impl Artifact for Export {
     const NAME: &'static str = "export";
-    const VERSION: u32 = 1;
-    /// Where the model lies.
-    type Inputs = PathBuf;
+    const VERSION: u32 = 2;
+    /// Where the model lies, and where its base does.
+    type Inputs = (PathBuf, Option<PathBuf>);
 
-    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<PathBuf> {
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Self::Inputs> {
         declare.files("policy", &Model::files(&self.policy)?)?;
-        Ok(self.policy.clone())
+        Ok((self.policy.clone(), self.base.clone()))
     }
 
-    fn make(&self, policy: &PathBuf, draft: &Draft, _: &Resources) -> Result<()> {
-        let model = Model::open(policy)?;
+    fn make(&self, (policy, base): &Self::Inputs, draft: &Draft, _: &Resources) -> Result<()> {
+        let model = Model::open_on(policy, base.as_deref())?;
         let config = &model.policy.config;
         let write = |name: &str, value: serde_json::Value| draft.write(name, format!("{value:#}\n").as_bytes());
-        write("config.json", config.to_json())?;
-        let ends = json!({ "eos_token_id": config.eos_token_ids, "bos_token_id": config.bos_token_id });
-        write("generation_config.json", ends)?;
+        write("config.json", crate::Config { pad_token_id: pad(&model), ..config.clone() }.to_json())?;
+        let generation = json!({
+            "eos_token_id": config.eos_token_ids,
+            "bos_token_id": config.bos_token_id,
+            "pad_token_id": pad(&model),
+        });
+        write("generation_config.json", generation)?;
         draft.write("tokenizer.json", model.tokenizer.to_json()?.as_bytes())?;
         write("tokenizer_config.json", tokenizer_config(&model))?;
         let tensors = model.policy.merged_tensors().map_err(candle)?;
@@ -48,6 +55,13 @@ impl Artifact for Export {
             safetensors::serialize_to_file(views, Some(metadata), path).map_err(std::io::Error::other)
         })
     }
+}
+
+/// What fills batches: what the model's files name, else a token of the family that says nothing, else the end.
+fn pad(model: &Model) -> Option<u32> {
+    let usual = ["<|endoftext|>", "<|finetune_right_pad_id|>", "<|end_of_text|>"];
+    let usual = usual.iter().find_map(|token| model.tokenizer.control(token));
+    model.policy.config.pad_token_id.or(usual).or(model.policy.config.eos_token_ids.last().copied())
 }
 
 fn tokenizer_config(model: &Model) -> serde_json::Value {
@@ -71,6 +85,7 @@ fn tokenizer_config(model: &Model) -> serde_json::Value {
         "model_max_length": model.policy.config.max_position_embeddings,
         "clean_up_tokenization_spaces": false,
         "eos_token": end,
+        "pad_token": pad(model).and_then(|token| model.tokenizer.spelled(token)),
         "chat_template": template,
     })
 }

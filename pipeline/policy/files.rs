@@ -1,24 +1,25 @@
-//! Models on disk: a Hugging Face folder, a GGUF file, or a checkpoint of ours.
+//! Models on disk: a Hugging Face folder, a GGUF file (`gguf.rs`), or a checkpoint of ours.
+//!
+//! Files of which something would go unused are refused by name: a tensor that the forward does not know, a type that needs scales, a
+//! setting that changes what the weights mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::gguf_file::{Content, Value};
-use candle_core::safetensors::MmapedSafetensors;
-use candle_core::{Device, Tensor};
+use candle_core::safetensors::{Load, MmapedSafetensors};
+use candle_core::{DType, Device, Tensor};
 use dataset::{Error, Kind, Result};
+use safetensors::Dtype;
 use serde_json::Value as Json;
 
-use crate::Family;
-use crate::{Config, Policy, Tokenizer, checkpoint};
+use crate::chat::Chat;
+use crate::{Config, Policy, Tokenizer, checkpoint, gguf};
 
 const FOLDER: &str =
     "a model's folder holds config.json, tokenizer.json and model.safetensors, in one file or with an index";
-const GGUF: &str =
-    "download the file again; quantisations read are those that candle knows, Q4_0, Q4_1, Q8_0 and F16 among them";
-const OTHER: &str = "take a model of the Llama or Qwen2 family without scaled positions";
+pub(crate) const OTHER: &str = "take a model of the Llama or Qwen2 family without scaled positions";
+const QUANTISED: &str = "GPTQ, AWQ, FP8, bitsandbytes and MLX weights are not read: take the model's unquantised folder, or a GGUF file of it";
 const MISSING: &str =
     "a policy is a Hugging Face folder, a .gguf file or a checkpoint's folder; `make setup` fetches the default one";
 
@@ -41,7 +42,7 @@ enum Form {
 
 impl Form {
     fn of(path: &Path) -> Result<Self> {
-        let gguf = path.extension().is_some_and(|extension| extension == "gguf");
+        let gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
         match path {
             _ if !path.exists() => Err(wrong(path, "no such folder or .gguf file", MISSING).of_kind(Kind::Missing)),
             _ if path.is_dir() && path.join(checkpoint::STATE).exists() => Ok(Form::Checkpoint),
@@ -55,11 +56,20 @@ impl Form {
 impl Model {
     /// Opens a Hugging Face folder, a `.gguf` file, or a checkpoint's folder (`…/step=000120`).
     pub fn open(path: &Path) -> Result<Self> {
-        let model = match Form::of(path)? {
-            Form::Gguf => gguf(path)?,
-            Form::Checkpoint => checkpoint::open(path)?,
+        Self::open_on(path, None)
+    }
+
+    /// The same, where a checkpoint of adapters finds its base at another place than it names.
+    pub fn open_on(path: &Path, base: Option<&Path>) -> Result<Self> {
+        let mut model = match Form::of(path)? {
+            Form::Gguf => gguf::open(path)?,
+            Form::Checkpoint => checkpoint::open(path, base)?,
             Form::Folder => folder(path)?,
         };
+        // The end of a turn ends an output, whether or not the model's files say so.
+        let ends = &mut model.policy.config.eos_token_ids;
+        let end = Chat::of(&model.tokenizer).ok().and_then(|chat| chat.end(&model.tokenizer));
+        ends.extend(end.filter(|end| !ends.contains(end)));
         let (rows, tokens) = (model.policy.config.vocab_size, model.tokenizer.vocabulary());
         if tokens > rows {
             let what = format!("vocab_size: expected at least the tokenizer's {tokens} tokens, got {rows}");
@@ -79,18 +89,14 @@ impl Model {
             Form::Checkpoint => vec![path.join(checkpoint::STATE)],
             Form::Folder => {
                 config(path)?;
-                [path.join(CONFIG), path.join(TOKENIZER)].into_iter().chain(weights(path)?).collect()
+                let generation = Some(path.join(GENERATION)).filter(|file| file.exists());
+                [path.join(CONFIG), path.join(TOKENIZER)].into_iter().chain(generation).chain(weights(path)?).collect()
             }
         };
         match files.iter().find(|file| !file.is_file()) {
             Some(missing) => Err(wrong(missing, "expected a file, got none", FOLDER)),
             None => Ok(files),
         }
-    }
-
-    /// Whether a model was trained here, to write lists: a checkpoint was.
-    pub fn is_trained(path: &Path) -> Result<bool> {
-        Ok(Form::of(path)? == Form::Checkpoint)
     }
 
     /// What `interests.policy` calls a model: its file's or folder's name, a checkpoint's with the run's.
@@ -115,7 +121,7 @@ pub(crate) fn candle(e: candle_core::Error) -> Error {
 }
 
 /// Messages of candle end with a backtrace where one is asked for.
-fn first_line(e: &candle_core::Error) -> String {
+pub(crate) fn first_line(e: &candle_core::Error) -> String {
     e.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
@@ -129,18 +135,40 @@ pub(crate) fn read(path: &Path, hint: &str) -> Result<Vec<u8>> {
 }
 
 const CONFIG: &str = "config.json";
+const GENERATION: &str = "generation_config.json";
 const TOKENIZER: &str = "tokenizer.json";
+const WEIGHTS: &str = "model.safetensors";
 
+/// Reads a folder's configuration, and from the generation's configuration what ends an output.
 fn config(folder: &Path) -> Result<Config> {
+    if !folder.join(CONFIG).exists() && folder.join("adapter_config.json").exists() {
+        let hint = "merge it into its base (peft: merge_and_unload) and save the whole model";
+        return Err(wrong(folder, "expected a model, got an adapter", hint));
+    }
     let path = folder.join(CONFIG);
-    Config::from_json(&read(&path, FOLDER)?).map_err(|what| wrong(&path, what, OTHER))
+    let refused = |what: String| {
+        let hint = if what.starts_with("quantization") { QUANTISED } else { OTHER };
+        wrong(&path, what, hint)
+    };
+    let mut config = Config::from_json(&read(&path, FOLDER)?).map_err(refused)?;
+    let path = folder.join(GENERATION);
+    if path.exists() {
+        let hint = "copy the model again, or delete the file: it says what ends an output";
+        config.add_generation(&read(&path, hint)?).map_err(|what| wrong(&path, what, hint))?;
+    }
+    Ok(config)
 }
 
 /// The files of a folder's weights.
 fn weights(folder: &Path) -> Result<Vec<PathBuf>> {
     let index = folder.join("model.safetensors.index.json");
     if !index.exists() {
-        return Ok(vec![folder.join("model.safetensors")]);
+        let (file, pickled) = (folder.join(WEIGHTS), folder.join("pytorch_model.bin"));
+        if !file.exists() && pickled.exists() {
+            let hint = "save the model again as safetensors (transformers: save_pretrained)";
+            return Err(wrong(&pickled, format!("expected {WEIGHTS}, got pickled tensors"), hint));
+        }
+        return Ok(vec![file]);
     }
     let json: Json = serde_json::from_slice(&read(&index, FOLDER)?)
         .map_err(|e| wrong(&index, format!("expected an index of tensors, got {e}"), FOLDER))?;
@@ -165,124 +193,61 @@ fn folder(path: &Path) -> Result<Model> {
         #[expect(unsafe_code, reason = "memory maps")]
         let map = unsafe { MmapedSafetensors::new(file) }.map_err(failed)?;
         for (name, view) in map.tensors() {
-            tensors.insert(name, candle_core::safetensors::Load::load(&view, &Device::Cpu).map_err(failed)?);
-        }
-    }
-    let policy = Policy::new(config, tensors, path)?;
-    Ok(Model { policy, tokenizer })
-}
-
-fn gguf(path: &Path) -> Result<Model> {
-    let failed = |e| wrong(path, format!("expected a whole GGUF file, got {}", first_line(&e)), GGUF);
-    let mut file = File::open(path).map_err(|e| wrong(path, e, GGUF))?;
-    let mut content = Content::read(&mut file).map_err(failed)?;
-    let config = gguf_config(&content).map_err(|what| wrong(path, what, OTHER))?;
-    let tokenizer = Tokenizer::from_gguf(path, &mut content)?;
-    let mut tensors = BTreeMap::new();
-    for (name, _) in config.tensors() {
-        let stored = gguf_name(&name);
-        if !content.tensor_infos.contains_key(&stored) {
-            return Err(wrong(path, format!("expected a tensor {stored}, got none"), GGUF));
-        }
-        let tensor = content
-            .tensor(&mut file, &stored, &Device::Cpu)
-            .map_err(failed)?
-            .dequantize(&Device::Cpu)
-            .map_err(candle)?;
-        let heads = match (config.family, name.rsplit('.').nth(1)) {
-            (Family::Llama, Some("q_proj")) => Some(config.num_attention_heads),
-            (Family::Llama, Some("k_proj")) => Some(config.num_key_value_heads),
-            _ => None,
-        };
-        let tensor = match heads {
-            Some(heads) if tensor.dims() == [heads * config.head_dim, config.hidden_size] => {
-                halves(&tensor, heads, config.head_dim).map_err(candle)?
+            if !matches!(view.dtype(), Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64) {
+                let what = format!("{name}: expected F16, BF16, F32 or F64, got {:?}", view.dtype());
+                return Err(wrong(file, what, QUANTISED));
             }
-            _ => tensor,
-        };
-        tensors.insert(name, tensor);
+            tensors.insert(name, view.load(&Device::Cpu).map_err(failed)?);
+        }
     }
+    let head = tied_head(&config, &tensors, path)?;
+    let unused = |name: &&str| !name.ends_with("rotary_emb.inv_freq") && Some(*name) != head;
+    refuse_unused(path, &config, tensors.keys().map(String::as_str).filter(unused), |name| name.to_owned())?;
     let policy = Policy::new(config, tensors, path)?;
     Ok(Model { policy, tokenizer })
 }
 
-/// GGUF files of the Llama family have the rows of each query and key head in pairs `(i, i + d/2)`; we have them in halves, as Hugging
-/// Face does.
-fn halves(tensor: &Tensor, heads: usize, head_dim: usize) -> candle_core::Result<Tensor> {
-    let columns = tensor.dim(1)?;
-    let pairs = tensor.reshape((heads, head_dim / 2, 2, columns))?;
-    pairs.transpose(1, 2)?.reshape((heads * head_dim, columns))
+const HEAD: &str = "lm_head.weight";
+
+/// The head of a model that says it has none of its own; it must be the embedding, bit for bit.
+fn tied_head<'a>(config: &Config, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<Option<&'a str>> {
+    let (Some(head), Some(embedding)) = (tensors.get(HEAD), tensors.get("model.embed_tokens.weight")) else {
+        return Ok(None);
+    };
+    if !config.tie_word_embeddings {
+        return Ok(None);
+    }
+    let bits = |tensor: &Tensor| -> candle_core::Result<Vec<u32>> {
+        let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        Ok(values.into_iter().map(f32::to_bits).collect())
+    };
+    if head.dims() != embedding.dims() || bits(head).map_err(candle)? != bits(embedding).map_err(candle)? {
+        let what = format!("{HEAD}: expected the embedding, for tie_word_embeddings is true, got other numbers");
+        let hint = "set tie_word_embeddings to false in config.json if the head is to be used, else delete the tensor";
+        return Err(wrong(path, what, hint));
+    }
+    Ok(Some(HEAD))
 }
 
-fn gguf_name(name: &str) -> String {
-    match name {
-        "model.embed_tokens.weight" => return "token_embd.weight".into(),
-        "model.norm.weight" => return "output_norm.weight".into(),
-        "lm_head.weight" => return "output.weight".into(),
-        _ => {}
-    }
-    let mut stored = name.replacen("model.layers.", "blk.", 1);
-    for (ours, theirs) in [
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
-        ("input_layernorm", "attn_norm"),
-        ("post_attention_layernorm", "ffn_norm"),
-    ] {
-        stored = stored.replacen(ours, theirs, 1);
-    }
-    stored
-}
-
-fn gguf_config(content: &Content) -> Result<Config, String> {
-    let text = |key: &str| content.metadata.get(key).and_then(|value| value.to_string().ok()).map(String::as_str);
-    let family = match text("general.architecture") {
-        Some("llama") => Family::Llama,
-        Some("qwen2") => Family::Qwen2,
-        other => return Err(format!("general.architecture: expected llama or qwen2, got {}", other.unwrap_or("none"))),
-    };
-    let prefix = if family == Family::Llama { "llama" } else { "qwen2" };
-    let get = |key: &str| content.metadata.get(&format!("{prefix}.{key}"));
-    let size = |key: &str| get(key).and_then(|value| value.to_u64().ok()).map(|n| n as usize);
-    let need = |key: &str| {
-        size(key).filter(|n| *n > 0).ok_or_else(|| format!("{prefix}.{key}: expected a number above 0, got none"))
-    };
-    let real = |key: &str| get(key).and_then(|value| value.to_f32().ok());
-    if let Some(kind) = text(&format!("{prefix}.rope.scaling.type")).filter(|kind| *kind != "none") {
-        return Err(format!(
-            "{prefix}.rope.scaling.type: expected none, got {kind}; scaled positions are not supported"
-        ));
-    }
-    if content.tensor_infos.contains_key("rope_freqs.weight") {
-        return Err("rope_freqs.weight: expected none; scaled positions are not supported".into());
-    }
-    let heads = need("attention.head_count")?;
-    let hidden_size = need("embedding_length")?;
-    let embedding = content.tensor_infos.get("token_embd.weight").and_then(|info| info.shape.dims().first().copied());
-    let token = |key: &str| content.metadata.get(key).and_then(|value| value.to_u32().ok());
-    let config = Config {
-        family,
-        vocab_size: embedding.ok_or("expected a tensor token_embd.weight, got none")?,
-        hidden_size,
-        intermediate_size: need("feed_forward_length")?,
-        num_hidden_layers: need("block_count")?,
-        num_attention_heads: heads,
-        num_key_value_heads: size("attention.head_count_kv").unwrap_or(heads),
-        head_dim: size("attention.key_length").unwrap_or(hidden_size / heads),
-        max_position_embeddings: need("context_length")?,
-        rms_norm_eps: real("attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
-        rope_theta: real("rope.freq_base").map_or(10_000.0, f64::from),
-        tie_word_embeddings: !content.tensor_infos.contains_key("output.weight"),
-        eos_token_ids: token("tokenizer.ggml.eos_token_id").into_iter().collect(),
-        bos_token_id: match content.metadata.get("tokenizer.ggml.add_bos_token") {
-            Some(Value::Bool(false)) => None,
-            _ => token("tokenizer.ggml.bos_token_id"),
-        },
-    };
-    config.check()?;
-    Ok(config)
+/// Refuses tensors that the forward would not use. `stored`: what a file calls the configuration's tensors.
+pub(crate) fn refuse_unused<'a>(
+    path: &Path,
+    config: &Config,
+    names: impl Iterator<Item = &'a str>,
+    stored: impl Fn(&str) -> String,
+) -> Result<()> {
+    let known: BTreeSet<String> = config.tensors().iter().map(|(name, _)| stored(name)).collect();
+    let mut unused: Vec<&str> = names.filter(|name| !known.contains(*name)).collect();
+    unused.sort_unstable();
+    let Some(first) = unused.first() else { return Ok(()) };
+    let what = format!(
+        "{first}: expected no such tensor, got it{}",
+        match unused.len() {
+            1 => String::new(),
+            more => format!(" and {} others that would go unused", more - 1),
+        }
+    );
+    let hint = "the model computes with it, and we would not: take a model of the Llama or Qwen2 family in its plain form, unquantised \
+                or as GGUF";
+    Err(wrong(path, what, hint))
 }

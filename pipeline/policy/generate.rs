@@ -26,6 +26,10 @@ pub struct Generate {
     #[arg(long, value_name = "PATH", default_value = "models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")]
     #[serde(skip_serializing)]
     pub policy: PathBuf,
+    /// Where the base of a checkpoint of adapters lies, if it is not where it was
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing)]
+    pub base: Option<PathBuf>,
     /// The prompt's template [default: pipeline/policy/prompt.toml, which is built in]
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing)]
@@ -153,8 +157,9 @@ pub fn asked(user_id: &str, split: &str, share: f64) -> Result<bool> {
 #[derive(Debug)]
 pub struct Inputs {
     profiles: ByPartition<Profiles>,
-    /// Where the model lies.
+    /// Where the model lies, and where its base does.
     model: PathBuf,
+    base: Option<PathBuf>,
     /// What it is called.
     name: String,
     template: Template,
@@ -186,11 +191,11 @@ impl Stage for Generate {
         let profiles = declare.by_partition::<Profiles>("profiles")?;
         let profiles =
             profiles.columns(&[Profiles::user_id.name(), Profiles::split.name(), Profiles::behaviours.name()]);
-        Ok(Inputs { profiles, model, name, template })
+        Ok(Inputs { profiles, model, base: self.base.clone(), name, template })
     }
 
     fn open(&self, inputs: &Inputs, resources: &Resources) -> Result<Shared> {
-        let Model { policy, tokenizer } = Model::open(&inputs.model)?;
+        let Model { policy, tokenizer } = Model::open_on(&inputs.model, inputs.base.as_deref())?;
         let snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).map_err(candle)?);
         drop(policy); // the snapshot is all that rollouts need
         let writer = Writer::new(tokenizer, snapshot, &inputs.template, self)?;

@@ -19,10 +19,12 @@ mod decoder;
 mod export;
 mod files;
 mod generate;
+mod gguf;
 #[cfg(test)]
 mod laws;
 mod list;
 mod model;
+mod pieces;
 mod prompt;
 mod read;
 pub mod rollout;

@@ -23,6 +23,8 @@ pub struct Tokenizer {
     bytes: Vec<Vec<u8>>,
 }
 
+/// What every tokenizer must give back: blanks, ends of lines, marks, other scripts.
+const ROUND_TRIP: &str = "A line, two blanks:  and\ta tab.\r\n\n- \u{ab}\u{e9}lan\u{bb} don't \u{5317}\u{4eac} \u{e44}\u{e17}\u{e22} \u{1f686}?\n 12 ";
 const HINT: &str = "models of the Llama 3, SmolLM2 and Qwen2 families have byte-level BPE tokenizers";
 
 impl Tokenizer {
@@ -53,8 +55,14 @@ impl Tokenizer {
                 let words = ByteLevel::new(false, true, true).into();
                 inner.with_pre_tokenizer(Some(Sequence::new(vec![digits, words])));
             }
-            Some("gpt-2") | None => {
+            Some("gpt-2") => {
                 inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+            }
+            None => {
+                let what = "tokenizer.ggml.pre: expected the kind of its pre-tokenizer, got none";
+                let hint = "files from before May 2024 do not say how text is cut, and other cuts are other tokens: take a newer file, or \
+                            add it: gguf-new-metadata --pre-tokenizer qwen2 OLD.gguf NEW.gguf (llama-bpe for Llama 3)";
+                return Err(wrong(path, what, hint));
             }
             Some(other) => {
                 let what = format!("tokenizer.ggml.pre: expected smollm, qwen2, llama-bpe or gpt-2, got {other}");
@@ -92,7 +100,18 @@ impl Tokenizer {
         if let Some(missing) = (b' '..=b'~').find(|byte| !spelled(byte)) {
             return Err(format!("expected a token for every printable character, got none for {:?}", missing as char));
         }
-        Ok(Tokenizer { inner, plain, bytes })
+        let tokenizer = Tokenizer { inner, plain, bytes };
+        match tokenizer.decode(&tokenizer.encode(ROUND_TRIP)) {
+            same if same == ROUND_TRIP => Ok(tokenizer),
+            other => Err(format!(
+                "expected a tokenizer that gives back what it is given, got {other:?} for {ROUND_TRIP:?}: is its byte-level step missing?"
+            )),
+        }
+    }
+
+    /// A token as the vocabulary spells it.
+    pub(crate) fn spelled(&self, token: u32) -> Option<String> {
+        self.inner.id_to_token(token)
     }
 
     /// Ids of a text in which nothing is a control token.

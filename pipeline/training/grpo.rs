@@ -197,7 +197,7 @@ impl Artifact for TrainGrpo {
             _ => None,
         };
         self.prepare(&mut policy)?;
-        let run = Run::begin(draft, Model { policy, tokenizer })?;
+        let run = Run::begin(draft, Model { policy, tokenizer }, Some(&inputs.policy))?;
         let order = Order::new(people.train.len(), self.seed);
         Training { settings: self, rewards, people, task, frozen, run, order, lists: Vec::new() }.run(resources)
     }

@@ -4,7 +4,7 @@
 //! NAME.unfinished/steps/step=000040/        checkpoints to go on from: the last, and the best so far
 //!                 train_log/step=000040.parquet   figures of the steps since the checkpoint before (table train_log)
 //!                 rollouts/step=000040.parquet    their lists (table rollouts)
-//! NAME/state.parquet, weights.parquet       the chosen checkpoint: NAME is a policy
+//! NAME/state.parquet, weights-0000.parquet  the chosen checkpoint: NAME is a policy
 //!      train_log/, rollouts/
 //! ```
 //!
@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Tensor;
@@ -51,8 +52,8 @@ fn candle(e: candle_core::Error) -> Error {
 }
 
 impl<'a> Run<'a> {
-    /// Begins with a model that has something to train, or goes on from its last checkpoint.
-    pub(crate) fn begin(draft: &'a Draft, model: Model) -> Result<Self> {
+    /// Begins with a model that has something to train, or goes on from its last checkpoint. `base`: where the model lay, if it was read.
+    pub(crate) fn begin(draft: &'a Draft, model: Model, base: Option<&Path>) -> Result<Self> {
         let store = Store::open(&draft.path.display().to_string())?;
         let mut values = BTreeMap::new();
         for (name, var) in model.policy.trainable() {
@@ -60,6 +61,10 @@ impl<'a> Run<'a> {
         }
         let mut parameters = Parameters::new(values);
         let mut state = State::default();
+        if let Some(path) = base {
+            state.base = checkpoint::base(path)?;
+            state.base_path = Some(path.canonicalize().map_err(Error::at(path))?);
+        }
         if let Some(step) = checkpoint::steps(&store, STEPS)?.last() {
             let found = checkpoint::load(&draft.path.join(checkpoint::folder(STEPS, *step)))?;
             for (name, var) in found.model.policy.trainable() {
@@ -122,11 +127,11 @@ impl<'a> Run<'a> {
         }
         let (_, step) = best.ok_or_else(|| Error::bug("a run without a checkpoint"))?;
         let folder = self.draft.path.join(checkpoint::folder(STEPS, step));
-        let read = |path: &std::path::Path| fs::read(path).map_err(Error::at(path));
+        let read = |path: &Path| fs::read(path).map_err(Error::at(path));
         for entry in fs::read_dir(&folder).map_err(Error::at(&folder))? {
             let path = entry.map_err(Error::at(&folder))?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            if ![checkpoint::OPTIMIZER, checkpoint::STATE].contains(&name) {
+            if !name.starts_with(checkpoint::OPTIMIZER) && name != checkpoint::STATE {
                 self.draft.write(name, &read(&path)?)?;
             }
         }

@@ -83,6 +83,7 @@ impl Scratch {
             tie_word_embeddings: true,
             eos_token_ids: vec![end],
             bos_token_id: None,
+            pad_token_id: None,
         };
         let mut random = Xoshiro256PlusPlus::seed_from_u64(stream(seed, "weights", []));
         let mut tensors = BTreeMap::new();

@@ -180,7 +180,7 @@ impl Artifact for Sft {
             (_, rank) => model.policy.add_lora(Lora { rank, alpha: self.lora_alpha }, self.seed),
         }
         .map_err(candle)?;
-        let mut run = Run::begin(draft, model)?;
+        let mut run = Run::begin(draft, model, (self.init == Init::Policy).then_some(inputs.policy.as_path()))?;
         let valid: Vec<(&Person, usize)> = people.valid.iter().map(|person| (person, 0)).collect();
         let valid = teacher.pairs(&task, &valid)?;
         let valid: Vec<Pair> = valid.into_iter().flatten().take(self.valid_users).collect();

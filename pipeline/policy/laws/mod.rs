@@ -7,6 +7,7 @@ mod files;
 mod generate;
 mod lists;
 mod passes;
+mod refusals;
 mod rollouts;
 
 use std::collections::BTreeMap;
