@@ -43,7 +43,7 @@ impl Job for Retrieve {
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let (step, vectors) = (context.step().name.clone(), vectors(context)?);
         let settings = news::Retrieve { step, vectors, ..self.stage.clone() };
-        let stages: Vec<_> = self.methods(context)?.iter().map(|method| settings.by(method)).collect();
+        let mut stages: Vec<_> = self.methods(context)?.iter().map(|method| settings.by(method)).collect();
         // What steps share bears no step's name, and neither do lists: theirs is in the method's.
         let context = &context.unnamed();
         let mut summaries = popularity(context, stages.iter().any(news::Retrieve::reads_popularity))?;
@@ -51,11 +51,11 @@ impl Job for Retrieve {
         if stages.iter().any(news::Retrieve::reads_themes) && settings.vectors.is_none() {
             let medoids = Medoids { settings: self.medoids, encoder: self.stage.encoder.clone() };
             let themes = context.run(&medoids, &[Medoids::OUTPUT])?;
-            let complete = themes.is_complete();
-            summaries.push(themes);
-            if !complete {
-                return Ok(summaries);
+            if !themes.is_complete() {
+                // A dry run, or a shard: the lists wait until the themes are there.
+                stages.retain(|stage| !stage.reads_themes());
             }
+            summaries.push(themes);
         }
         for stage in stages {
             let summary = context.run(&stage, &[&stage.output()])?;

@@ -44,6 +44,16 @@ impl Medoids {
     pub const OUTPUT: &str = "themes";
 }
 
+/// Users whose behaviours are put to the encoder together: many texts make full batches.
+const TOGETHER: usize = 64;
+
+/// What a user did.
+struct Behaved {
+    user_id: String,
+    texts: Vec<String>,
+    occurred_at: Vec<i64>,
+}
+
 /// What it reads.
 #[derive(Debug)]
 pub struct Read {
@@ -75,25 +85,30 @@ impl Stage for Medoids {
 
     fn run(&self, inputs: &Read, vectors: &QueryVectors, partition: u32) -> Result<Done<Self::Outputs>> {
         let mut account = Account::default();
-        let (mut users, mut asked): (Vec<String>, Vec<Vec<String>>) = (Vec::new(), Vec::new());
+        let mut people: Vec<Behaved> = Vec::new();
         for batch in inputs.profiles.read(partition)?.batches() {
             let (ids, behaviours) = (Profiles::user_id.of(batch)?, Profiles::behaviours.of(batch)?);
             let Behaviours { text, occurred_at, .. } = behaviours.items();
             for row in 0..batch.num_rows() {
                 account.input += 1;
                 let range = behaviours.range(row);
-                let texts: Vec<&str> = range.clone().map(|at| text.value(at)).collect();
-                if texts.is_empty() {
-                    account.drop("no behaviours", 1);
-                    continue;
+                match range.is_empty() {
+                    true => account.drop("no behaviours", 1),
+                    false => people.push(Behaved {
+                        user_id: ids.value(row).to_owned(),
+                        texts: range.clone().map(|at| text.value(at).to_owned()).collect(),
+                        occurred_at: occurred_at.values()[range].to_vec(),
+                    }),
                 }
-                let queries = self.medoids(&texts, &occurred_at.values()[range], vectors)?;
-                account.output += 1;
-                account.note("queries", queries.len() as u64);
-                users.push(ids.value(row).to_owned());
-                asked.push(queries);
             }
         }
+        let (mut users, mut asked): (Vec<&str>, Vec<Vec<String>>) = (Vec::new(), Vec::new());
+        for people in people.chunks(TOGETHER) {
+            asked.extend(self.queries_of(people, vectors)?);
+            users.extend(people.iter().map(|person| person.user_id.as_str()));
+        }
+        account.output = users.len() as u64;
+        account.note("queries", asked.iter().map(|queries| queries.len() as u64).sum());
         let rows = users.len();
         let rows = InterestsColumns {
             user_id: users.iter().map(Some).collect(),
@@ -110,16 +125,29 @@ impl Stage for Medoids {
         Ok(Done { outputs: Rows::of(rows)?, accounts: vec![account] })
     }
 
-    /// The rows, and one user's vectors and distances.
-    fn memory_bytes(&self, _: &QueryVectors, input_bytes: u64) -> u64 {
-        3 * input_bytes + (16 << 20)
+    /// The rows, and the vectors of users who are in work together: a profile has at most 50 behaviours per domain by default.
+    fn memory_bytes(&self, vectors: &QueryVectors, input_bytes: u64) -> u64 {
+        3 * input_bytes + (3 * TOGETHER * 150 * 4 * vectors.dimensions()) as u64
     }
 }
 
 impl Medoids {
-    fn medoids(&self, texts: &[&str], occurred_at: &[i64], vectors: &QueryVectors) -> Result<Vec<String>> {
-        let vectors = Vectors::new(vectors.dimensions(), vectors.get(texts)?);
-        let themes = self.settings.themes.of(&vectors, &self.settings.themes.recency(occurred_at));
-        Ok(distinct(themes.iter().map(|theme| texts[theme.medoid]), self.settings.queries))
+    /// The queries of some users.
+    fn queries_of(&self, people: &[Behaved], vectors: &QueryVectors) -> Result<Vec<Vec<String>>> {
+        let texts: Vec<&str> = people.iter().flat_map(|person| &person.texts).map(String::as_str).collect();
+        let (dimensions, values) = (vectors.dimensions(), vectors.get(&texts)?);
+        let mut rest = values.as_slice();
+        let mut queries = Vec::with_capacity(people.len());
+        for Behaved { texts, occurred_at, .. } in people {
+            let (own, others) = rest.split_at(dimensions * texts.len());
+            let themes = self
+                .settings
+                .themes
+                .of(&Vectors::new(dimensions, own.to_vec()), &self.settings.themes.recency(occurred_at));
+            let medoids = themes.iter().map(|theme| texts[theme.medoid].as_str());
+            queries.push(distinct(medoids, self.settings.queries));
+            rest = others;
+        }
+        Ok(queries)
     }
 }

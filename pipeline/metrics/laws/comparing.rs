@@ -162,33 +162,32 @@ fn pairs(runner: &Runner) -> BTreeSet<String> {
 fn methods_are_compared_under_one_retriever() {
     let folder = TempDir::new().unwrap();
     let runner = world(folder.path(), 2);
-    list(&runner, "a", None, &[(1, &["A", "X"]), (2, &["X", "C"])]);
-    list(&runner, "b", None, &[(1, &["X", "Y"]), (2, &["C"])]);
+    let (all, none): (&[(u32, &[&str])], &[(u32, &[&str])]) =
+        (&[(1, &["A", "B"]), (2, &["C"]), (3, &["A"]), (4, &["D"])], &[(1, &["X"]), (2, &["X"]), (3, &["X"])]);
+    list(&runner, "a", None, all);
+    list(&runner, "b", None, none);
     evaluate(&runner, Evaluate::default()).unwrap();
     let adjusted = |runner: &Runner| {
-        let mut adjusted: Vec<(String, String)> = Vec::new();
+        let mut adjusted: Vec<(String, f64)> = Vec::new();
         for rows in Whole::<Comparisons>::open(runner.store(), "comparisons").unwrap().parts() {
             for c in rows.unwrap().columns() {
                 let c = c.unwrap();
-                adjusted.extend((0..c.a.len()).filter(|&row| c.a.value(row) == "a").map(|row| {
-                    let of = format!(
-                        "{} {} {} {:?}",
-                        c.b.value(row),
-                        c.slice.value(row),
-                        c.metric.value(row),
-                        c.k.value(row)
-                    );
-                    (of, c.p_adjusted.value(row).to_string())
-                }));
+                for row in (0..c.a.len()).filter(|&row| c.a.value(row) == "a" && c.slice.value(row) == "all") {
+                    let k = c.k.is_valid(row).then(|| c.k.value(row));
+                    let of = format!("{} {} {k:?}", c.b.value(row), c.metric.value(row));
+                    adjusted.push((of, c.p_adjusted.value(row)));
+                }
             }
         }
-        adjusted.sort();
+        adjusted.sort_by(|a, b| a.0.cmp(&b.0));
         adjusted
     };
     let alone = adjusted(&runner);
-    for method in ["a.bm25", "b.bm25", "c.bm25"] {
-        list(&runner, method, None, &[(1, &["B"]), (2, &["X", "C"])]);
+    assert!(!alone.is_empty() && alone.iter().all(|(_, p)| *p < 0.3), "{alone:?}");
+    for method in ["a.bm25", "c.bm25"] {
+        list(&runner, method, None, all);
     }
+    list(&runner, "b.bm25", None, none);
     evaluate(&runner, Evaluate::default()).unwrap();
     let expected = ["a b", "a.bm25 b.bm25", "a.bm25 c.bm25", "b.bm25 c.bm25"];
     assert_eq!(Vec::from_iter(pairs(&runner)), expected);
