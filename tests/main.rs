@@ -12,3 +12,4 @@ mod policy;
 mod reward;
 mod simulation;
 mod support;
+mod training;

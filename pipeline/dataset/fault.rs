@@ -17,6 +17,12 @@ pub const PLACED: &str = "placed";
 pub const SUPERSEDED: &str = "superseded";
 /// A raw file's spill is written.
 pub const SPILLED: &str = "spilled";
+/// A training made an update.
+pub const UPDATED: &str = "updated";
+/// A training's figures are written, its checkpoint is not.
+pub const FIGURES: &str = "figures";
+/// A training's best checkpoint is in its place, the others are not deleted.
+pub const CHOSEN: &str = "chosen";
 /// A write to the store.
 pub(crate) const PUT: &str = "put-error";
 

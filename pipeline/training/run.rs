@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use dataset::{Draft, Error, Result, Rows, Store, encode};
+use dataset::{Draft, Error, Result, Rows, Store, encode, fault};
 use policy::checkpoint::{self, Moments, State};
 use policy::{Adapters, Model, Snapshot};
 use schemas::{Table, TrainLog};
@@ -90,6 +90,7 @@ impl<'a> Run<'a> {
         let update = settings.step(self.state.step + 1, &mut self.parameters, gradients)?;
         let snapshot = Arc::get_mut(&mut self.snapshot).ok_or_else(|| Error::bug("weights are in use"))?;
         self.parameters.values.iter().for_each(|(name, values)| snapshot.set(name, values));
+        fault::point(fault::UPDATED);
         Ok(update)
     }
 
@@ -103,6 +104,7 @@ impl<'a> Run<'a> {
     pub(crate) fn save(&mut self, chosen_by: f64) -> Result<()> {
         let rows = self.log.take()?;
         self.write::<TrainLog>(rows)?;
+        fault::point(fault::FIGURES);
         self.state.metrics.insert(CHOSEN_BY.into(), chosen_by);
         let mut moments = Moments::new();
         for (name, var) in self.model.policy.trainable() {
@@ -137,6 +139,7 @@ impl<'a> Run<'a> {
         }
         // With its state the folder is a policy: the run has ended.
         self.draft.write(checkpoint::STATE, &read(&folder.join(checkpoint::STATE))?)?;
+        fault::point(fault::CHOSEN);
         clear(self.draft)?;
         Ok(step)
     }

@@ -1,0 +1,169 @@
+//! Training end to end: a tiny policy is made, trained by its rewards, and asked; a killed run ends with the same bytes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use arrow::array::{Array, AsArray, Float32Array};
+use arrow::datatypes::{Float32Type, Float64Type, Int32Type, Int64Type};
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tempfile::TempDir;
+
+use crate::support::{batches, config, fail, pipeline, querent, succeed};
+
+/// A tiny world with vectors.
+fn world(folder: &TempDir) -> PathBuf {
+    let root = folder.path().join("data");
+    succeed(&mut pipeline(&config(&root, 90, 5)));
+    succeed(querent().args(["embed", "--fields", "title", "--quiet", "--data"]).arg(&root));
+    root
+}
+
+fn job(root: &Path, job: &str, output: &Path) -> Command {
+    let mut command = querent();
+    command.args([job, "--quiet", "--data"]).arg(root).arg("--output").arg(output);
+    command.args(["--queries", "3", "--budget-tokens", "64", "--look-every", "2", "--valid-users", "3"]);
+    command
+}
+
+fn sft(root: &Path, output: &Path) -> Command {
+    let mut command = job(root, "sft", output);
+    command.args(["--init", "scratch", "--layers", "2", "--width", "32", "--heads", "2", "--vocabulary", "600"]);
+    command.args(["--steps", "6", "--users", "4", "--learning-rate", "0.003"]);
+    command
+}
+
+fn grpo(root: &Path, output: &Path, policy: &Path) -> Command {
+    let mut command = job(root, "grpo", output);
+    command.arg("--policy").arg(policy).args(["--steps", "5", "--users", "3", "--group", "4"]);
+    command.args(["--max-new-tokens", "24", "--learning-rate", "0.003", "--lora-rank", "4"]);
+    command
+}
+
+/// The rows of the Parquet files in a folder.
+fn rows(folder: &Path) -> Vec<RecordBatch> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    let read = |path: &PathBuf| {
+        let file = std::fs::File::open(path).expect("readable");
+        ParquetRecordBatchReaderBuilder::try_new(file).and_then(|reader| reader.build()).expect("Parquet")
+    };
+    files.iter().flat_map(read).map(|batch| batch.expect("rows")).collect()
+}
+
+/// Figures by step and name, without times.
+fn figures(policy: &Path) -> BTreeMap<(i64, String), f64> {
+    let mut figures = BTreeMap::new();
+    for batch in rows(&policy.join("train_log")) {
+        let steps = batch.column(0).as_primitive::<Int64Type>();
+        let (names, values) = (batch.column(1).as_string::<i32>(), batch.column(2).as_primitive::<Float64Type>());
+        for row in (0..batch.num_rows()).filter(|&row| !names.value(row).starts_with("seconds.")) {
+            assert!(figures.insert((steps.value(row), names.value(row).to_owned()), values.value(row)).is_none());
+        }
+    }
+    figures
+}
+
+/// The files that make a policy, and its rollouts.
+fn content(policy: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut content = BTreeMap::new();
+    for folder in [policy.to_owned(), policy.join("rollouts")] {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|extension| extension == "parquet") {
+                content.insert(
+                    path.strip_prefix(policy).expect("below").display().to_string(),
+                    std::fs::read(&path).expect("readable"),
+                );
+            }
+        }
+    }
+    content
+}
+
+#[test]
+fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
+    let folder = TempDir::new().expect("a folder");
+    let root = world(&folder);
+    let at = |name: &str| folder.path().join(name);
+
+    succeed(&mut sft(&root, &at("sft")));
+    let learnt = figures(&at("sft"));
+    assert!(learnt[&(6, "loss".to_owned())] < learnt[&(1, "loss".to_owned())] - 0.2, "{learnt:?}");
+    assert!(succeed(&mut sft(&root, &at("sft"))).contains("up to date"));
+
+    // The base of the adapters is told by its place, so both runs start from one.
+    succeed(&mut grpo(&root, &at("grpo"), &at("sft")));
+    let (expected, log) = (content(&at("grpo")), figures(&at("grpo")));
+    assert_eq!(expected.len(), 2 + 4, "weights, state, rollouts of 0, 2, 4 and 5: {:?}", expected.keys());
+    for step in 1..=5 {
+        for figure in ["reward.mean", "kl", "entropy", "gradient_norm", "align.mean", "structure.share_of_variance"] {
+            let found = log.get(&(step, figure.to_owned()));
+            // A step all of whose groups are without spread makes no update.
+            assert!(
+                found.is_some_and(|x| x.is_finite()) || log[&(step, "groups.without_spread".into())] == 1.0,
+                "{step} {figure}"
+            );
+        }
+        if let Some(ratio) = log.get(&(step, "ratio.most".to_owned())) {
+            // One update a rollout: the trainer's probabilities are the sampler's, to the bit.
+            assert_eq!((*ratio, log[&(step, "ratio.least".to_owned())]), (1.0, 1.0));
+        }
+    }
+    for step in [0, 2, 4, 5] {
+        assert!(log.contains_key(&(step, "valid.reward.mean".to_owned())), "{step}");
+    }
+
+    for (job, killed_at) in [
+        ("sft", ["updated:3", "figures:2", "put-error:3", "chosen:1"]),
+        ("grpo", ["updated:3", "figures:2", "put-error:6", "chosen:1"]),
+    ] {
+        for fault in killed_at {
+            let output = at("killed");
+            let mut command = if job == "sft" { sft(&root, &output) } else { grpo(&root, &output, &at("sft")) };
+            let first = command.env("QUERENT_FAULT", fault).output().expect("the binary starts");
+            assert!(!first.status.success(), "{job}, {fault}");
+            assert!(!output.exists(), "{job}, {fault}: nothing is there before it is whole");
+            succeed(command.env_remove("QUERENT_FAULT"));
+            let undisturbed = at(job);
+            assert!(content(&output) == content(&undisturbed), "{job}, {fault}: other bytes");
+            assert_eq!(figures(&output), figures(&undisturbed), "{job}, {fault}");
+            assert!(!folder.path().join("killed.unfinished").exists(), "{job}, {fault}");
+            std::fs::remove_dir_all(&output).expect("there");
+        }
+    }
+
+    // Groups are whole; what took part sums to no advantage.
+    let mut groups: BTreeMap<(i64, String), Vec<Option<f32>>> = BTreeMap::new();
+    for batch in rows(&at("grpo").join("rollouts")) {
+        let column = |name: &str| batch.column_by_name(name).expect(name).clone();
+        let (steps, users) = (column("step"), column("user_id"));
+        let (samples, advantages) = (column("sample"), column("advantage"));
+        let advantages: &Float32Array = advantages.as_primitive::<Float32Type>();
+        for row in 0..batch.num_rows() {
+            let user = users.as_string::<i32>().value(row).to_owned();
+            let group = groups.entry((steps.as_primitive::<Int64Type>().value(row), user)).or_default();
+            assert_eq!(samples.as_primitive::<Int32Type>().value(row) as usize, group.len());
+            group.push(advantages.is_valid(row).then(|| advantages.value(row)));
+        }
+    }
+    assert_eq!(groups.len(), 15);
+    for (at, group) in &groups {
+        assert_eq!(group.len(), 4);
+        assert!(group.iter().flatten().sum::<f32>().abs() < 1e-4, "{at:?}: {group:?}");
+    }
+
+    let mut generate = querent();
+    generate
+        .args(["generate", "--quiet", "--queries", "3", "--budget-tokens", "64", "--share", "0.3", "--data"])
+        .arg(&root);
+    succeed(generate.arg("--policy").arg(at("grpo")));
+    assert!(!batches(&root, "interests").is_empty());
+
+    let said = fail(grpo(&root, &at("other"), &at("sft")).args(["--group", "1"]), 2);
+    assert!(said.contains("grpo.group: expected 2 to 1024, got 1"), "{said}");
+    let said = fail(sft(&root, &at("other")).args(["--width", "33"]), 2);
+    assert!(said.contains("sft.width: expected a multiple of twice the heads"), "{said}");
+}
