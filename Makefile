@@ -8,13 +8,16 @@ export PYTHONPATH = $(CURDIR)/.python
 BENCH_USERS ?= 500000
 GGUF = models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help setup python demo mind demo-mind test nightly test-data test-peers check bench bench-cleaner bench-news bench-policy bench-words clean
+.PHONY: help setup setup-qwen python demo demo-qwen mind demo-mind test nightly test-data test-peers check bench bench-cleaner bench-news bench-policy bench-training bench-words clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: ## check the tools, fetch ONNX Runtime and the demo's models
 	@$(PYTHON) jobs/setup.py
+
+setup-qwen: ## also fetch Qwen2.5 of 0.5 billion parameters (0.5 GB): a policy worth training
+	@$(PYTHON) jobs/setup.py --qwen
 
 python: .python/.done
 .python/.done: tests/requirements.txt
@@ -27,6 +30,10 @@ python: .python/.done
 demo: setup ## simulated logs, from raw to a report
 	@$(CARGO) build
 	$(QUERENT) run jobs/configs/demo.toml --insecure-dev-key
+
+demo-qwen: setup-qwen ## the demo with Qwen2.5 of 0.5 billion parameters as its policy: prompt-only, and trained (hours)
+	@$(CARGO) build --release
+	$${CARGO_TARGET_DIR:-target}/release/querent run jobs/configs/qwen.toml --insecure-dev-key
 
 mind:
 	@test -f "$(MIND)/behaviors.tsv" -a -f "$(MIND)/news.tsv" \
@@ -99,6 +106,13 @@ bench-policy: ## PROFILES=folder: rollouts beside transformers and llama.cpp (to
 	@$(CARGO) build --release
 	@$(CARGO) bench --no-run -p querent-policy --bench generate
 	$(BENCH)/generate.py out/bench-policy $(PROFILES) $(GGUF)
+
+bench-training: ## a step of GRPO beside TRL (torch, transformers, peft, datasets, trl)
+	@$(PYTHON) tests/bench/train.py --check
+	@$(MAKE) --no-print-directory setup python
+	@$(CARGO) build --release
+	@$(CARGO) bench --no-run --workspace --bench step
+	$(BENCH)/train.py out/bench-training $(GGUF)
 
 clean: ## delete what the demo, benches and tests made
 	rm -rf out .python

