@@ -29,6 +29,7 @@ pub struct Progress {
     started: Instant,
     bar: Option<ProgressBar>,
     last_line: Option<Mutex<Instant>>,
+    said: Mutex<String>,
 }
 
 impl Progress {
@@ -53,7 +54,13 @@ impl Progress {
             started: Instant::now(),
             bar,
             last_line,
+            said: Mutex::default(),
         }
+    }
+
+    /// What else is shown from now on: how well it goes.
+    pub fn say(&self, what: impl Into<String>) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = what.into();
     }
 
     /// One more step is done, which took so many units.
@@ -76,8 +83,14 @@ impl Progress {
         let units = self.units.fetch_add(units, Ordering::Relaxed) + units;
         let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
         let rate = units as f64 / seconds;
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("{} {}/s", short(rate), self.unit));
+            bar.set_message(format!(
+                "{said}{}{} {}/s",
+                if said.is_empty() { "" } else { "  " },
+                short(rate),
+                self.unit
+            ));
             bar.set_position(done);
         }
         if let Some(last_line) = &self.last_line {
@@ -86,7 +99,7 @@ impl Progress {
                 *last_line = Instant::now();
                 let steps = self.steps.load(Ordering::Relaxed);
                 let left = (done > 0).then(|| (seconds / done as f64 * (steps - done.min(steps)) as f64).round());
-                let line = serde_json::json!({
+                let mut line = serde_json::json!({
                     "job": self.job,
                     "done": done,
                     "of": steps,
@@ -96,6 +109,9 @@ impl Progress {
                     "done_per_s": (done as f64 / seconds * 1000.0).round() / 1000.0,
                     "seconds_left": left,
                 });
+                if !said.is_empty() {
+                    line["said"] = said.into();
+                }
                 // Nobody reads stderr any more: nothing to tell them.
                 let _ = writeln!(std::io::stderr(), "{line}");
             }

@@ -199,7 +199,8 @@ impl Artifact for TrainGrpo {
         self.prepare(&mut policy)?;
         let run = Run::begin(draft, Model { policy, tokenizer }, Some(&inputs.policy))?;
         let order = Order::new(people.train.len(), self.seed);
-        Training { settings: self, rewards, people, task, frozen, run, order, lists: Vec::new() }.run(resources)
+        Training { settings: self, rewards, people, task, frozen, run, order, lists: Vec::new(), reward: 0.0 }
+            .run(resources)
     }
 }
 
@@ -227,6 +228,8 @@ struct Training<'a> {
     order: Order,
     /// Rows of `rollouts` that are not saved yet.
     lists: Vec<Row>,
+    /// Mean of the last step's rewards.
+    reward: f64,
 }
 
 /// A row of `rollouts`.
@@ -271,6 +274,8 @@ impl Training<'_> {
                 self.look(&calibration)?;
                 self.save()?;
             }
+            let valid = self.run.state.metrics.get("valid.reward").copied().unwrap_or_default();
+            progress.say(format!("reward {:.3}, of valid {valid:.3}", self.reward));
             progress.step(tokens);
         }
         self.run.finish()?;
@@ -405,6 +410,9 @@ impl Training<'_> {
             log.note(step, "ratio.least", all.iter().map(|said| said.ratio.0).fold(f64::INFINITY, f64::min))?;
             log.note(step, "ratio.most", all.iter().map(|said| said.ratio.1).fold(0.0, f64::max))?;
         }
+        let rewards: Vec<f64> =
+            weighted.iter().flatten().filter_map(|w| w.0.into_iter().sum::<Option<f32>>()).map(f64::from).collect();
+        self.reward = moments(&rewards).map_or(0.0, |(mean, _)| mean);
         figures(log, step, "", &outputs, &lists, &scores, &weighted)?;
 
         let mut references: Vec<Vec<Vec<f32>>> =

@@ -193,7 +193,7 @@ impl Artifact for Sft {
         let progress = Progress::new(Self::NAME, "tokens", self.steps, resources.progress);
         progress.skip(run.state.step);
         while run.state.step < self.steps {
-            let tokens = self.step(&mut run, &task, &teacher, &people, &mut order)?;
+            let (tokens, loss) = self.step(&mut run, &task, &teacher, &people, &mut order)?;
             let step = run.state.step;
             if step % self.look_every == 0 || step == self.steps {
                 let loss = look(&run, &task, &valid);
@@ -202,6 +202,7 @@ impl Artifact for Sft {
                 run.log.note(step, "valid.likeliest", loss.1 as f64 / count)?;
                 run.save(-loss.0 / count)?;
             }
+            progress.say(format!("loss {loss:.3}"));
             progress.step(tokens);
         }
         run.finish()?;
@@ -210,7 +211,7 @@ impl Artifact for Sft {
 }
 
 impl Sft {
-    /// One update. Returns the tokens that it went through.
+    /// One update. Returns the tokens that it went through, and the loss.
     fn step(
         &self,
         run: &mut Run<'_>,
@@ -218,7 +219,7 @@ impl Sft {
         teacher: &Teacher,
         people: &People,
         order: &mut Order,
-    ) -> Result<u64> {
+    ) -> Result<(u64, f64)> {
         let started = Instant::now();
         let step = run.state.step + 1;
         let mut cursor = run.state.prompt_cursor;
@@ -266,7 +267,7 @@ impl Sft {
         }
         run.state.step = step;
         run.state.prompt_cursor = cursor;
-        Ok(tokens)
+        Ok((tokens, fitted.iter().map(|fitted| fitted.loss).sum::<f64>() / count))
     }
 
     /// How many of the latest behaviours an epoch leaves out of a user's history: none in the first, up to half of them later. So a user is

@@ -34,9 +34,10 @@ fn main() {
     };
     let Model { mut policy, .. } = Model::open(Path::new(model)).expect("a model");
     policy.add_lora(Lora { rank: 16, alpha: 32.0 }, 1).expect("adapters");
-    let values = policy.trainable().into_iter().map(|(name, var)| {
-        (name, var.as_tensor().flatten_all().and_then(|x| x.to_vec1::<f32>()).expect("numbers"))
-    });
+    let values = policy
+        .trainable()
+        .into_iter()
+        .map(|(name, var)| (name, var.as_tensor().flatten_all().and_then(|x| x.to_vec1::<f32>()).expect("numbers")));
     let mut parameters = Parameters::new(values.collect());
     let mut snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).expect("weights"));
     drop(policy);
