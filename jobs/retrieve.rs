@@ -49,7 +49,8 @@ impl Job for Retrieve {
         let mut summaries = popularity(context, stages.iter().any(news::Retrieve::reads_popularity))?;
         // Under another encoder the themes are those that were found by the first.
         if stages.iter().any(news::Retrieve::reads_themes) && settings.vectors.is_none() {
-            let medoids = Medoids { settings: self.medoids, encoder: self.stage.encoder.clone() };
+            let medoids =
+                Medoids { settings: self.medoids, among: self.stage.among, encoder: self.stage.encoder.clone() };
             let themes = context.run(&medoids, &[Medoids::OUTPUT])?;
             if !themes.is_complete() {
                 // A dry run, or a shard: the lists wait until the themes are there.

@@ -82,6 +82,7 @@ fn own_titles_reach_on_the_mind_sample_what_others_measured() {
     let said = succeed(
         querent()
             .args(["run", "jobs/configs/mind.toml", "--quiet", "--set", &assignment, "--set", "evaluate.among=all"])
+            .args(["--set", "retrieve.among=all"])
             .args(["--set", "retrieve.methods=[\"own-titles\", \"popularity\", \"random\"]", "--set"])
             .arg("run.jobs=[\"ingest\", \"clean\", \"cap\", \"embed\", \"retrieve\", \"evaluate\"]")
             .arg("--data")

@@ -9,7 +9,7 @@ use arrow::datatypes::Int32Type;
 use policy::checkpoint::{self, Moments, State};
 use tempfile::TempDir;
 
-use crate::support::{at_rest, batches, config, contents, datasets, fail, pipeline, querent, succeed};
+use crate::support::{at_rest, batches, by_version, config, contents, datasets, fail, pipeline, querent, succeed};
 
 const MODEL: &str = "models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 
@@ -87,6 +87,19 @@ fn a_model_writes_lists_that_depend_on_nothing_but_user_and_seed() {
     succeed(querent().args(["evaluate", "--among", "interests", "--resamples", "50", "--quiet", "--data"]).arg(&root));
     let account = datasets(&root)["user_metrics"].account.clone();
     assert!(account.output > 0 && account.output <= first.len() as u64, "{account:?}");
+    // Others make lists for the same users only, if they are told so; theirs are what they are among all.
+    let own_titles = |among: &str| {
+        let among = ["retrieve", "--methods", "own-titles,random", "--articles", "10", "--among", among, "--quiet"];
+        succeed(querent().args(among).arg("--data").arg(&root));
+        let account = datasets(&root)["recommendations.random"].account.clone();
+        (account, by_version(&root, "recommendations.own-titles"))
+    };
+    let (account, lists) = own_titles("all");
+    assert!(account.output > first.len() as u64 && !account.dropped.contains_key("not in interests"), "{account:?}");
+    let (account, fewer) = own_titles("interests");
+    assert_eq!(account.output, first.len() as u64, "{account:?}");
+    assert_eq!(account.dropped["not in interests"], account.input - account.output);
+    assert!(!fewer.is_empty() && fewer.len() < lists.len() && fewer.iter().all(|row| lists.contains(row)));
 }
 
 #[test]

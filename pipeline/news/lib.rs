@@ -44,6 +44,7 @@ pub use index::{Index, IndexAbout, IndexInputs, SearchSettings};
 pub use ivf::Ivf;
 pub use measure::{ByProbes, Measured, Searched, ask, recall};
 pub use medoids::{MedoidSettings, Medoids};
+pub use people::Among;
 pub use pool::{Candidates, Corpus, POOL, Pool, PoolSettings};
 pub use popularity::popularity;
 pub use retrieve::{METHODS, Retrieve, Retriever};

@@ -7,8 +7,9 @@ use schemas::{Behaviours, Interests, InterestsColumns, Profiles};
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::Declared;
-use crate::people::distinct;
+use crate::people::{Among, Asked, distinct};
 use crate::queries::QueryVectors;
+use crate::retrieve::NOT_ASKED;
 use crate::{EncoderSettings, ThemeSettings, Vectors};
 
 /// Which behaviours the method asks with.
@@ -35,6 +36,8 @@ impl Default for MedoidSettings {
 pub struct Medoids {
     /// Which behaviours.
     pub settings: MedoidSettings,
+    /// Whose.
+    pub among: Among,
     /// The encoder of behaviours.
     pub encoder: EncoderSettings,
 }
@@ -58,6 +61,7 @@ struct Behaved {
 #[derive(Debug)]
 pub struct Read {
     profiles: ByPartition<Profiles>,
+    asked: Option<Asked>,
     encoder: Declared,
 }
 
@@ -76,7 +80,7 @@ impl Stage for Medoids {
         }
         let profiles = declare.by_partition::<Profiles>("profiles")?;
         let profiles = profiles.columns(&[Profiles::user_id.name(), Profiles::behaviours.name()]);
-        Ok(Read { profiles, encoder: self.encoder.declare(declare)? })
+        Ok(Read { profiles, asked: self.among.declare(declare)?, encoder: self.encoder.declare(declare)? })
     }
 
     fn open(&self, inputs: &Read, _: &Resources) -> Result<QueryVectors> {
@@ -86,15 +90,17 @@ impl Stage for Medoids {
     fn run(&self, inputs: &Read, vectors: &QueryVectors, partition: u32) -> Result<Done<Self::Outputs>> {
         let mut account = Account::default();
         let mut people: Vec<Behaved> = Vec::new();
+        let asked = inputs.asked.as_ref().map(|asked| asked.read(partition)).transpose()?;
         for batch in inputs.profiles.read(partition)?.batches() {
             let (ids, behaviours) = (Profiles::user_id.of(batch)?, Profiles::behaviours.of(batch)?);
             let Behaviours { text, occurred_at, .. } = behaviours.items();
             for row in 0..batch.num_rows() {
                 account.input += 1;
                 let range = behaviours.range(row);
-                match range.is_empty() {
-                    true => account.drop("no behaviours", 1),
-                    false => people.push(Behaved {
+                match asked.as_ref().is_none_or(|asked| asked.contains(ids.value(row))) {
+                    false => account.drop(NOT_ASKED, 1),
+                    true if range.is_empty() => account.drop("no behaviours", 1),
+                    true => people.push(Behaved {
                         user_id: ids.value(row).to_owned(),
                         texts: range.clone().map(|at| text.value(at).to_owned()).collect(),
                         occurred_at: occurred_at.values()[range].to_vec(),

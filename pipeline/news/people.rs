@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use arrow::array::Array;
+use clap::ValueEnum;
 use dataset::{ByPartition, Error, Inputs, Result, Whole};
 use schemas::{Behaviours, Events, Interests, LatentInterests, LatentInterestsColumns, Lists, Profiles};
+use serde::{Deserialize, Serialize};
 
 /// Where a user's queries come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,40 @@ pub(crate) enum Queries {
     None,
 }
 
+/// Which users get lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Among {
+    /// All who have a profile.
+    #[default]
+    All,
+    /// Only those that interests names, where not all were asked for lists.
+    Interests,
+}
+
+/// Those who are named, bucket by bucket.
+#[derive(Debug)]
+pub(crate) struct Asked(ByPartition<Interests>);
+
+impl Among {
+    pub(crate) fn declare(self, declare: &mut Inputs<'_>) -> Result<Option<Asked>> {
+        let interests =
+            (self == Among::Interests).then(|| declare.by_partition::<Interests>("interests")).transpose()?;
+        Ok(interests.map(|interests| Asked(interests.columns(&[Interests::user_id.name()]))))
+    }
+}
+
+impl Asked {
+    /// The users of a bucket who are named.
+    pub(crate) fn read(&self, partition: u32) -> Result<HashSet<String>> {
+        let mut users = HashSet::new();
+        for batch in self.0.read(partition)?.batches() {
+            users.extend(Interests::user_id.of(batch)?.iter().flatten().map(str::to_owned));
+        }
+        Ok(users)
+    }
+}
+
 /// One user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Person {
@@ -30,7 +66,7 @@ pub(crate) struct Person {
     pub(crate) seen: HashSet<String>,
 }
 
-/// What simulated users care about, as queries: the phrases of their latent interests, the weightiest first.
+/// What simulated users care about, as queries: the phrases of their latent interests, those of the weightiest first.
 pub(crate) type Phrases = HashMap<String, Vec<String>>;
 
 /// The users of `profiles`, bucket by bucket.
@@ -40,12 +76,14 @@ pub(crate) struct People {
     events: Option<ByPartition<Events>>,
     interests: Option<ByPartition<Interests>>,
     latent: Option<Whole<LatentInterests>>,
+    asked: Option<Asked>,
     queries: Queries,
 }
 
 impl People {
     /// Declares what is read of users; `events` only where articles that they have read are left out.
-    pub(crate) fn declare(declare: &mut Inputs<'_>, queries: Queries, keep_seen: bool) -> Result<Self> {
+    pub(crate) fn declare(declare: &mut Inputs<'_>, queries: Queries, keep_seen: bool, among: Among) -> Result<Self> {
+        let asked = among.declare(declare)?;
         let columns = [Profiles::user_id.name(), Profiles::behaviours.name()];
         let columns = if matches!(queries, Queries::OwnTitles(_)) { &columns[..] } else { &columns[..1] };
         let profiles = declare.by_partition::<Profiles>("profiles")?.columns(columns);
@@ -60,19 +98,22 @@ impl People {
         };
         // Its buckets are the simulation's own, so all of it is read.
         let latent = (queries == Queries::Attainable).then(|| declare.whole("latent_interests")).transpose()?;
-        Ok(People { profiles, events, interests, latent, queries })
+        Ok(People { profiles, events, interests, latent, asked, queries })
     }
 
-    /// The phrases of latent interests, where they are the queries: a topic and the entities of it that the user follows.
+    /// The phrases of latent interests, where they are the queries: a topic, and one of its entities that the user follows.
+    ///
+    /// Of the phrasings tried on the demo's world this one fetched most of what was read next (docs/experiments.md). It is no bound: what
+    /// users did says how much they care, too.
     pub(crate) fn phrases(&self) -> Result<Phrases> {
         let mut weighted: HashMap<String, Vec<(f64, String)>> = HashMap::new();
         for part in self.latent.iter().flat_map(Whole::parts) {
             for columns in part?.columns() {
                 let LatentInterestsColumns { user_id, topic, entities, weight } = columns?;
                 for row in 0..weight.len() {
-                    let entities: Vec<&str> = entities.row(row).collect();
-                    let phrase = format!("{}: {}", topic.value(row), entities.join(", "));
-                    weighted.entry(user_id.value(row).to_owned()).or_default().push((weight.value(row), phrase));
+                    let of_user = weighted.entry(user_id.value(row).to_owned()).or_default();
+                    let phrases = entities.row(row).map(|entity| format!("{} {entity}", topic.value(row)));
+                    of_user.extend(phrases.map(|phrase| (weight.value(row), phrase)));
                 }
             }
         }
@@ -84,8 +125,11 @@ impl People {
     }
 
     /// The users of a bucket, in the order of their ids. `phrases`: those of [`People::phrases`].
-    pub(crate) fn read(&self, partition: u32, phrases: &Phrases) -> Result<Vec<Person>> {
+    /// Those who are not to get lists are only counted.
+    pub(crate) fn read(&self, partition: u32, phrases: &Phrases) -> Result<(Vec<Person>, u64)> {
         let mut people = Vec::new();
+        let asked = self.asked.as_ref().map(|asked| asked.read(partition)).transpose()?;
+        let mut passed_over = HashSet::new();
         for batch in self.profiles.read(partition)?.batches() {
             let users = Profiles::user_id.of(batch)?;
             let titles = match self.queries {
@@ -94,6 +138,10 @@ impl People {
             };
             for row in 0..batch.num_rows() {
                 let (user_id, seen) = (users.value(row).to_owned(), HashSet::new());
+                if asked.as_ref().is_some_and(|asked| !asked.contains(&user_id)) {
+                    passed_over.insert(user_id);
+                    continue;
+                }
                 let queries = match &titles {
                     Some((behaviours, titles)) => own_titles(behaviours, row, *titles),
                     None => phrases.get(&user_id).cloned().unwrap_or_default(),
@@ -117,6 +165,9 @@ impl People {
                 let (users, candidates) = (Interests::user_id.of(batch)?, Interests::candidate.of(batch)?);
                 let queries = Interests::queries.of(batch)?;
                 for row in (0..batch.num_rows()).filter(|&row| candidates.value(row) == 0) {
+                    if passed_over.contains(users.value(row)) {
+                        continue;
+                    }
                     let Some(&at) = at.get(users.value(row)) else {
                         let what =
                             format!("{dataset}, user {}: expected a user of profiles, got none", users.value(row));
@@ -126,7 +177,7 @@ impl People {
                 }
             }
         }
-        Ok(people)
+        Ok((people, passed_over.len() as u64))
     }
 }
 

@@ -7,7 +7,7 @@ use schemas::{News, Popularity, Recommendations, RecommendationsColumns};
 use serde::{Deserialize, Serialize};
 
 use crate::lists::{Fetch, Lists, Searched};
-use crate::people::{People, Person, Phrases, Queries};
+use crate::people::{Among, People, Person, Phrases, Queries};
 use crate::pool::Corpus;
 use crate::searcher::DenseInputs;
 use crate::{
@@ -17,6 +17,9 @@ use crate::{
 
 /// Users whose queries are searched together.
 const TOGETHER: usize = 256;
+
+/// Why a user has no list.
+pub(crate) const NOT_ASKED: &str = "not in interests";
 
 /// Methods of our own: nothing else is called so.
 pub const METHODS: [&str; 6] = [INTERESTS, OWN_TITLES, THEMES, ATTAINABLE, POPULARITY, RANDOM];
@@ -79,6 +82,9 @@ pub struct Retrieve {
     #[command(flatten)]
     #[serde(flatten)]
     pub encoder: EncoderSettings,
+    /// Users to recommend to
+    #[arg(long, value_name = "USERS", value_enum, default_value_t)]
+    pub among: Among,
     /// Articles for each user
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub articles: usize,
@@ -239,7 +245,7 @@ impl Stage for Retrieve {
             None if self.method == ATTAINABLE => Queries::Attainable,
             None => Queries::None,
         };
-        let people = People::declare(declare, queries, self.keep_seen)?;
+        let people = People::declare(declare, queries, self.keep_seen, self.among)?;
         let corpus = self.pool.declare(declare)?;
         declare.remark(format!("from {}", corpus.about()));
         let by = match self.method.as_str() {
@@ -279,8 +285,9 @@ impl Stage for Retrieve {
 
     fn run(&self, inputs: &Sources, shared: &Shared, partition: u32) -> Result<Done<Self::Outputs>> {
         let Shared { lists, phrases } = shared;
-        let people = inputs.people.read(partition, phrases)?;
-        let mut account = Account { input: people.len() as u64, ..Account::default() };
+        let (people, passed_over) = inputs.people.read(partition, phrases)?;
+        let mut account = Account { input: people.len() as u64 + passed_over, ..Account::default() };
+        account.drop(NOT_ASKED, passed_over);
         if partition == 0 {
             account.note("candidates", lists.pool.len() as u64);
         }
