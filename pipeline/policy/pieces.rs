@@ -178,7 +178,7 @@ mod tests {
             Tensor::from_vec(values, (rows, columns), &Device::Cpu).expect("a tensor")
         };
         let tensors = [("a", tensor(40, 7)), ("b", tensor(1, 1)), ("c", tensor(9, 9))];
-        for (part_bytes, file_bytes, expected) in [(64, 200, 9), (4, 1, 362), (1 << 20, 1 << 20, 1), (1 << 20, 1, 3)] {
+        for (part_bytes, file_bytes, expected) in [(64, 200, 8), (4, 1, 362), (1 << 20, 1 << 20, 1), (1 << 20, 1, 3)] {
             let root = tempfile::tempdir().expect("a folder");
             let store = Store::open(&root.path().display().to_string())?;
             let rows = tensors.iter().map(|(name, tensor)| (*name, 0, tensor));

@@ -245,6 +245,8 @@ impl Grammar {
     pub(crate) fn extend(&self, walk: &mut Walk) {
         walk.share = walk.used + 1;
         walk.state.length = Length::Free;
+        // To the automaton every character beyond ASCII is a letter. To the rule some are marks.
+        walk.state.words = walk.state.words.min(words(&String::from_utf8_lossy(&walk.text)));
     }
 
     /// Ends the reasoning: the model said that it is done with it.
@@ -326,7 +328,7 @@ impl Grammar {
             // Marks stand in words, before them, behind them, and alone.
             b'!'..=b'~' => match length {
                 Length::Free => Some(State { piece: piece.max(Piece::Marks), ..state }),
-                Length::LastWord => (piece != Piece::None).then_some(state),
+                Length::LastWord => (piece != Piece::None && enough).then_some(state),
                 Length::Close => None,
             },
             // The first bytes of UTF-8 characters, and what may follow each (RFC 3629).
