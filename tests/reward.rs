@@ -45,7 +45,7 @@ fn lists_are_scored_and_explained() {
     succeed(&mut pipeline(&config(&root, 24, 5)));
     let generate = ["generate", "--quiet", "--samples", "3", "--keep-all", "--share", "0.3", "--queries", "3"];
     succeed(querent().args(generate).args(["--max-new-tokens", "40", "--budget-tokens", "64", "--data"]).arg(&root));
-    let said = fail(&mut score(&root), 1);
+    let said = fail(&mut score(&root), 2);
     assert!(said.contains("news_vectors"), "{said}");
     succeed(querent().args(["embed", "--fields", "title", "--quiet", "--data"]).arg(&root));
 
@@ -92,7 +92,7 @@ fn lists_are_scored_and_explained() {
     assert!(said.contains("expected a user of profiles"), "{said}");
 
     // Another step's lists are another dataset's.
-    let said = fail(querent().args(["score@student", "--quiet", "--data"]).arg(&root), 1);
+    let said = fail(querent().args(["score@student", "--quiet", "--data"]).arg(&root), 2);
     assert!(said.contains("interests.student"), "{said}");
     let scale = folder.path().join("scale.json");
     std::fs::write(&scale, "{\"low\": [0, 0, 0, 0, 0], \"high\": [1, 1, 0, 1, 1], \"clip\": true}").expect("writable");

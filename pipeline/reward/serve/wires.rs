@@ -184,7 +184,7 @@ mod tests {
             (Wire::OpenRlhf, json!({"query": ["planted"], "prompts": ["p"], "labels": []})),
             (Wire::OpenRlhf, json!({"query": [], "prompts": [], "labels": []})),
             (Wire::OpenRlhf, json!({"query": "planted", "prompts": ["p"], "labels": ["u"]})),
-            (Wire::OpenRlhf, json!({"query": ["planted"], "prompts": ["p"], "labels": ["u"]})),
+            (Wire::OpenRlhf, json!({"query": ["planted"], "prompts": ["another"], "labels": ["u"]})),
             (Wire::Slime, json!({"response": 7, "label": "u"})),
             (Wire::Slime, json!({"response": "planted"})),
             (Wire::Slime, json!(["planted"])),
