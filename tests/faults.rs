@@ -127,3 +127,50 @@ fn a_store_error_leaves_the_old_version_and_the_next_run_finishes() {
         setup.check(&root, &second, &format!("put-error:{pass}"));
     }
 }
+
+/// Two processes run whole pipelines of the same world over one root and are killed at random moments, while `gc` takes everything for old.
+/// Whatever they did to each other, the next run ends with the bytes of an undisturbed one. `QUERENT_TRIALS` says how often.
+#[test]
+fn two_pipelines_and_gc_at_once_lose_nothing() {
+    let setup = Setup::new();
+    let trials = std::env::var("QUERENT_TRIALS").ok().and_then(|trials| trials.parse().ok()).unwrap_or(4);
+    let mut random = 0x2545_F491_4F6C_DD1D_u64;
+    let mut share = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 40) as f64 / f64::from(1 << 24)
+    };
+    for trial in 0..trials {
+        let (root, second) = setup.trial(&format!("two-{trial}"));
+        let start = || {
+            let mut command = pipeline(&second);
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+            command.spawn().expect("the binary starts")
+        };
+        let mut children = [start(), start()];
+        // One in four is left alone.
+        let ends =
+            [(); 2].map(|()| 2.0 * setup.seconds * share()).map(|at| if share() < 0.25 { f64::INFINITY } else { at });
+        let begun = Instant::now();
+        let mut running = [true, true];
+        while running.contains(&true) {
+            let collected =
+                querent().args(["gc", "--older-than-hours", "0", "--data"]).arg(&root).output().expect("starts");
+            // What is superseded meanwhile is somebody else's to delete; that is no damage.
+            assert!(matches!(collected.status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&collected.stderr));
+            for ((child, running), end) in children.iter_mut().zip(&mut running).zip(ends) {
+                if *running && begun.elapsed().as_secs_f64() > end {
+                    child.kill().expect("killable");
+                }
+                let Some(status) = child.try_wait().expect("waitable").filter(|_| *running) else { continue };
+                *running = false;
+                // One that gc or the other overtook says that it is worth another try.
+                assert!(status.code().is_none_or(|code| code <= 1), "trial {trial}: {status:?}");
+            }
+            // Whoever reads gets a whole version, or is told that a newer one has taken its place.
+            let read =
+                querent().args(["inspect", "profiles", "--verify", "--data"]).arg(&root).output().expect("starts");
+            assert!(matches!(read.status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&read.stderr));
+        }
+        setup.check(&root, &second, &format!("trial {trial}"));
+    }
+}
