@@ -20,7 +20,17 @@ pub(crate) fn config(root: &Path, users: u32, seed: u32) -> PathBuf {
         .replace("[ingest]\n", "[ingest]\nbuckets = 4\n");
     let jobs = text.lines().find(|line| line.starts_with("jobs = ")).expect("the demo names its jobs");
     // Without the step, its section would be a mistake.
-    let text = text.replace("[retrieve.bm25]\nretriever = \"bm25\"\n", "");
+    let mut named = false;
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            if line.starts_with('[') {
+                named = !line.starts_with("[[") && line.contains('.');
+            }
+            !named
+        })
+        .collect();
+    let text = kept.join("\n");
     let text = text.replace(jobs, "jobs = [\"simulate\", \"ingest\", \"clean\", \"cap\", \"statistics\"]").replace(
         "[clean]\nmodel = \"train-cleaner\"",
         &format!("[clean]\nborderline = 20\nmodel = \"{}\"", cleaner().display()),

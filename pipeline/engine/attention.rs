@@ -98,14 +98,14 @@ impl WithSimd for Tile<'_> {
                 let len = (*len).min(most - at);
                 let weights = &weights[at * rows..][..len * rows];
                 let out = &mut out[panel * WIDTH..];
-                weigh(simd, piece, layer, head, panel, weights, rows, len, out, padded, at == 0);
+                weighted_values(simd, piece, layer, head, panel, weights, rows, len, out, padded, at == 0);
                 at += len;
             }
             let mut first = 0;
             for own in own {
                 let weights = &own_weights[first * longest..][..own.len * own.rows];
                 let out = &mut out[first * padded + panel * WIDTH..];
-                weigh(simd, own.piece, layer, head, panel, weights, own.rows, own.len, out, padded, most == 0);
+                weighted_values(simd, own.piece, layer, head, panel, weights, own.rows, own.len, out, padded, most == 0);
                 first += own.rows;
             }
         }
@@ -144,7 +144,7 @@ fn score<S: Simd>(
 
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a loop's body with a name")]
-fn weigh<S: Simd>(
+fn weighted_values<S: Simd>(
     simd: S,
     piece: &Piece,
     layer: usize,

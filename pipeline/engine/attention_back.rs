@@ -80,10 +80,10 @@ impl Snapshot {
                 let out = &mut out[row * width..][..width];
                 let to = &mut out[head * group * head_dim..][..group * head_dim];
                 to.copy_from_slice(&queries[token * group * head_dim..][..group * head_dim]);
-                to.chunks_exact_mut(head_dim).for_each(|x| rotary.turn_back(before + token, x, scale));
+                to.chunks_exact_mut(head_dim).for_each(|x| rotary.rotate_back(before + token, x, scale));
                 let key = &mut out[(heads + head) * head_dim..][..head_dim];
                 key.copy_from_slice(&keys[token * head_dim..][..head_dim]);
-                rotary.turn_back(before + token, key, 1.0);
+                rotary.rotate_back(before + token, key, 1.0);
                 out[(heads + kv_heads + head) * head_dim..][..head_dim]
                     .copy_from_slice(&values[token * head_dim..][..head_dim]);
             }

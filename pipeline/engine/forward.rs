@@ -103,8 +103,8 @@ impl Snapshot {
         for (number, layer) in self.layers.iter().enumerate() {
             rms_norm(self.arch, &x, &layer.input_norm, self.config.rms_norm_eps, &mut normed);
             layer.query_key_value.forward(self.arch, &normed, &mut query_key_value, adapters);
-            self.turn(rotary, &positions, &layer.query_key_value.bias, &mut query_key_value);
-            self.remember(number, &query_key_value, blocks);
+            self.place(rotary, &positions, &layer.query_key_value.bias, &mut query_key_value);
+            self.write_cache(number, &query_key_value, blocks);
             self.attend(number, &query_key_value, blocks, &mut attended);
             let before = tape.as_ref().map(|_| x.clone());
             layer.output.forward(self.arch, &attended, &mut normed, adapters);
@@ -137,20 +137,20 @@ impl Snapshot {
     }
 
     /// Adds the bias and turns queries and keys to their positions; queries are scaled by `1/√d` too.
-    fn turn(&self, rotary: &Rotary, positions: &[usize], bias: &[f32], query_key_value: &mut [f32]) {
+    fn place(&self, rotary: &Rotary, positions: &[usize], bias: &[f32], query_key_value: &mut [f32]) {
         let Config { head_dim, num_attention_heads: heads, num_key_value_heads: kv_heads, .. } = self.config;
         let scale = 1.0 / (head_dim as f32).sqrt();
         let width = (heads + 2 * kv_heads) * head_dim;
         query_key_value.par_chunks_exact_mut(width).with_min_len(16).zip(positions).for_each(|(row, position)| {
             add(row, bias);
             for (head, x) in row.chunks_exact_mut(head_dim).take(heads + kv_heads).enumerate() {
-                rotary.turn(*position, x, if head < heads { scale } else { 1.0 });
+                rotary.rotate(*position, x, if head < heads { scale } else { 1.0 });
             }
         });
     }
 
     /// Writes keys and values into the pieces.
-    fn remember(&self, layer: usize, query_key_value: &[f32], blocks: &mut [Block<'_>]) {
+    fn write_cache(&self, layer: usize, query_key_value: &[f32], blocks: &mut [Block<'_>]) {
         let Config { head_dim, num_attention_heads: heads, num_key_value_heads: kv_heads, .. } = self.config;
         let width = (heads + 2 * kv_heads) * head_dim;
         let mut rows = query_key_value;

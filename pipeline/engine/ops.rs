@@ -252,7 +252,7 @@ impl Rotary {
     }
 
     /// Turns one head: `(x_i, x_{i + d/2})` by the position's i-th angle, and multiplies it by `scale`.
-    pub(crate) fn turn(&self, position: usize, head: &mut [f32], scale: f32) {
+    pub(crate) fn rotate(&self, position: usize, head: &mut [f32], scale: f32) {
         let (cos, sin) = (&self.cos[position * self.half..], &self.sin[position * self.half..]);
         let (first, second) = head.split_at_mut(self.half);
         for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
@@ -260,8 +260,8 @@ impl Rotary {
         }
     }
 
-    /// The way back through [`Rotary::turn`]: the opposite angle.
-    pub(crate) fn turn_back(&self, position: usize, head: &mut [f32], scale: f32) {
+    /// The way back through [`Rotary::rotate`]: the opposite angle.
+    pub(crate) fn rotate_back(&self, position: usize, head: &mut [f32], scale: f32) {
         let (cos, sin) = (&self.cos[position * self.half..], &self.sin[position * self.half..]);
         let (first, second) = head.split_at_mut(self.half);
         for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
