@@ -19,8 +19,13 @@ pub(crate) fn config(root: &Path, users: u32, seed: u32) -> PathBuf {
         .replace("seed = 7", &format!("seed = {seed}"))
         .replace("[ingest]\n", "[ingest]\nbuckets = 4\n");
     let jobs = text.lines().find(|line| line.starts_with("jobs = ")).expect("the demo names its jobs");
-    // Without the step, its section would be a mistake.
-    let text = text.replace("[retrieve.bm25]\nretriever = \"bm25\"\n", "");
+    // Without the steps that have names, their sections would be mistakes.
+    let of_a_step = |section: &&str| section.split_once(']').is_some_and(|(name, _)| name.contains('.'));
+    let sections = text
+        .split("\n[")
+        .enumerate()
+        .filter(|(at, section)| *at == 0 || section.starts_with('[') || !of_a_step(section));
+    let text = sections.map(|(_, section)| section).collect::<Vec<_>>().join("\n[");
     let text = text.replace(jobs, "jobs = [\"simulate\", \"ingest\", \"clean\", \"cap\", \"statistics\"]").replace(
         "[clean]\nmodel = \"train-cleaner\"",
         &format!("[clean]\nborderline = 20\nmodel = \"{}\"", cleaner().display()),
