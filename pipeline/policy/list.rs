@@ -77,10 +77,19 @@ impl ListRule {
 
     /// Whether these bytes can be the beginning of a query: not too many words, no address or template token, no white space but spaces.
     pub(crate) fn may_begin(&self, bytes: &[u8]) -> bool {
-        // A character that is not complete yet says nothing.
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
-            Err(e) => std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default(),
+            Err(e) => {
+                let (whole, begun) = bytes.split_at(e.valid_up_to());
+                let text = std::str::from_utf8(whole).unwrap_or_default();
+                // A character is not begun that could not end, for it may be one word too many: a letter, or of a script without blanks.
+                let wide = begun.first().is_some_and(|lead| *lead >= 0xe0 && *lead != 0xe2);
+                let fits = |next: char| words(&format!("{text}{next}")) <= self.max_words;
+                if !fits('\u{e9}') || (wide && !fits('\u{4e2d}')) {
+                    return false;
+                }
+                text
+            }
         };
         words(text) <= self.max_words && !foreign(text) && !text.chars().any(|c| c != ' ' && c.is_whitespace())
     }
