@@ -105,7 +105,19 @@ impl WithSimd for Tile<'_> {
             for own in own {
                 let weights = &own_weights[first * longest..][..own.len * own.rows];
                 let out = &mut out[first * padded + panel * WIDTH..];
-                weighted_values(simd, own.piece, layer, head, panel, weights, own.rows, own.len, out, padded, most == 0);
+                weighted_values(
+                    simd,
+                    own.piece,
+                    layer,
+                    head,
+                    panel,
+                    weights,
+                    own.rows,
+                    own.len,
+                    out,
+                    padded,
+                    most == 0,
+                );
                 first += own.rows;
             }
         }

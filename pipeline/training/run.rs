@@ -66,7 +66,10 @@ impl<'a> Run<'a> {
             state.base_path = Some(path.canonicalize().map_err(Error::at(path))?);
         }
         if let Some(step) = checkpoint::steps(&store, STEPS)?.last() {
-            let found = checkpoint::load(&draft.path.join(checkpoint::folder(STEPS, *step)))?;
+            let mut found = checkpoint::load(&draft.path.join(checkpoint::folder(STEPS, *step)))?;
+            if found.model.policy.lora().is_none() {
+                found.model.policy.train_all().map_err(candle)?;
+            }
             for (name, var) in found.model.policy.trainable() {
                 let values = var.as_tensor().flatten_all().and_then(|x| x.to_vec1()).map_err(candle)?;
                 parameters.values.insert(name, values);

@@ -22,6 +22,9 @@ use crate::run::{Run, has_ended};
 use crate::scratch::Scratch;
 use crate::{AdamW, Fitted, Likelihood, pseudo};
 
+/// Users whose lists a vocabulary is learnt from, beside everyone's texts: enough to have seen how a list is written.
+const CORPUS_LISTS: usize = 64;
+
 /// Where training starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -181,9 +184,14 @@ impl Artifact for Sft {
         }
         .map_err(candle)?;
         let mut run = Run::begin(draft, model, (self.init == Init::Policy).then_some(inputs.policy.as_path()))?;
-        let valid: Vec<(&Person, usize)> = people.valid.iter().map(|person| (person, 0)).collect();
-        let valid = teacher.pairs(&task, &valid)?;
-        let valid: Vec<Pair> = valid.into_iter().flatten().take(self.valid_users).collect();
+        let mut valid: Vec<Pair> = Vec::new();
+        for people in people.valid.chunks(16) {
+            if valid.len() < self.valid_users {
+                let shown: Vec<(&Person, usize)> = people.iter().map(|person| (person, 0)).collect();
+                valid.extend(teacher.pairs(&task, &shown)?.into_iter().flatten());
+            }
+        }
+        valid.truncate(self.valid_users);
         if people.train.is_empty() || valid.is_empty() {
             let got = format!("{} and {}", people.train.len(), valid.len());
             let expected = "users of the split train, and some of valid with a list to learn";
@@ -351,7 +359,7 @@ impl Teacher {
     /// What a vocabulary is learnt from: the training users' texts, and lists as they are written.
     fn corpus(&self, people: &[Person]) -> Result<Vec<String>> {
         let mut corpus: Vec<String> = people.iter().flat_map(Person::texts).map(|text| format!("- {text}\n")).collect();
-        let some: Vec<(&Person, usize)> = people.iter().take(500).map(|person| (person, 0)).collect();
+        let some: Vec<(&Person, usize)> = people.iter().take(CORPUS_LISTS).map(|person| (person, 0)).collect();
         for list in self.lists(&some)?.into_iter().flatten() {
             corpus.push(policy::as_list(&list));
         }
