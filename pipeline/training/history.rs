@@ -68,11 +68,6 @@ impl History {
         self.figures.get(figure).map_or(&[], Vec::as_slice)
     }
 
-    /// A figure at a step.
-    pub fn at(&self, figure: &str, step: u64) -> Option<f64> {
-        self.of(figure).iter().find(|(at, _)| *at == step).map(|(_, value)| *value)
-    }
-
     /// Updates made.
     pub fn steps(&self) -> u64 {
         self.figures.values().filter_map(|series| Some(series.last()?.0)).max().unwrap_or(0)
@@ -155,7 +150,6 @@ mod tests {
         assert_eq!((history.ended, history.chosen, history.steps()), (false, Some(2), 2));
         assert_eq!(history.of("reward.mean"), [(1, 0.5), (2, 0.75)]);
         assert_eq!(history.of("valid.reward.mean"), [(0, 0.25), (2, 0.5)]);
-        assert_eq!((history.at("reward.mean", 2), history.at("reward.mean", 0)), (Some(0.75), None));
 
         log(run, 4, &[(3, "reward.mean", 0.5), (4, "reward.mean", 0.25), (4, "valid.reward.mean", 0.125)]);
         checkpoint(&run.join("steps/step=000004"), 4, 0.125);
