@@ -1,7 +1,10 @@
-//! `querent inspect`: what a dataset holds and where it comes from.
+//! `querent inspect`: what a dataset holds and where it comes from; how a training run goes.
+
+mod run;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
@@ -10,17 +13,20 @@ use dataset::account::grouped;
 use dataset::{Dataset, Error, Kind, Lineage, Manifest, Result, Snapshot, Store, read_part};
 use schemas::Contract;
 use serde_json::Value;
+use training::History;
 
 use crate::frame::output::{self, megabytes};
 use crate::frame::{Commands, Place, Tool};
 
 /// Look at a dataset: version, account, lineage; its files, for notebooks; its first rows; or check every byte of it.
 ///
-/// Without a name, list the datasets under the root. Rows are printed only when asked for (--head). Nothing is written.
+/// Without a name, list the datasets and training runs under the root. Of a training run (its folder, such as policy.grpo, at work or
+/// ended): the curve of its reward, its figures, where its time goes. Rows and lists are printed only when asked for (--head, --lists).
+/// Nothing is written.
 #[derive(Debug, Args)]
-#[group(id = "what", multiple = false, args = ["versions", "diff", "files", "json", "head", "verify"])]
+#[group(id = "what", multiple = false, args = ["versions", "diff", "files", "json", "head", "verify", "lists"])]
 pub(crate) struct Inspect {
-    /// The dataset
+    /// The dataset, or the training run: its name under the root, or the path of its folder
     dataset: Option<String>,
     /// This version [default: the current one]
     #[arg(long, value_name = "N", requires = "dataset", conflicts_with_all = ["versions", "diff"])]
@@ -43,6 +49,12 @@ pub(crate) struct Inspect {
     /// Read every part and check it against the log and the contract
     #[arg(long, requires = "dataset")]
     verify: bool,
+    /// Of a training run, print the N best and the N worst lists of a step, with their scores (they are made of what people did)
+    #[arg(long, value_name = "N", requires = "dataset")]
+    lists: Option<usize>,
+    /// The step of those lists [default: the last]
+    #[arg(long, value_name = "STEP", requires = "lists")]
+    step: Option<u64>,
     #[command(flatten)]
     place: Place,
 }
@@ -51,10 +63,25 @@ impl Tool for Inspect {
     const NAME: &'static str = "inspect";
 
     fn run(&self, _: &ArgMatches, commands: Commands) -> Result<()> {
-        let Inspect { dataset, version, versions, diff, files, json, head, verify, place } = self;
-        let (store, _) = place.open(commands)?;
+        let Inspect { dataset, version, versions, diff, files, json, head, verify, lists, step, place } = self;
         let mut out = output::stdout();
+        if let Some(folder) = self.training(commands)? {
+            let of_datasets = [*versions, *files, *json, *verify, diff.is_some(), head.is_some(), version.is_some()];
+            return match lists {
+                _ if of_datasets.contains(&true) => {
+                    let what = format!("{}: expected a dataset, got a training run", folder.display());
+                    Err(Error::usage(what, "of a run there are its figures, without flags, and --lists"))
+                }
+                Some(count) => run::lists(&folder, *step, *count, &mut out),
+                None => run::show(&folder, &mut out),
+            };
+        }
+        let (store, _) = place.open(commands)?;
         let Some(name) = dataset else { return overview(&store, &mut out) };
+        if lists.is_some() {
+            let what = format!("--lists: expected a training run, got {name}");
+            return Err(Error::usage(what, "name the folder of a run, such as policy.grpo").of_kind(Kind::Missing));
+        }
         let dataset = Dataset::new(&store, name);
         if *versions {
             return history(&dataset, &mut out);
@@ -88,6 +115,18 @@ impl Tool for Inspect {
             Some(more) => Ok(writeln!(std::io::stderr(), "{name}: {more}")?),
             None => Ok(()),
         }
+    }
+}
+
+impl Inspect {
+    /// The folder of the training run that is named, if one is: by its name under the root, or by a path.
+    fn training(&self, commands: Commands) -> Result<Option<PathBuf>> {
+        let Some(path) = self.dataset.as_ref().map(Path::new) else { return Ok(None) };
+        if path.components().count() > 1 {
+            return Ok(run::folder(path));
+        }
+        let (store, _) = self.place.open(commands)?;
+        Ok(store.local_root().and_then(|root| run::folder(&root.join(path))))
     }
 }
 
@@ -126,6 +165,9 @@ fn overview(store: &Store, out: &mut impl Write) -> Result<()> {
     let mut rows = vec![output::cells(["dataset", "version", "rows", "MB", "parts", "job"])];
     let (mut notes, mut damaged) = (Vec::new(), None);
     for name in store.folders()? {
+        if store.local_root().is_some_and(|root| History::is_in(&root.join(&name))) {
+            notes.push(format!("{name}: a training run (`querent inspect {name}` shows it)"));
+        }
         let dataset = Dataset::new(store, &name);
         match dataset.current() {
             Ok(None) => {}

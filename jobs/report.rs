@@ -11,8 +11,8 @@ use crate::frame::{Context, Job};
 
 /// Write one HTML page: results with intervals and charts, the data, some users' behaviours, queries and news, the run.
 ///
-/// Reads whatever datasets there are. The page needs no network and no scripts. It shows texts of the sampled users: keep it where
-/// the logs are kept.
+/// Reads whatever datasets there are, and training runs: curves of what they were trained for. The page needs no network and no scripts. It
+/// shows texts of the sampled users, and lists that were written in training: keep it where the logs are kept.
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(crate) struct Report {

@@ -131,6 +131,11 @@ fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
             let first = command.env("QUERENT_FAULT", fault).output().expect("the binary starts");
             assert!(!first.status.success(), "{job}, {fault}");
             assert!(!output.exists(), "{job}, {fault}: nothing is there before it is whole");
+            // What its checkpoints cover can be looked at.
+            let said = succeed(querent().arg("inspect").arg(&output));
+            let stands = ["not ended", "before its first checkpoint", "ended after"];
+            assert!(stands.iter().any(|stands| said.contains(stands)), "{job}, {fault}: {said}");
+            assert_eq!(said.contains("ended after"), fault == "chosen:1", "{job}, {fault}: {said}");
             succeed(command.env_remove("QUERENT_FAULT"));
             let undisturbed = at(job);
             let (got, expected) = (content(&output), content(&undisturbed));
@@ -169,6 +174,8 @@ fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
     succeed(generate.arg("--policy").arg(at("grpo")));
     assert!(!batches(&root, "interests").is_empty());
 
+    looked_at(&root, &at(\"grpo\"), &at(\"sft\"));
+
     let wrong = |job: &str, setting: &str| {
         let mut command = querent();
         command.args([job, "--quiet", "--init", "scratch"].iter().take(if job == "sft" { 4 } else { 2 }));
@@ -179,4 +186,39 @@ fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
     assert!(said.contains("grpo.group: expected 2 to 1024, got 1"), "{said}");
     let said = wrong("sft", "sft.width=33");
     assert!(said.contains("sft.width: expected a multiple of twice the heads"), "{said}");
+}
+
+/// A run's figures are shown, its lists only when asked for; the report has both.
+fn looked_at(root: &Path, grpo: &Path, sft: &Path) {
+    let inspect = |folder: &Path| {
+        let mut command = querent();
+        command.arg("inspect").arg(folder);
+        command
+    };
+    let said = succeed(&mut inspect(grpo));
+    for shown in ["grpo, ended after 5 steps", "reward.mean by step", "valid: first", "align.mean", "tokens/s"] {
+        assert!(said.contains(shown), "{shown}: {said}");
+    }
+    let said = succeed(&mut inspect(sft));
+    assert!(said.contains("sft, ended after 6 steps") && said.contains("loss by step"), "{said}");
+    let lists = succeed(inspect(grpo).args(["--lists", "2"]));
+    assert!(lists.contains("best lists of step 5") && lists.contains("worst lists of step 5"), "{lists}");
+    assert_eq!(lists.matches("  reward ").count(), 4, "{lists}");
+    assert!(succeed(inspect(grpo).args(["--lists", "1", "--step", "2"])).contains("worst lists of step 2"));
+    assert!(fail(inspect(grpo).args(["--lists", "1", "--step", "9"]), 2).contains("got step 9"));
+    assert!(fail(inspect(sft).args(["--lists", "1"]), 2).contains("runs of grpo have lists"));
+    assert!(fail(inspect(grpo).arg("--files"), 2).contains("expected a dataset"));
+
+    // Under the root it has a name.
+    std::fs::rename(grpo, root.join("policy.grpo")).expect("one disk");
+    assert!(succeed(querent().args(["inspect", "policy.grpo", "--data"]).arg(root)).contains("ended after 5 steps"));
+    assert!(succeed(querent().args(["inspect", "--data"]).arg(root)).contains("policy.grpo: a training run"));
+    succeed(querent().args(["report", "--quiet", "--data"]).arg(root));
+    let page = std::fs::read_to_string(root.join("report.html")).expect("written");
+    for shown in ["<h3>policy.grpo</h3>", "<figcaption>Reward", "<polygon", "lists of step 5"] {
+        assert!(page.contains(shown), "{shown}");
+    }
+    let said = succeed(querent().args(["report", "--quiet", "--lists", "0", "--data"]).arg(root));
+    let page = std::fs::read_to_string(root.join("report.html")).expect("written");
+    assert!(page.contains("<h3>policy.grpo</h3>") && !page.contains("lists of step 5"), "{said}");
 }

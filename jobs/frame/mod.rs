@@ -14,6 +14,7 @@ mod context;
 mod layers;
 pub(crate) mod output;
 mod pipeline;
+pub(crate) mod plot;
 mod signals;
 mod step;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A bar chart with intervals, as SVG that takes its colours from the page.
+//! A bar chart with intervals, as SVG that takes its colours from the page; and the axes of all charts.
 
 use maud::{Markup, html};
 use schemas::method_and_step;
@@ -17,17 +17,17 @@ const AXIS: f64 = 26.0;
 pub(crate) fn bars(metrics: &[Measure], slice: &str, metric: &str) -> Markup {
     let rows: Vec<&Measure> = metrics.iter().filter(|m| m.slice == slice && m.metric == metric).collect();
     let largest = rows.iter().map(|m| m.high.max(m.value)).fold(0.0, f64::max);
-    let (step, end) = ticks(largest);
-    let x = |value: f64| LEFT + (WIDTH - LEFT - RIGHT) * (value / end).clamp(0.0, 1.0);
+    let axis = Axis::over(0.0, largest);
+    let x = |value: f64| LEFT + (WIDTH - LEFT - RIGHT) * axis.place(value);
     let height = TOP + rows.len() as f64 * (BAR + GAP) + AXIS;
     let floor = height - AXIS;
     let label = format!("{metric} by method, {slice} users");
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label=(label) {
-            @for tick in 0..=(end / step).round() as u32 {
-                @let at = x(f64::from(tick) * step);
+            @for tick in axis.ticks() {
+                @let at = x(tick);
                 line class="grid" x1=(n(at)) x2=(n(at)) y1="0" y2=(n(floor)) {}
-                text class="tick" x=(n(at)) y=(n(floor + 16.0)) text-anchor="middle" { (short(f64::from(tick) * step)) }
+                text class="tick" x=(n(at)) y=(n(floor + 16.0)) text-anchor="middle" { (short(tick)) }
             }
             @for (row, measure) in rows.iter().enumerate() {
                 @let y = TOP + row as f64 * (BAR + GAP);
@@ -48,27 +48,51 @@ pub(crate) fn bars(metrics: &[Measure], slice: &str, metric: &str) -> Markup {
 }
 
 /// A number for SVG.
-fn n(value: f64) -> String {
+pub(crate) fn n(value: f64) -> String {
     format!("{value:.1}")
 }
 
-fn short(value: f64) -> String {
-    let text = format!("{value:.4}");
-    match text.trim_end_matches('0').trim_end_matches('.') {
-        "" => "0".into(),
-        trimmed => trimmed.to_owned(),
+/// A number at a tick.
+pub(crate) fn short(value: f64) -> String {
+    if value != 0.0 && value.abs() < 0.001 {
+        return format!("{value:.0e}");
     }
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// The distance of ticks, 1, 2 or 5 times a power of ten, and the axis's end.
-fn ticks(largest: f64) -> (f64, f64) {
-    if largest <= 0.0 {
-        return (1.0, 1.0);
+/// An axis with ticks at round numbers: 1, 2 or 5 times a power of ten.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Axis {
+    step: f64,
+    /// Ticks in steps from zero: the first, the last.
+    ends: (i64, i64),
+}
+
+impl Axis {
+    /// The axis that covers a range; of a single value, the range from it to zero.
+    pub(crate) fn over(low: f64, high: f64) -> Self {
+        let (low, high) = match (low < high, low != 0.0) {
+            (true, _) => (low, high),
+            (false, true) => (low.min(0.0), low.max(0.0)),
+            (false, false) => (0.0, 1.0),
+        };
+        let power = 10_f64.powf(((high - low) / 4.0).log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| (high - low) / step <= 5.0);
+        let step = step.unwrap_or(power);
+        Axis { step, ends: ((low / step).floor() as i64, (high / step).ceil() as i64) }
     }
-    let power = 10_f64.powf((largest / 4.0).log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| largest / step <= 5.0);
-    let step = step.unwrap_or(power);
-    (step, (largest / step).ceil() * step)
+
+    /// Where the ticks are.
+    pub(crate) fn ticks(self) -> impl Iterator<Item = f64> {
+        (self.ends.0..=self.ends.1).map(move |tick| tick as f64 * self.step)
+    }
+
+    /// Where a value lies: 0 at the first tick, 1 at the last.
+    pub(crate) fn place(self, value: f64) -> f64 {
+        let (first, last) = (self.ends.0 as f64, self.ends.1 as f64);
+        ((value / self.step - first) / (last - first)).clamp(0.0, 1.0)
+    }
 }
 
 #[cfg(test)]
@@ -76,11 +100,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_round_and_cover_the_largest() {
-        for largest in [0.0017, 0.0159, 0.2, 0.99, 1.0] {
-            let (step, end) = ticks(largest);
-            assert!(end >= largest && end / step <= 6.0, "{largest}: {step} {end}");
+    fn ticks_are_round_and_cover_the_range() {
+        let ranges = [(0.0, 0.0017), (0.0, 0.0159), (0.19, 0.2), (-0.4, 0.99), (-3.0, -2.0), (0.7, 0.7), (0.0, 0.0)];
+        for (low, high) in ranges {
+            let ticks: Vec<f64> = Axis::over(low, high).ticks().collect();
+            let (first, last) = (ticks[0], ticks[ticks.len() - 1]);
+            assert!((2..=7).contains(&ticks.len()) && first <= low && last >= high, "{low} to {high}: {ticks:?}");
+            let axis = Axis::over(low, high);
+            assert!(axis.place(first) == 0.0 && (axis.place(last) - 1.0).abs() < 1e-9, "{low} to {high}: {ticks:?}");
         }
-        assert!((ticks(0.0159).0 - 0.005).abs() < 1e-12);
+        assert_eq!(Axis::over(0.0, 0.0159).ticks().nth(1).map(short).as_deref(), Some("0.005"));
+    }
+
+    #[test]
+    fn labels_are_short() {
+        let said = [0.0, 0.25, -3.0, 120.0, 0.00002].map(short);
+        assert_eq!(said, ["0", "0.25", "-3", "120", "2e-5"]);
     }
 }

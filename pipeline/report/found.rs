@@ -1,15 +1,19 @@
-//! The datasets there are, each at the version that it had when the page was begun.
+//! The datasets there are, each at the version that it had when the page was begun; and the training runs.
 
 use std::collections::BTreeMap;
 
 use dataset::{Dataset, Manifest, Result, Rows, Snapshot, Store, read_part};
 use schemas::Table;
 
+use crate::runs::FoundRun;
+
 /// Datasets by name.
 #[derive(Debug)]
 pub struct Found {
     store: Store,
     pub(crate) manifests: BTreeMap<String, Manifest>,
+    /// Training runs that have ended.
+    pub(crate) runs: Vec<FoundRun>,
 }
 
 impl Found {
@@ -27,7 +31,7 @@ impl Found {
                 manifests.insert((*name).to_owned(), manifest);
             }
         }
-        Ok(Found { store: store.clone(), manifests })
+        Ok(Found { store: store.clone(), manifests, runs: Vec::new() })
     }
 
     /// The datasets' root, as it was given.

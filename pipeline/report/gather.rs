@@ -7,6 +7,7 @@ use dataset::{Manifest, Result};
 use schemas::method_and_step;
 
 use crate::found::Found;
+use crate::runs::TrainingRun;
 use crate::samples::{Sample, samples};
 use crate::tables::{Comparison, Measure};
 
@@ -35,6 +36,8 @@ pub struct Content {
     pub method: String,
     /// Sample users.
     pub samples: Vec<Sample>,
+    /// Training runs, by name.
+    pub runs: Vec<TrainingRun>,
 }
 
 /// One dataset's current version.
@@ -57,8 +60,9 @@ pub struct DatasetLine {
 }
 
 impl Content {
-    /// Collects what there is: with the sample of a method's lists, if there are any.
-    pub(crate) fn gather(found: &Found, users: usize, method: Option<&str>) -> Result<Content> {
+    /// Collects what there is: with the sample of a method's lists, if there are any, and so many lists from each end of training runs' last
+    /// steps.
+    pub(crate) fn gather(found: &Found, users: usize, method: Option<&str>, lists: usize) -> Result<Content> {
         let lineage = |name| found.manifests.get(name).map(|manifest| &manifest.lineage);
         let said = |(method, manifest): (&str, &Manifest)| {
             (method.to_owned(), manifest.lineage.remark.clone().unwrap_or_default())
@@ -77,6 +81,7 @@ impl Content {
             not_compared: lineage("comparisons").and_then(|lineage| lineage.remark.clone()),
             method: method.unwrap_or_default().to_owned(),
             samples: method.map_or(Ok(Vec::new()), |method| samples(found, method, users))?,
+            runs: found.runs.iter().map(|run| TrainingRun::read(run, lists)).collect::<Result<_>>()?,
         })
     }
 }

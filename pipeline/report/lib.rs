@@ -3,15 +3,19 @@
 //! [`Report`] makes it. `gather.rs` collects what there is from the datasets, [`page`](page::page) lays it out; every text is escaped.
 
 mod chart;
+mod curves;
 mod found;
 mod gather;
+mod line;
 mod page;
 mod report;
+mod runs;
 mod samples;
 mod tables;
 
 pub use gather::{Content, DatasetLine};
 pub use page::page;
 pub use report::Report;
+pub use runs::TrainingRun;
 pub use samples::{News, Sample};
 pub use tables::{Comparison, Measure, measures, slices, statistics};

@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use schemas::method_and_step;
 
 use crate::chart::bars;
+use crate::curves::training;
 use crate::gather::Content;
 use crate::samples::Sample;
 use crate::tables::{Measure, slices};
@@ -28,6 +29,7 @@ pub fn page(content: &Content) -> String {
                 p.soft { "querent, from the datasets in " (content.root) }
                 (results(content))
                 (statistics(content))
+                (training(&content.runs))
                 (samples(content))
                 (datasets(content))
             }
@@ -280,8 +282,10 @@ fn p_value(p: f64) -> String {
 mod tests {
     use super::*;
     use crate::gather::DatasetLine;
+    use crate::runs::TrainingRun;
     use crate::samples::News;
     use crate::tables::Comparison;
+    use ::training::{History, Ranked, Rolled};
 
     #[test]
     fn retrievers_stand_side_by_side() {
@@ -317,6 +321,12 @@ mod tests {
     #[test]
     fn every_text_is_escaped() {
         let evil = "<script>alert(\"1\")</script><img src=x onerror=alert(1)>&'\u{1b}]0;x\u{7}\0\u{9b}".to_owned();
+        let rolled = Rolled {
+            user_id: evil.clone(),
+            completion: evil.clone(),
+            queries: vec![evil.clone()],
+            ..Rolled::default()
+        };
         let content = Content {
             among_interests: true,
             root: evil.clone(),
@@ -358,6 +368,16 @@ mod tests {
                 queries: vec![evil.clone()],
                 news: vec![News { title: evil.clone(), query: Some(evil.clone()), ..News::default() }],
                 clicked: 1,
+            }],
+            runs: vec![TrainingRun {
+                name: evil.clone(),
+                job: evil.clone(),
+                planned: Some(1),
+                history: History {
+                    figures: [("loss".to_owned(), vec![(1, 0.5)]), (format!("seconds.{evil}"), vec![(1, 0.5)])].into(),
+                    ..History::default()
+                },
+                lists: Some(Ranked { step: 1, best: vec![rolled.clone()], worst: vec![rolled] }),
             }],
         };
         let page = page(&content);

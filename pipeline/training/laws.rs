@@ -1,5 +1,7 @@
 //! The objectives beside float64 PyTorch's (`fixtures/grpo`).
 
+pub(crate) mod run;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

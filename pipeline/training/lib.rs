@@ -8,6 +8,7 @@
 mod adamw;
 mod groups;
 mod grpo;
+mod history;
 #[cfg(test)]
 mod laws;
 mod log;
@@ -15,6 +16,7 @@ mod objective;
 mod order;
 mod people;
 mod pseudo;
+mod ranked;
 mod run;
 mod scratch;
 mod sft;
@@ -22,6 +24,8 @@ mod sft;
 pub use adamw::{AdamW, Parameters, Update};
 pub use groups::Advantage;
 pub use grpo::{GrpoInputs, TrainGrpo};
+pub use history::{History, thinned};
 pub use objective::{Fitted, Form, Grpo, Kl, Likelihood, Ratio, Said, Sampled};
+pub use ranked::{Ranked, Rolled};
 pub use scratch::Scratch;
 pub use sft::{Init, Sft, SftInputs};

@@ -26,7 +26,7 @@ use crate::log::Log;
 use crate::{AdamW, Parameters, Update};
 
 /// Where checkpoints lie until the run ends.
-const STEPS: &str = "steps";
+pub(crate) const STEPS: &str = "steps";
 /// The figure by which the best checkpoint is chosen; larger is better.
 pub(crate) const CHOSEN_BY: &str = "chosen_by";
 /// Checkpoints besides the best that are kept.
@@ -122,15 +122,8 @@ impl<'a> Run<'a> {
 
     /// The best checkpoint becomes the folder's own, and the others go. Returns its step.
     pub(crate) fn finish(self) -> Result<u64> {
-        let mut best: Option<(f64, u64)> = None;
-        for step in checkpoint::steps(&self.store, STEPS)? {
-            let state = checkpoint::state(&self.draft.path.join(checkpoint::folder(STEPS, step)))?;
-            let value = state.metrics.get(CHOSEN_BY).copied().unwrap_or(f64::NEG_INFINITY);
-            if best.is_none_or(|(most, _)| value > most) {
-                best = Some((value, step));
-            }
-        }
-        let (_, step) = best.ok_or_else(|| Error::bug("a run without a checkpoint"))?;
+        let best = best(&self.draft.path)?.ok_or_else(|| Error::bug("a run without a checkpoint"))?;
+        let step = best.step;
         let folder = self.draft.path.join(checkpoint::folder(STEPS, step));
         let read = |path: &Path| fs::read(path).map_err(Error::at(path));
         for entry in fs::read_dir(&folder).map_err(Error::at(&folder))? {
@@ -146,6 +139,20 @@ impl<'a> Run<'a> {
         clear(self.draft)?;
         Ok(step)
     }
+}
+
+/// The best of the checkpoints that a run in a folder can go on from, and of equals the first; none before the first checkpoint.
+pub(crate) fn best(folder: &Path) -> Result<Option<State>> {
+    let store = Store::open(&folder.display().to_string())?;
+    let mut best: Option<(f64, State)> = None;
+    for step in checkpoint::steps(&store, STEPS)? {
+        let state = checkpoint::state(&folder.join(checkpoint::folder(STEPS, step)))?;
+        let value = state.metrics.get(CHOSEN_BY).copied().unwrap_or(f64::NEG_INFINITY);
+        if best.as_ref().is_none_or(|(most, _)| value > *most) {
+            best = Some((value, state));
+        }
+    }
+    Ok(best.map(|(_, state)| state))
 }
 
 /// Whether an earlier attempt at the run came to its end; what it left behind is cleared then.
