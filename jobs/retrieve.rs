@@ -18,7 +18,8 @@ use crate::index::popularity;
 /// articles before the cut-off), random. Each writes a dataset recommendations.METHOD, with the query that fetched each article.
 ///
 /// A step retrieve@STEP writes recommendations.METHOD.STEP. So the same queries can be put to several retrievers, and evaluate and
-/// report show them side by side.
+/// report show them side by side. So is best-of-n: where generate --keep-all kept N lists of each user, `querent retrieve@best4 --best-of 4` asks
+/// the queries of the best of the first four.
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(crate) struct Retrieve {

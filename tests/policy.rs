@@ -49,6 +49,17 @@ fn lists(root: &Path) -> BTreeMap<(String, i32), (Vec<String>, f32, String)> {
     lists
 }
 
+/// Sample and reward of every list, by user and candidate.
+fn rewards(root: &Path) -> Vec<(i32, f32)> {
+    let mut rows = Vec::new();
+    for batch in batches(root, "interests") {
+        let samples = batch.column_by_name("sample").expect("a column").as_primitive::<Int32Type>().clone();
+        let rewards: Float32Array = batch.column_by_name("reward").expect("a column").as_primitive().clone();
+        rows.extend(samples.values().iter().copied().zip(rewards.values().iter().copied()));
+    }
+    rows
+}
+
 #[test]
 fn a_model_writes_lists_that_depend_on_nothing_but_user_and_seed() {
     let folder = TempDir::new().expect("a folder");
@@ -75,14 +86,58 @@ fn a_model_writes_lists_that_depend_on_nothing_but_user_and_seed() {
     succeed(querent().args(["commit", "interests", "--data"]).arg(&root));
     assert_eq!(contents(&root)["interests"], content);
 
-    // Another seed, other lists; several samples keep the chosen one first.
-    succeed(generate(&root).args(["--seed", "2", "--samples", "2", "--keep-all"]));
+    // Another seed, other lists.
+    succeed(generate(&root).args(["--seed", "2"]));
     let second = lists(&root);
-    assert_eq!(second.len(), 2 * first.len());
+    assert_eq!(second.len(), first.len());
     assert!(first.iter().any(|(key, (queries, ..))| second[key].0 != *queries));
 
-    // The lists fetch news.
+    // Of several the best is chosen, for which rewards must be there, and that is found out before anything is written.
+    let said = fail(generate(&root).args(["--seed", "2", "--samples", "3"]), 2);
+    assert!(said.contains("news_vectors") && !root.join("samples").exists(), "{said}");
     succeed(querent().args(["embed", "--fields", "title", "--quiet", "--data"]).arg(&root));
+    let said = succeed(generate(&root).args(["--seed", "2", "--samples", "3"]));
+    assert!(said.contains("generate best of 3") && said.contains("lists keep the form (100.0%)"), "{said}");
+    at_rest(&root);
+    let chosen = lists(&root);
+    assert_eq!(chosen.len(), first.len());
+    // Other rewards choose among the same lists, and keep them all.
+    let written = contents(&root)["samples"].clone();
+    succeed(generate(&root).args(["--seed", "2", "--samples", "3", "--keep-all", "--normalise", "raw"]));
+    assert_eq!(contents(&root)["samples"], written, "none is written again");
+    let kept = rewards(&root);
+    assert_eq!(kept.len(), 3 * first.len());
+    for lists in kept.chunks(3) {
+        assert!(lists[0].1 >= lists[1].1 && lists[1].1 >= lists[2].1 && lists[2].1 > 0.0, "{lists:?}");
+        let mut samples: Vec<i32> = lists.iter().map(|(sample, _)| *sample).collect();
+        samples.sort_unstable();
+        assert_eq!(samples, [0, 1, 2]);
+    }
+
+    // The lists fetch news: of the first of them, what one alone would.
+    let retrieve = |step: &str, best_of: &[&str]| {
+        let mut command = querent();
+        command.args([step, "--articles", "5", "--quiet"]).args(best_of).arg("--data").arg(&root);
+        command
+    };
+    succeed(&mut retrieve("retrieve@best1", &["--best-of", "1"]));
+    let said = fail(&mut retrieve("retrieve@best4", &["--best-of", "4"]), 2);
+    assert!(said.contains("retrieve.best_of") && said.contains("--keep-all"), "{said}");
+    succeed(generate(&root).args(["--seed", "2"]));
+    succeed(&mut retrieve("retrieve@alone", &[]));
+    let news = |step: &str| {
+        let batches = batches(&root, &format!("recommendations.interests.{step}"));
+        let column = |name: &str| -> Vec<String> {
+            let texts =
+                |batch: &arrow::array::RecordBatch| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
+            batches
+                .iter()
+                .flat_map(|batch| texts(batch).iter().flatten().map(str::to_owned).collect::<Vec<_>>())
+                .collect()
+        };
+        (column("user_id"), column("news_id"))
+    };
+    assert_eq!(news("best1"), news("alone"));
     succeed(querent().args(["retrieve", "--articles", "10", "--quiet", "--data"]).arg(&root));
     succeed(querent().args(["evaluate", "--among", "interests", "--resamples", "50", "--quiet", "--data"]).arg(&root));
     let account = datasets(&root)["user_metrics"].account.clone();

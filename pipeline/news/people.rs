@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 /// Where a user's queries come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Queries {
-    /// The chosen list of this dataset.
-    Interests(String),
+    /// The chosen list of this dataset; or the best of the first so many samples, where all lists were kept.
+    Interests { dataset: String, best_of: Option<usize> },
     /// The user's own most recent news titles, at most this many.
     OwnTitles(usize),
     /// What is known of a simulated user's latent interests.
@@ -90,8 +90,13 @@ impl People {
         let events = (!keep_seen).then(|| declare.by_partition::<Events>("events")).transpose()?;
         let events = events.map(|events| events.columns(&[Events::user_id.name(), Events::news_id.name()]));
         let interests = match &queries {
-            Queries::Interests(dataset) => {
-                let columns = [Interests::user_id.name(), Interests::candidate.name(), Interests::queries.name()];
+            Queries::Interests { dataset, .. } => {
+                let columns = [
+                    Interests::user_id.name(),
+                    Interests::candidate.name(),
+                    Interests::queries.name(),
+                    Interests::sample.name(),
+                ];
                 Some(declare.by_partition::<Interests>(dataset)?.columns(&columns))
             }
             _ => None,
@@ -160,11 +165,18 @@ impl People {
                 }
             }
         }
-        if let (Some(interests), Queries::Interests(dataset)) = (&self.interests, &self.queries) {
+        if let (Some(interests), Queries::Interests { dataset, best_of }) = (&self.interests, &self.queries) {
+            // Lists of each user that count; none for who has no list at all.
+            let mut kept: Vec<Option<usize>> = vec![None; people.len()];
             for batch in interests.read(partition)?.batches() {
                 let (users, candidates) = (Interests::user_id.of(batch)?, Interests::candidate.of(batch)?);
-                let queries = Interests::queries.of(batch)?;
-                for row in (0..batch.num_rows()).filter(|&row| candidates.value(row) == 0) {
+                let (queries, samples) = (Interests::queries.of(batch)?, Interests::sample.of(batch)?);
+                // Lists lie best first, so the best of some is the first of them.
+                let counts = |row: usize| match best_of {
+                    Some(n) => usize::try_from(samples.value(row)).is_ok_and(|sample| sample < *n),
+                    None => candidates.value(row) == 0,
+                };
+                for row in 0..batch.num_rows() {
                     if passed_over.contains(users.value(row)) {
                         continue;
                     }
@@ -173,8 +185,22 @@ impl People {
                             format!("{dataset}, user {}: expected a user of profiles, got none", users.value(row));
                         return Err(Error::retry(what, "profiles changed since: generate the interests again"));
                     };
-                    people[at].queries = distinct(queries.row(row), usize::MAX);
+                    let kept = kept[at].get_or_insert(0);
+                    if counts(row) {
+                        if *kept == 0 {
+                            people[at].queries = distinct(queries.row(row), usize::MAX);
+                        }
+                        *kept += 1;
+                    }
                 }
+            }
+            let fewer = |kept: &Option<usize>| kept.is_some() && best_of.is_some() && kept != best_of;
+            if let Some(at) = kept.iter().position(fewer) {
+                let expected = "at most the lists that were kept of each user";
+                let got = format!("{} with {} of them", best_of.unwrap_or_default(), kept[at].unwrap_or_default());
+                let hint =
+                    format!("{dataset}: write so many lists and keep all: querent generate --samples N --keep-all");
+                return Err(Error::setting("retrieve.best_of", expected, got, hint));
             }
         }
         Ok((people, passed_over.len() as u64))

@@ -97,6 +97,10 @@ pub struct Retrieve {
     /// Search every article, however many there are
     #[arg(long)]
     pub exact: bool,
+    /// Ask the queries of the best of the first N lists that generate --keep-all kept, as if it had written so many [default: of all]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best_of: Option<usize>,
     /// Titles that own-titles asks with
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub titles: usize,
@@ -132,6 +136,9 @@ impl Retrieve {
         if method != OWN_TITLES {
             own.titles = default.titles;
         }
+        if !own.asks_policy() {
+            own.best_of = default.best_of;
+        }
         if method != RANDOM {
             own.seed = default.seed;
         }
@@ -152,6 +159,11 @@ impl Retrieve {
     /// Whether the method asks with queries.
     fn asks(&self) -> bool {
         self.interests.is_some() || [OWN_TITLES, ATTAINABLE].contains(&self.method.as_str())
+    }
+
+    /// Whether its queries are a policy's.
+    fn asks_policy(&self) -> bool {
+        self.interests.is_some() && !self.reads_themes()
     }
 
     fn asks_vectors(&self) -> bool {
@@ -197,6 +209,7 @@ impl Retrieve {
                 self.articles.to_string(),
             ),
             ("retrieve.titles", self.titles >= 1, "at least 1", self.titles.to_string()),
+            ("retrieve.best_of", self.best_of != Some(0), "at least 1", "0".to_owned()),
         ] {
             if !ok {
                 return Err(Error::setting(setting, expected, got, "see `querent retrieve --help`"));
@@ -240,7 +253,7 @@ impl Stage for Retrieve {
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Sources> {
         self.check()?;
         let queries = match &self.interests {
-            Some(dataset) => Queries::Interests(dataset.clone()),
+            Some(dataset) => Queries::Interests { dataset: dataset.clone(), best_of: self.best_of },
             None if self.method == OWN_TITLES => Queries::OwnTitles(self.titles),
             None if self.method == ATTAINABLE => Queries::Attainable,
             None => Queries::None,
@@ -377,6 +390,14 @@ mod tests {
         );
         assert_ne!(json(settings.by(OWN_TITLES)), json(Retrieve { titles: 4, ..settings.clone() }.by(OWN_TITLES)));
         assert_eq!(json(settings.by(INTERESTS)), json(Retrieve { titles: 4, ..settings.clone() }.by(INTERESTS)));
+        let best = Retrieve { best_of: Some(4), ..settings.clone() };
+        for (method, same) in
+            [(INTERESTS, false), ("student", false), (THEMES, true), (OWN_TITLES, true), (RANDOM, true)]
+        {
+            assert_eq!(json(best.by(method)) == json(settings.by(method)), same, "{method}");
+        }
+        let none = Retrieve { best_of: Some(0), ..settings.clone() };
+        assert_eq!(none.by(INTERESTS).check().map_err(|e| e.exit_code()), Err(2));
         // Vectors decide nothing where words are compared, nor words where vectors are.
         settings.vectors = Some("other".into());
         for (retriever, same) in [(Retriever::Dense, false), (Retriever::Bm25, true), (Retriever::Hybrid, false)] {

@@ -1,4 +1,4 @@
-//! `generate`: for every user some lists of queries, and the best of them.
+//! `generate`: for every user some lists of queries.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,12 +56,9 @@ pub struct Generate {
     /// Whether only lists can come out, whichever model writes
     #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
     pub constrained: bool,
-    /// Lists per user, of which the best is chosen
+    /// Lists per user; of several the one of the largest reward is chosen
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub samples: usize,
-    /// Keep all lists, not only the chosen one
-    #[arg(long)]
-    pub keep_all: bool,
     /// Share of the users outside the test split who get lists; test users always do
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     pub share: f64,
@@ -174,7 +171,7 @@ pub struct Shared {
 
 impl Stage for Generate {
     const NAME: &'static str = "generate";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const UNIT: &'static str = "users";
     const ALONE: bool = true;
     const OWN_PROGRESS: bool = true;
@@ -227,21 +224,17 @@ impl Stage for Generate {
         let written = writer.write(&requests, &|spent| {
             live.done(spent.users, spent.prompt_tokens + spent.sampled_tokens);
         })?;
-        let mut chosen = Vec::new();
-        for (user, mut lists) in users.into_iter().zip(written) {
-            for list in &lists {
+        for lists in &written {
+            for list in lists {
                 account.note("sampled tokens", list.tokens as u64);
                 account.note("lists", 1);
                 account.note("valid lists", u64::from(list.list.valid));
             }
-            if !self.keep_all {
-                lists.truncate(1);
-            }
             account.output += 1;
-            account.note("users with a valid list", lists.first().map_or(0, |best| u64::from(best.list.valid)));
-            chosen.push((user, lists));
+            account.note("users with a valid list", u64::from(lists.iter().any(|list| list.list.valid)));
         }
-        Ok(Done { outputs: Rows::of(columns(&chosen, &inputs.name, self.seed))?, accounts: vec![account] })
+        let lists: Vec<(String, Vec<Written>)> = users.into_iter().zip(written).collect();
+        Ok(Done { outputs: Rows::of(self.columns(&lists, &inputs.name))?, accounts: vec![account] })
     }
 
     /// The weights.
@@ -261,21 +254,24 @@ fn of_user(behaviours: &Lists<Behaviours>, row: usize) -> Vec<Behaviour<'_>> {
     behaviours.range(row).map(|at| Behaviour { domain: domain.value(at), text: text.value(at) }).collect()
 }
 
-/// Lists by user, best first, as rows. Structure is what they are chosen by, so it is the reward too.
-fn columns(chosen: &[(String, Vec<Written>)], policy: &str, seed: u64) -> InterestsColumns {
-    let rows = || chosen.iter().flat_map(|(user, lists)| (0..).zip(lists).map(move |(at, list)| (user, at, list)));
-    let lists = || rows().map(|(.., list)| list);
-    InterestsColumns {
-        user_id: rows().map(|(user, ..)| Some(user)).collect(),
-        candidate: rows().map(|(_, at, _)| at).collect::<Vec<i32>>().into(),
-        queries: lists().map(|list| list.list.queries.iter()).collect(),
-        reasoning: lists().map(|list| list.list.reasoning.as_deref()).collect(),
-        reward: lists().map(|list| Some(list.structure())).collect(),
-        structure: lists().map(|list| Some(list.structure())).collect(),
-        policy: StringArray::from(vec![policy; lists().count()]),
-        sample: lists().map(|list| list.sample as i32).collect::<Vec<_>>().into(),
-        seed: vec![seed as i64; lists().count()].into(),
-        finish: lists().map(|list| Some(list.finish.name())).collect(),
+impl Generate {
+    /// Lists by user, in the order of sampling, as rows. One alone has its structure for a reward; of several none is chosen yet.
+    fn columns(&self, lists: &[(String, Vec<Written>)], policy: &str) -> InterestsColumns {
+        let rows = || lists.iter().flat_map(|(user, lists)| (0..).zip(lists).map(move |(at, list)| (user, at, list)));
+        let lists = || rows().map(|(.., list)| list);
+        let alone = self.samples == 1;
+        InterestsColumns {
+            user_id: rows().map(|(user, ..)| Some(user)).collect(),
+            candidate: rows().map(|(_, at, _)| at).collect::<Vec<i32>>().into(),
+            queries: lists().map(|list| list.list.queries.iter()).collect(),
+            reasoning: lists().map(|list| list.list.reasoning.as_deref()).collect(),
+            reward: lists().map(|list| alone.then(|| list.structure())).collect(),
+            structure: lists().map(|list| Some(list.structure())).collect(),
+            policy: StringArray::from(vec![policy; lists().count()]),
+            sample: lists().map(|list| list.sample as i32).collect::<Vec<_>>().into(),
+            seed: vec![self.seed as i64; lists().count()].into(),
+            finish: lists().map(|list| Some(list.finish.name())).collect(),
+        }
     }
 }
 

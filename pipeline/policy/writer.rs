@@ -1,4 +1,4 @@
-//! All that writes lists, put together: prompts, rollouts, grammar; and which lists are the best.
+//! All that writes lists, put together: prompts, rollouts, grammar.
 
 use std::sync::Arc;
 
@@ -139,17 +139,13 @@ impl Writer {
         Some(Request { prompt, seeds })
     }
 
-    /// The lists for each request, best first: those that keep the rule, of equally good ones the one that was sampled first. `watch`
-    /// is told what was spent since it was told last.
+    /// The lists for each request, in the order of sampling. `watch` is told what was spent since it was told last.
     ///
     /// # Errors
     /// When the model's logits are not finite.
     pub fn write(&self, requests: &[Request], watch: &(dyn Fn(Spent) + Sync)) -> Result<Vec<Vec<Written>>> {
         let lists = |outputs: Vec<Completion>| {
-            let mut lists: Vec<Written> =
-                (0..).zip(outputs).map(|(sample, output)| self.written(sample, &output)).collect();
-            lists.sort_by_key(|written| !written.list.valid);
-            lists
+            (0..).zip(outputs).map(|(sample, output)| self.written(sample, &output)).collect()
         };
         Ok(self.rollout.run(requests, watch)?.into_iter().map(lists).collect())
     }

@@ -1,5 +1,7 @@
 //! Bringing components to one scale: what has no spread within a group teaches nothing, and the five have very different spreads.
 
+use std::collections::BTreeMap;
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +65,25 @@ impl Calibration {
         scale
     }
 
+    /// The scale that a training run keeps among a checkpoint's figures ([`Calibration::metrics`]), if it keeps one.
+    pub fn of_metrics(normalise: Normalise, metrics: &BTreeMap<String, f64>) -> Option<Self> {
+        let mut scale = Calibration { clip: normalise == Normalise::Calibrated, ..Calibration::raw() };
+        for component in Component::ALL {
+            let end = |end: &str| metrics.get(&figure(component, end)).map(|value| *value as f32);
+            (scale.low[component as usize], scale.high[component as usize]) = (end("low")?, end("high")?);
+        }
+        Some(scale)
+    }
+
+    /// The scale as figures with names: `calibration.align.low` and so on.
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        let ends = |component: Component| {
+            [("low", self.low), ("high", self.high)]
+                .map(|(end, values)| (figure(component, end), f64::from(values[component as usize])))
+        };
+        Component::ALL.into_iter().flat_map(ends).collect()
+    }
+
     /// Whether every scale is one: finite, its low below its high.
     pub fn is_sound(&self) -> bool {
         self.low.iter().zip(&self.high).all(|(low, high)| low.is_finite() && high.is_finite() && low < high)
@@ -90,6 +111,10 @@ impl std::fmt::Display for Calibration {
         };
         write!(f, "{}", Component::ALL.map(scale).join(", "))
     }
+}
+
+fn figure(component: Component, end: &str) -> String {
+    format!("calibration.{component}.{end}")
 }
 
 /// A quantile of sorted values, between the nearest two (R's and NumPy's default, type 7); 0 of none.
@@ -133,6 +158,11 @@ mod tests {
         assert_eq!(Calibration::of(Normalise::Raw, &samples), Calibration::raw());
         let text = serde_json::to_string(&scale).expect("JSON");
         assert_eq!(serde_json::from_str::<Calibration>(&text).expect("a calibration"), scale);
+        let mut metrics = scale.metrics();
+        assert_eq!((metrics.len(), metrics["calibration.align.low"]), (10, f64::from(scale.low[0])));
+        assert_eq!(Calibration::of_metrics(Normalise::Calibrated, &metrics), Some(scale));
+        metrics.remove("calibration.structure.high");
+        assert_eq!(Calibration::of_metrics(Normalise::Calibrated, &metrics), None);
     }
 
     proptest! {

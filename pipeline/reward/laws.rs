@@ -1,5 +1,7 @@
 //! Laws of rewards, with an encoder that is a table of words: so every cosine is known.
 
+mod choosing;
+
 use std::fs;
 
 use dataset::Result;

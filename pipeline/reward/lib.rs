@@ -14,6 +14,7 @@
 //! A language model may judge coverage and specificity instead ([`JudgeSettings`]). [`Server`] gives the same rewards to other trainers.
 
 mod calibration;
+mod choose;
 mod component;
 mod explain;
 mod interests;
@@ -24,11 +25,13 @@ mod lexicon;
 mod look;
 mod people;
 mod rewards;
+mod scale;
 mod score;
 mod serve;
 mod settings;
 
 pub use calibration::{Calibration, Normalise};
+pub use choose::{Choose, ChooseInputs};
 pub use component::{Component, Components, Score};
 pub use explain::explain;
 pub use interests::{Behaviour, User, UserInterests, behaviours};
@@ -36,6 +39,7 @@ pub use judge::{JudgeSettings, QueryVerdict, ThemeVerdict, Verdict};
 pub use lexicon::{Lexicon, Word, Wording};
 pub use look::{Look, Looked};
 pub use rewards::{RewardInputs, Rewards};
-pub use score::{ScoreInputs, ScoreLists, Scorer};
+pub use scale::Scorer;
+pub use score::{ScoreInputs, ScoreLists};
 pub use serve::{ServeSettings, Server, TOKEN};
 pub use settings::{Coverage, RewardSettings};

@@ -7,13 +7,21 @@ use dataset::{Error, Result, Rows};
 use policy::List;
 use schemas::{Behaviours, Interests, Lists, Profiles};
 
-use crate::{Behaviour, User, behaviours};
+use crate::{Behaviour, Component, Rewards, Score, User, behaviours};
+
+/// Users whose lists are scored together.
+pub(crate) const TOGETHER: usize = 256;
 
 /// The columns of `profiles` that are read.
 pub(crate) const PROFILES: [&str; 2] = [Profiles::user_id.name(), Profiles::behaviours.name()];
 /// Those of `interests`.
-pub(crate) const INTERESTS: [&str; 4] =
-    [Interests::user_id.name(), Interests::candidate.name(), Interests::queries.name(), Interests::structure.name()];
+pub(crate) const INTERESTS: [&str; 5] = [
+    Interests::user_id.name(),
+    Interests::candidate.name(),
+    Interests::queries.name(),
+    Interests::structure.name(),
+    Interests::sample.name(),
+];
 
 /// The users of a partition of `profiles`.
 #[derive(Debug)]
@@ -54,11 +62,13 @@ impl People {
 }
 
 /// A user's candidate lists.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Candidates {
     pub(crate) user_id: String,
     /// Their numbers.
     pub(crate) numbers: Vec<i32>,
+    /// The numbers of their samples.
+    pub(crate) samples: Vec<i32>,
     /// The lists. One whose form is not known counts as one without it, and `forms` says so.
     pub(crate) lists: Vec<List>,
     /// Whether its form is known, for each.
@@ -72,20 +82,57 @@ impl Candidates {
         for batch in interests.batches() {
             let (users, numbers) = (Interests::user_id.of(batch)?, Interests::candidate.of(batch)?);
             let (queries, structures) = (Interests::queries.of(batch)?, Interests::structure.of(batch)?);
+            let samples = Interests::sample.of(batch)?;
             for row in 0..batch.num_rows() {
                 let user_id = users.value(row);
                 if all.last().is_none_or(|last| last.user_id != user_id) {
-                    let user_id = user_id.to_owned();
-                    all.push(Candidates { user_id, numbers: Vec::new(), lists: Vec::new(), forms: Vec::new() });
+                    all.push(Candidates { user_id: user_id.to_owned(), ..Candidates::default() });
                 }
                 let Some(last) = all.last_mut() else { continue };
                 let known = structures.is_valid(row);
                 let queries = queries.row(row).map(str::to_owned).collect();
                 last.numbers.push(numbers.value(row));
+                last.samples.push(samples.value(row));
                 last.lists.push(List { queries, reasoning: None, valid: known && structures.value(row) >= 1.0 });
                 last.forms.push(known);
             }
         }
         Ok(all)
     }
+
+    /// The user with the list alone that was sampled first.
+    pub(crate) fn first(&self) -> Self {
+        let mut only = Candidates { user_id: self.user_id.clone(), ..Candidates::default() };
+        if let Some(at) = (0..self.samples.len()).min_by_key(|at| self.samples[*at]) {
+            only.numbers.push(self.numbers[at]);
+            only.samples.push(self.samples[at]);
+            only.lists.push(self.lists[at].clone());
+            only.forms.push(self.forms[at]);
+        }
+        only
+    }
+}
+
+/// The scores of some users' lists. `dataset`: what holds them.
+///
+/// # Errors
+/// When there is no such user.
+pub(crate) fn scores(
+    rewards: &Rewards,
+    people: &People,
+    candidates: &[Candidates],
+    dataset: &str,
+) -> Result<Vec<Vec<Score>>> {
+    let users = candidates.iter().map(|of| people.of(of, dataset)).collect::<Result<Vec<_>>>()?;
+    let interests = rewards.interests(&users)?;
+    let groups: Vec<_> = interests.iter().zip(candidates).map(|(user, of)| (user, of.lists.as_slice())).collect();
+    let mut scores = rewards.score(&groups)?;
+    for (scores, of) in scores.iter_mut().zip(candidates) {
+        for (score, known) in scores.iter_mut().zip(&of.forms) {
+            if !known {
+                score.components = score.components.with(Component::Structure, None);
+            }
+        }
+    }
+    Ok(scores)
 }

@@ -4,17 +4,13 @@ use std::path::PathBuf;
 
 use arrow::array::Float32Array;
 use clap::Args;
-use dataset::{Account, ByPartition, Done, Error, Inputs, Resources, Result, Rows, Stage, Whole};
+use dataset::{Account, ByPartition, Done, Inputs, Resources, Result, Rows, Stage};
 use schemas::{Interests, Profiles, Scores, ScoresColumns};
 use serde::{Deserialize, Serialize};
 
-use crate::people::{Candidates, INTERESTS, PROFILES, People};
-use crate::{Calibration, Component, Components, Normalise, RewardInputs, RewardSettings, Rewards, Score};
-
-/// Users whose lists are scored together.
-const TOGETHER: usize = 256;
-/// Lists that a scale is made of, at least, where there are so many.
-const CALIBRATED_OVER: usize = 512;
+use crate::people::{Candidates, INTERESTS, PROFILES, People, TOGETHER, scores};
+use crate::scale::{Scale, Scorer, known};
+use crate::{Component, Normalise, RewardInputs, RewardSettings, Rewards, Score};
 
 /// Scores the lists of a dataset.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
@@ -23,9 +19,9 @@ pub struct ScoreLists {
     /// The dataset whose lists are scored.
     #[arg(skip = "interests")]
     pub interests: String,
-    /// A scale of a training run's, as JSON: {"low": [5 numbers], "high": [5 numbers], "clip": true}
-    /// [default: of the first lists that are scored]
-    #[arg(long, value_name = "FILE")]
+    /// A scale as JSON: {"low": [5 numbers], "high": [5 numbers], "clip": true}; or the folder of a policy, for the one that grpo trained it by
+    /// [default: of the first lists of 512 users]
+    #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing)]
     pub calibration: Option<PathBuf>,
     /// How lists are scored
@@ -49,102 +45,18 @@ pub struct ScoreInputs {
     scale: Scale,
 }
 
-/// Where the scale comes from.
-#[derive(Debug)]
-enum Scale {
-    Known(Calibration),
-    /// Of the lists of the first partitions, which hold anybody: users are spread over them by hash.
-    OfFirst(Box<(Whole<Profiles>, Whole<Interests>)>),
-}
-
-/// What scores lists: rewards, on one scale.
-#[derive(Debug)]
-pub struct Scorer {
-    /// The components.
-    pub rewards: Rewards,
-    /// Their scale.
-    pub calibration: Calibration,
-}
-
 impl ScoreLists {
-    /// The scale that a file says, or the settings alone.
-    fn known_scale(&self) -> Result<Option<Calibration>> {
-        let Some(path) = &self.calibration else {
-            return Ok((self.rewards.normalise == Normalise::Raw).then(Calibration::raw));
-        };
-        let hint = "give a calibration that training wrote, or none";
-        let text = std::fs::read_to_string(path).map_err(Error::at(path))?;
-        let scale: Calibration = serde_json::from_str(&text)
-            .map_err(|e| Error::unreadable(path.display(), format!("expected a calibration: {e}"), hint))?;
-        match scale.is_sound() {
-            true => Ok(Some(scale)),
-            false => {
-                let what = "expected finite numbers, each of low below that of high";
-                Err(Error::unreadable(path.display(), what, hint))
-            }
-        }
-    }
-
     /// What scores the lists that there are now, outside of any run: for people's eyes, and for servers. `popularity` must be up to date.
     pub fn now(&self, store: &dataset::Store) -> Result<Scorer> {
         self.rewards.check(Self::NAME)?;
         let rewards = Rewards::open(&self.rewards, &self.rewards.now(store)?)?;
-        let scale = match self.known_scale()? {
-            Some(scale) => scale,
-            None => {
-                let (profiles, interests) = (Whole::open(store, "profiles")?, Whole::open(store, &self.interests)?);
-                self.scale_of_first(&rewards, &profiles.columns(&PROFILES), &interests.columns(&INTERESTS))?
-            }
-        };
-        Ok(Scorer { rewards, calibration: scale })
-    }
-
-    fn scale_of_first(
-        &self,
-        rewards: &Rewards,
-        profiles: &Whole<Profiles>,
-        interests: &Whole<Interests>,
-    ) -> Result<Calibration> {
-        let mut samples: Vec<Components> = Vec::new();
-        for partition in 0..interests.partitions() {
-            if samples.len() >= CALIBRATED_OVER {
-                break;
-            }
-            let candidates = Candidates::read(&interests.read(partition)?)?;
-            if candidates.is_empty() {
-                continue;
-            }
-            let people = People::read(&profiles.read(partition)?)?;
-            for candidates in candidates.chunks(TOGETHER) {
-                if samples.len() < CALIBRATED_OVER {
-                    let scores = self.scores(rewards, &people, candidates)?;
-                    samples.extend(scores.into_iter().flatten().map(|score| score.components));
-                }
-            }
-        }
-        Ok(Calibration::of(self.rewards.normalise, &samples))
-    }
-
-    /// The scores of some users' lists.
-    fn scores(&self, rewards: &Rewards, people: &People, candidates: &[Candidates]) -> Result<Vec<Vec<Score>>> {
-        let users = candidates.iter().map(|of| people.of(of, &self.interests)).collect::<Result<Vec<_>>>()?;
-        let interests = rewards.interests(&users)?;
-        let groups: Vec<_> = interests.iter().zip(candidates).map(|(user, of)| (user, of.lists.as_slice())).collect();
-        let mut scores = rewards.score(&groups)?;
-        for (scores, of) in scores.iter_mut().zip(candidates) {
-            for (score, known) in scores.iter_mut().zip(&of.forms) {
-                if !known {
-                    score.components = score.components.with(Component::Structure, None);
-                }
-            }
-        }
-        Ok(scores)
+        Scale::now(store, &self.interests, known(&self.rewards, self.calibration.as_deref())?)?.scorer(rewards)
     }
 }
 
 impl Stage for ScoreLists {
     const NAME: &'static str = "score";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "lists";
     const ALONE: bool = true;
     type Inputs = ScoreInputs;
@@ -153,17 +65,8 @@ impl Stage for ScoreLists {
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<ScoreInputs> {
         self.rewards.check(Self::NAME)?;
-        let scale = match self.known_scale()? {
-            Some(scale) => Scale::Known(scale),
-            None => {
-                let profiles = declare.whole::<Profiles>("profiles")?.columns(&PROFILES);
-                let interests = declare.whole::<Interests>(&self.interests)?.columns(&INTERESTS);
-                Scale::OfFirst(Box::new((profiles, interests)))
-            }
-        };
-        if let Scale::Known(scale) = &scale {
-            declare.value("calibration", scale)?;
-        }
+        let known = known(&self.rewards, self.calibration.as_deref())?;
+        let scale = Scale::declare(declare, &self.interests, known)?;
         Ok(ScoreInputs {
             profiles: declare.by_partition::<Profiles>("profiles")?.columns(&PROFILES),
             interests: declare.by_partition::<Interests>(&self.interests)?.columns(&INTERESTS),
@@ -173,26 +76,21 @@ impl Stage for ScoreLists {
     }
 
     fn open(&self, inputs: &ScoreInputs, _: &Resources) -> Result<Scorer> {
-        let rewards = Rewards::open(&self.rewards, &inputs.rewards)?;
-        let calibration = match &inputs.scale {
-            Scale::Known(scale) => *scale,
-            Scale::OfFirst(of) => self.scale_of_first(&rewards, &of.0, &of.1)?,
-        };
-        Ok(Scorer { rewards, calibration })
+        inputs.scale.scorer(Rewards::open(&self.rewards, &inputs.rewards)?)
     }
 
     fn run(&self, inputs: &ScoreInputs, scorer: &Scorer, partition: u32) -> Result<Done<Self::Outputs>> {
         let candidates = Candidates::read(&inputs.interests.read(partition)?)?;
-        let mut scores = Vec::new();
+        let mut scored = Vec::new();
         if !candidates.is_empty() {
             let people = People::read(&inputs.profiles.read(partition)?)?;
             for candidates in candidates.chunks(TOGETHER) {
-                scores.extend(self.scores(&scorer.rewards, &people, candidates)?);
+                scored.extend(scores(&scorer.rewards, &people, candidates, &self.interests)?);
             }
         }
         let rows: Vec<(&str, i32, Score)> = candidates
             .iter()
-            .zip(&scores)
+            .zip(&scored)
             .flat_map(|(of, scores)| {
                 of.numbers.iter().zip(scores).map(|(number, score)| (of.user_id.as_str(), *number, *score))
             })

@@ -289,27 +289,17 @@ impl Training<'_> {
 
     /// The scale of components, from first lists; kept in the run's state.
     fn calibration(&mut self) -> Result<Calibration> {
-        let name = |end: &str, component: Component| format!("calibration.{component}.{end}");
-        let metrics = &self.run.state.metrics;
-        if metrics.contains_key(&name("low", Component::Align)) {
-            let of = |end: &str| Component::ALL.map(|component| metrics[&name(end, component)] as f32);
-            return Ok(Calibration {
-                low: of("low"),
-                high: of("high"),
-                ..Calibration::of(self.settings.rewards.normalise, [])
-            });
+        let normalise = self.settings.rewards.normalise;
+        if let Some(known) = Calibration::of_metrics(normalise, &self.run.state.metrics) {
+            return Ok(known);
         }
         let users: Vec<usize> = (0..self.people.train.len().min(self.settings.valid_users) as u64)
             .map(|cursor| self.order.at(cursor).0)
             .collect();
         let scored = self.write(&users, false, self.settings.group, 0)?;
         let components: Vec<Components> = scored.scores.iter().flatten().map(|score| score.components).collect();
-        let calibration = Calibration::of(self.settings.rewards.normalise, &components);
-        for component in Component::ALL {
-            let at = component as usize;
-            self.run.state.metrics.insert(name("low", component), f64::from(calibration.low[at]));
-            self.run.state.metrics.insert(name("high", component), f64::from(calibration.high[at]));
-        }
+        let calibration = Calibration::of(normalise, &components);
+        self.run.state.metrics.extend(calibration.metrics());
         Ok(calibration)
     }
 

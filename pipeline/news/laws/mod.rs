@@ -1,5 +1,6 @@
 //! Laws of the news side: search is exact where it says so; what a stage makes is what it would make from nothing.
 
+mod best;
 mod encoder;
 mod fetching;
 mod freshness;
