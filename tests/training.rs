@@ -174,7 +174,7 @@ fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
     succeed(generate.arg("--policy").arg(at("grpo")));
     assert!(!batches(&root, "interests").is_empty());
 
-    looked_at(&root, &at(\"grpo\"), &at(\"sft\"));
+    looked_at(&root, &at("grpo"), &at("sft"));
 
     let wrong = |job: &str, setting: &str| {
         let mut command = querent();
