@@ -15,7 +15,7 @@ use crate::index::popularity;
 /// without behaviours get no prompt. The same model, profiles and seed give the same lists, however the work is cut.
 ///
 /// With --samples N, N lists are written for each user, as the dataset samples, and interests has the one of the largest reward: best-of-N. Rewards
-/// are those of [score], whose settings count here too; they read news and news_vectors. --keep-all keeps all N with their rewards, of which
+/// are those of the section score, whose settings count here too; they read news and news_vectors. --keep-all keeps all N with their rewards, of which
 /// `querent retrieve --best-of n` takes the best of the first n. Other rewards choose among the same lists: none is written again. With --shard, the
 /// lists come first: seal them with `querent commit samples`, then run the same shards again.
 #[derive(Debug, Args, Serialize, Deserialize)]

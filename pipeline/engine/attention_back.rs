@@ -40,6 +40,7 @@ struct Head {
 impl Snapshot {
     /// The gradient `[rows, (heads + 2·kv_heads)·head_dim]` before positions. `own`: what deeper levels gave each span's piece;
     /// gradients of shared pieces are added to `shared`, span by span.
+    #[expect(clippy::too_many_arguments, reason = "a level's layer and what it gives")]
     pub(crate) fn attend_back(
         &self,
         layer: usize,

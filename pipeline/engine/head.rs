@@ -9,6 +9,7 @@ use crate::forward::{Block, Rows};
 use crate::gradients::HeadGradient;
 use crate::kernel::outer;
 use crate::ops::{LANES, exp, exponentials, highest, rms_norm, rms_norm_back, total};
+use crate::pass::Predicted;
 use crate::weights::Snapshot;
 
 /// What the policy says of each token of a list, given those before it.
@@ -98,11 +99,11 @@ impl Snapshot {
         normed
     }
 
-    /// Puts lists to an objective: `lists[i]` with `hidden[i]`, `[tokens, hidden_size]`, and the reference's logits. Returns what it says
+    /// Puts lists to an objective: each with its tokens' hidden states, `[tokens, hidden_size]`, and the reference's logits. Returns what it says
     /// and, with a gradient to add to, the gradient of each list's hidden states.
     pub(crate) fn put<O: Objective>(
         &self,
-        lists: &[(usize, usize, &[u32])],
+        lists: &[Predicted<'_>],
         hidden: &[f32],
         reference: &[f32],
         objective: &O,
@@ -113,7 +114,7 @@ impl Snapshot {
         let mut logits = self.head.multiply_new(self.arch, &normed);
         let mut predictions = Vec::with_capacity(lists.len());
         let (mut logits_left, mut reference_left) = (logits.as_mut_slice(), reference);
-        for (tree, list, tokens) in lists {
+        for Predicted { tree, list, tokens, .. } in lists {
             let size = tokens.len() * vocabulary;
             let (logits, rest) = logits_left.split_at_mut(size);
             let (reference, reference_rest) = reference_left.split_at(size.min(reference_left.len()));

@@ -32,7 +32,7 @@ pub use kernel::WIDTH;
 pub use ops::{Rotary, exp};
 pub use pass::{Pass, Reference, Tree};
 use serde::{Deserialize, Serialize};
-pub use weights::{Snapshot, Weights};
+pub use weights::{Adapter, Snapshot, Weights};
 
 /// Whether adapters take part in a forward. Off is the reference policy of LoRA training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,9 @@
 
 use pulp::Arch;
 
-use crate::Adapters;
 use crate::kernel::{Panels, outer};
 use crate::ops::add;
+use crate::{Adapter, Adapters};
 
 /// Matrices `[rows_i, k]`, one below the other.
 #[derive(Debug)]
@@ -37,12 +37,12 @@ struct LowRank {
     scale: f32,
 }
 
-/// A matrix with its name, its adapter's A and B.
+/// A matrix with its name and adapter.
 pub(crate) struct Source {
     pub(crate) name: String,
     pub(crate) weight: Vec<f32>,
     pub(crate) bias: Option<Vec<f32>>,
-    pub(crate) adapter: Option<(Vec<f32>, Vec<f32>)>,
+    pub(crate) adapter: Option<Adapter>,
 }
 
 /// Gradients of what is trained of a layer; all else is empty. Matrices are row-major.
@@ -61,10 +61,10 @@ impl Linear {
         let weight = Panels::pack(&weights, k);
         let low_rank = low_rank.map(|(rank, scale)| {
             let adapters = || sources.iter().filter_map(|source| source.adapter.as_ref());
-            let a: Vec<&[f32]> = adapters().map(|(a, _)| a.as_slice()).collect();
+            let a: Vec<&[f32]> = adapters().map(|adapter| adapter.a.as_slice()).collect();
             LowRank {
                 a: Panels::pack(&a, k),
-                b: adapters().map(|(_, b)| Panels::pack(&[b], rank)).collect(),
+                b: adapters().map(|adapter| Panels::pack(&[&adapter.b], rank)).collect(),
                 rank,
                 scale,
             }

@@ -114,49 +114,32 @@ impl<'a> Pass<'a> {
             (r.snapshot, grown.hidden)
         });
 
-        // Where each prediction's hidden state lies: (level, row).
-        let (mut end, mut row) = (0, 0);
-        let mut predicted: Vec<(usize, usize, &[u32], Vec<(usize, usize)>)> = Vec::new();
-        for (number, tree) in trees.iter().enumerate() {
-            end += tree.prompt.len();
-            for (list, tokens) in tree.lists.iter().enumerate() {
-                let own = row..row + tokens.len() - 1;
-                row = own.end;
-                let from = std::iter::once((0, end - 1)).chain(own.map(|row| (1, row))).collect();
-                predicted.push((number, list, tokens, from));
-            }
-        }
+        let predicted = predicted(trees, self.trees);
         let width = self.snapshot.config.hidden_size;
-        let gather = |hidden: &[Vec<f32>; 2], lists: &[(usize, usize, &[u32], Vec<(usize, usize)>)]| -> Vec<f32> {
-            let rows = lists.iter().flat_map(|(.., from)| from);
+        let gather = |hidden: &[Vec<f32>; 2], lists: &[Predicted<'_>]| -> Vec<f32> {
+            let rows = lists.iter().flat_map(|list| &list.rows);
             rows.flat_map(|(level, row)| &hidden[*level][row * width..][..width]).copied().collect()
         };
         let mut d = grown.hidden.each_ref().map(|hidden| vec![0.0; if tapes.is_some() { hidden.len() } else { 0 }]);
         let mut said: Vec<Vec<O::Said>> = trees.iter().map(|_| Vec::new()).collect();
-        let mut first = 0;
-        while first < predicted.len() {
+        let mut left = predicted.as_slice();
+        while !left.is_empty() {
             let mut rows = 0;
-            let count = predicted[first..]
-                .iter()
-                .take_while(|(_, _, tokens, _)| {
-                    rows += tokens.len();
-                    rows <= LOGITS_TOGETHER
-                })
-                .count()
-                .max(1);
-            let chunk = &predicted[first..first + count];
-            first += count;
-            let lists: Vec<(usize, usize, &[u32])> =
-                chunk.iter().map(|(tree, list, tokens, _)| (self.trees + tree, *list, *tokens)).collect();
+            let fits = |list: &&Predicted<'_>| {
+                rows += list.tokens.len();
+                rows <= LOGITS_TOGETHER
+            };
+            let (chunk, rest) = left.split_at(left.iter().take_while(fits).count().max(1));
+            left = rest;
             let of_reference =
                 reference.as_ref().map_or(Vec::new(), |(snapshot, hidden)| snapshot.logits(&gather(hidden, chunk)));
             let hidden = gather(&grown.hidden, chunk);
             let head = self.training.as_mut().map(|training| &mut training.head);
-            let (words, back) = self.snapshot.put(&lists, &hidden, &of_reference, objective, head);
-            for ((tree, ..), word) in lists.iter().zip(words) {
-                said[tree - self.trees].push(word);
+            let (words, back) = self.snapshot.put(chunk, &hidden, &of_reference, objective, head);
+            for (list, word) in chunk.iter().zip(words) {
+                said[list.tree - self.trees].push(word);
             }
-            let places = chunk.iter().flat_map(|(.., from)| from);
+            let places = chunk.iter().flat_map(|list| &list.rows);
             for ((level, row), back) in places.zip(back.chunks_exact(width)) {
                 add(&mut d[*level][row * width..][..width], back);
             }
@@ -185,6 +168,33 @@ impl<'a> Pass<'a> {
         }
         self.snapshot.gradients([level, below, deepest], head)
     }
+}
+
+/// A list that the head looks at.
+pub(crate) struct Predicted<'a> {
+    /// Number of the tree among all that were put to the pass.
+    pub(crate) tree: usize,
+    /// Number of the list in its tree.
+    pub(crate) list: usize,
+    pub(crate) tokens: &'a [u32],
+    /// Where the hidden state lies that says each token: 0 and a row of the prompts, or 1 and a row of the lists.
+    rows: Vec<(usize, usize)>,
+}
+
+/// The lists of some trees, of which the first has that number. A list's first token is said by the last one of the prompt.
+fn predicted<'a>(trees: &[Tree<'a>], first: usize) -> Vec<Predicted<'a>> {
+    let (mut end, mut row) = (0, 0);
+    let mut predicted = Vec::new();
+    for (tree, Tree { prompt, lists }) in (first..).zip(trees) {
+        end += prompt.len();
+        for (list, tokens) in lists.iter().enumerate() {
+            let own = row..row + tokens.len() - 1;
+            row = own.end;
+            let rows = std::iter::once((0, end - 1)).chain(own.map(|row| (1, row))).collect();
+            predicted.push(Predicted { tree, list, tokens, rows });
+        }
+    }
+    predicted
 }
 
 /// Prompts and then lists, forward.

@@ -8,6 +8,15 @@ use crate::linear::{Linear, Source};
 use crate::ops::Rotary;
 use crate::{Adapters, Config, Lora};
 
+/// A weight's adapter: the weight's update is `α/r · B·A`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    /// `[r, in]`.
+    pub a: Vec<f32>,
+    /// `[out, r]`.
+    pub b: Vec<f32>,
+}
+
 /// Where weights come from: row-major tensors, by the names of Hugging Face's folders.
 pub trait Weights {
     /// What reading one can fail with.
@@ -22,8 +31,8 @@ pub trait Weights {
     /// A weight.
     fn tensor(&self, name: &str) -> Result<Vec<f32>, Self::Error>;
 
-    /// A weight's adapter: A `[r, in]` and B `[out, r]`.
-    fn adapter(&self, name: &str) -> Result<Option<(Vec<f32>, Vec<f32>)>, Self::Error>;
+    /// A weight's adapter, if it has one.
+    fn adapter(&self, name: &str) -> Result<Option<Adapter>, Self::Error>;
 }
 
 /// A policy's weights, packed for products of whole batches. Adapters stay apart from the weights that they change.

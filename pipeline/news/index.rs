@@ -42,7 +42,7 @@ impl Default for Index {
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SearchSettings {
-    /// The index's folder [default: index.CANDIDATES under --data, or index.CANDIDATES.NAME for the vectors of embed@NAME]
+    /// The index's folder [default: index.CANDIDATES under --data, with the name of the step whose vectors it is of]
     #[arg(long, value_name = "FOLDER")]
     #[serde(skip_serializing)]
     pub index: Option<PathBuf>,

@@ -180,9 +180,10 @@ impl engine::Weights for Policy {
         self.tensor(name).flatten_all()?.to_vec1()
     }
 
-    fn adapter(&self, name: &str) -> candle_core::Result<Option<(Vec<f32>, Vec<f32>)>> {
+    fn adapter(&self, name: &str) -> candle_core::Result<Option<engine::Adapter>> {
         let flat = |var: &Var| var.as_tensor().flatten_all()?.to_vec1();
-        self.adapters.get(name).map(|Adapter { a, b, .. }| Ok((flat(a)?, flat(b)?))).transpose()
+        let adapter = |Adapter { a, b, .. }: &Adapter| Ok(engine::Adapter { a: flat(a)?, b: flat(b)? });
+        self.adapters.get(name).map(adapter).transpose()
     }
 }
 

@@ -89,9 +89,9 @@ impl Content {
 /// What the step without a name puts queries to; methods without queries say what they would be put to by default.
 fn retriever(found: &Found) -> String {
     let unnamed = found.methods().filter(|(method, _)| method_and_step(method).1.is_none());
-    let named = unnamed.filter_map(|(_, lists)| lists.lineage.settings["retriever"].as_str());
+    let mut named = unnamed.filter_map(|(_, lists)| lists.lineage.settings["retriever"].as_str());
     const USUAL: &str = "dense";
-    named.filter(|retriever| *retriever != USUAL).next().unwrap_or(USUAL).to_owned()
+    named.find(|retriever| *retriever != USUAL).unwrap_or(USUAL).to_owned()
 }
 
 fn line(name: &str, manifest: &Manifest) -> DatasetLine {

@@ -270,7 +270,7 @@ impl Training<'_> {
         while self.run.state.step < settings.steps && !self.is_over() {
             let tokens = self.step(&calibration)?;
             let step = self.run.state.step;
-            if step % settings.look_every == 0 || step == settings.steps {
+            if step.is_multiple_of(settings.look_every) || step == settings.steps {
                 self.look(&calibration)?;
                 self.save()?;
             }

@@ -203,7 +203,7 @@ impl Artifact for Sft {
         while run.state.step < self.steps {
             let (tokens, loss) = self.step(&mut run, &task, &teacher, &people, &mut order)?;
             let step = run.state.step;
-            if step % self.look_every == 0 || step == self.steps {
+            if step.is_multiple_of(self.look_every) || step == self.steps {
                 let loss = look(&run, &task, &valid);
                 let count = valid.iter().map(|pair| pair.answer.len()).sum::<usize>() as f64;
                 run.log.note(step, "valid.loss", loss.0 / count)?;

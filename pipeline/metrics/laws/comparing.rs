@@ -162,7 +162,8 @@ fn pairs(runner: &Runner) -> BTreeSet<String> {
 fn methods_are_compared_under_one_retriever() {
     let folder = TempDir::new().unwrap();
     let runner = world(folder.path(), 2);
-    let (all, none): (&[(u32, &[&str])], &[(u32, &[&str])]) =
+    type Clicks<'a> = &'a [(u32, &'a [&'a str])];
+    let (all, none): (Clicks<'_>, Clicks<'_>) =
         (&[(1, &["A", "B"]), (2, &["C"]), (3, &["A"]), (4, &["D"])], &[(1, &["X"]), (2, &["X"]), (3, &["X"])]);
     list(&runner, "a", None, all);
     list(&runner, "b", None, none);

@@ -46,18 +46,25 @@ fn a_folder_of_which_something_would_go_unused_is_refused() -> Result<()> {
     let scale = || Tensor::new(&[0.5f32], &Device::Cpu);
 
     let (_root, at) = fresh();
-    refill(&at, |tensors| Ok(drop(tensors.insert(format!("{QUERY}.weight_scale"), scale()?))))?;
+    refill(&at, |tensors| {
+        tensors.insert(format!("{QUERY}.weight_scale"), scale()?);
+        Ok(())
+    })?;
     refused(&at, "model.layers.0.self_attn.q_proj.weight_scale: expected no such tensor");
 
     let (_root, at) = fresh();
-    refill(&at, |tensors| Ok(drop(tensors.insert("model.layers.0.self_attn.rotary_emb.inv_freq".into(), scale()?))))?;
+    refill(&at, |tensors| {
+        tensors.insert("model.layers.0.self_attn.rotary_emb.inv_freq".into(), scale()?);
+        Ok(())
+    })?;
     assert!(Model::open(&at).is_ok(), "old folders hold the angles of the rotary positions");
 
     let (_root, at) = fresh();
     refill(&at, |tensors| {
         let name = format!("{QUERY}.weight");
         let whole = tensors[&name].to_dtype(DType::I64)?;
-        Ok(drop(tensors.insert(name, whole)))
+        tensors.insert(name, whole);
+        Ok(())
     })?;
     refused(&at, "q_proj.weight: expected F16, BF16, F32 or F64, got I64");
 
@@ -69,12 +76,14 @@ fn a_folder_of_which_something_would_go_unused_is_refused() -> Result<()> {
     edit(&at, "config.json", |json| json["tie_word_embeddings"] = true.into());
     refill(&at, |tensors| {
         let embedding = tensors["model.embed_tokens.weight"].clone();
-        Ok(drop(tensors.insert("lm_head.weight".into(), embedding)))
+        tensors.insert("lm_head.weight".into(), embedding);
+        Ok(())
     })?;
     assert!(Model::open(&at).is_ok(), "the head is the embedding, as it should be");
     refill(&at, |tensors| {
         let other = (&tensors["model.embed_tokens.weight"] * 2.0)?;
-        Ok(drop(tensors.insert("lm_head.weight".into(), other)))
+        tensors.insert("lm_head.weight".into(), other);
+        Ok(())
     })?;
     refused(&at, "lm_head.weight: expected the embedding");
 
