@@ -209,7 +209,7 @@ mod tests {
         check! {
             RawSearches RawVisits RawClicks RawNews LatentInterests TrueLabels Events Quarantine
             RawFiles News Truth Labels CleanerPredictions TextScores CleanEvents Borderline Profiles
-            Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState Interests
+            Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState TrainLog Rollouts Interests
             Scores Recommendations UserMetrics Metrics Comparisons
         }
     }

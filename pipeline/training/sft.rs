@@ -106,10 +106,39 @@ pub struct SftInputs {
     template: Template,
 }
 
-/// A history, and the list to learn for it.
+/// A history, and the list to learn for it, as one sequence.
 struct Pair {
-    prompt: Vec<u32>,
-    answer: Vec<u32>,
+    tokens: Vec<u32>,
+    /// Where the list begins.
+    list: usize,
+}
+
+/// What of a sequence is learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Learnt {
+    /// The list.
+    List,
+    /// The history too: a policy from scratch learns the language, and that what was said comes again, from many more tokens.
+    Whole,
+}
+
+impl Pair {
+    /// Tokens that are learnt.
+    fn count(&self, learnt: Learnt) -> usize {
+        self.tokens.len() - self.cut(learnt)
+    }
+
+    fn cut(&self, learnt: Learnt) -> usize {
+        match learnt {
+            Learnt::List => self.list,
+            Learnt::Whole => 1,
+        }
+    }
+
+    fn tree(&self, learnt: Learnt) -> Tree<'_> {
+        let (prompt, list) = self.tokens.split_at(self.cut(learnt));
+        Tree { prompt, lists: vec![list] }
+    }
 }
 
 impl Sft {
@@ -205,7 +234,7 @@ impl Artifact for Sft {
             let step = run.state.step;
             if step.is_multiple_of(self.look_every) || step == self.steps {
                 let loss = look(&run, &task, &valid);
-                let count = valid.iter().map(|pair| pair.answer.len()).sum::<usize>() as f64;
+                let count = valid.iter().map(|pair| pair.count(Learnt::List)).sum::<usize>() as f64;
                 run.log.note(step, "valid.loss", loss.0 / count)?;
                 run.log.note(step, "valid.likeliest", loss.1 as f64 / count)?;
                 run.save(-loss.0 / count)?;
@@ -252,16 +281,17 @@ impl Sft {
         }
         let prepared = started.elapsed().as_secs_f64();
         let started = Instant::now();
-        let objective = Likelihood { tokens: pairs.iter().map(|pair| pair.answer.len()).sum() };
+        let learnt = self.learnt(step);
+        let objective = Likelihood { tokens: pairs.iter().map(|pair| pair.count(learnt)).sum() };
         let mut pass = Pass::new(&run.snapshot, task.prefix(), task.positions().max(longest(task, &pairs)), None, true);
         let mut fitted: Vec<Fitted> = Vec::new();
-        for trees in trees(&pairs).chunks(8) {
+        for trees in trees(&pairs, learnt).chunks(8) {
             fitted.extend(pass.put(trees, &objective).into_iter().flatten());
         }
         let gradients = pass.finish();
         let update = run.update(&self.optimizer, &gradients)?;
         let count = objective.tokens as f64;
-        let tokens = pairs.iter().map(|pair| (pair.prompt.len() + pair.answer.len()) as u64).sum();
+        let tokens = pairs.iter().map(|pair| pair.tokens.len() as u64).sum();
         for (figure, value) in [
             ("loss", fitted.iter().map(|fitted| fitted.loss).sum::<f64>() / count),
             ("likeliest", fitted.iter().map(|fitted| fitted.likeliest).sum::<usize>() as f64 / count),
@@ -276,6 +306,14 @@ impl Sft {
         run.state.step = step;
         run.state.prompt_cursor = cursor;
         Ok((tokens, fitted.iter().map(|fitted| fitted.loss).sum::<f64>() / count))
+    }
+
+    /// What a step learns: from scratch the first half of the steps learns whole sequences, the second half lists.
+    fn learnt(&self, step: u64) -> Learnt {
+        match self.init {
+            Init::Scratch if step <= self.steps / 2 => Learnt::Whole,
+            _ => Learnt::List,
+        }
     }
 
     /// How many of the latest behaviours an epoch leaves out of a user's history: none in the first, up to half of them later. So a user is
@@ -295,16 +333,17 @@ fn look(run: &Run<'_>, task: &Task, pairs: &[Pair]) -> (f64, usize) {
     let positions = task.positions().max(longest(task, pairs));
     let mut pass = Pass::new(&run.snapshot, task.prefix(), positions, None, false);
     let objective = Likelihood { tokens: 1 };
-    let fitted: Vec<Fitted> = trees(pairs).chunks(8).flat_map(|trees| pass.put(trees, &objective)).flatten().collect();
+    let fitted: Vec<Fitted> =
+        trees(pairs, Learnt::List).chunks(8).flat_map(|trees| pass.put(trees, &objective)).flatten().collect();
     (fitted.iter().map(|fitted| fitted.loss).sum(), fitted.iter().map(|fitted| fitted.likeliest).sum())
 }
 
-fn trees(pairs: &[Pair]) -> Vec<Tree<'_>> {
-    pairs.iter().map(|Pair { prompt, answer }| Tree { prompt, lists: vec![answer.as_slice()] }).collect()
+fn trees(pairs: &[Pair], learnt: Learnt) -> Vec<Tree<'_>> {
+    pairs.iter().map(|pair| pair.tree(learnt)).collect()
 }
 
 fn longest(task: &Task, pairs: &[Pair]) -> usize {
-    task.prefix().len() + pairs.iter().map(|pair| pair.prompt.len() + pair.answer.len()).max().unwrap_or(0)
+    task.prefix().len() + pairs.iter().map(|pair| pair.tokens.len()).max().unwrap_or(0)
 }
 
 fn candle(e: candle_core::Error) -> Error {
@@ -350,8 +389,10 @@ impl Teacher {
 
     fn pairs(&self, task: &Task, people: &[(&Person, usize)]) -> Result<Vec<Option<Pair>>> {
         let pair = |((person, left_out), list): (&(&Person, usize), Option<Vec<String>>)| {
-            let answer = task.answer(&list?);
-            Some(Pair { prompt: task.prompt(&person.shown(*left_out))?, answer })
+            let mut tokens = task.prompt(&person.shown(*left_out))?;
+            let list_at = tokens.len();
+            tokens.extend(task.answer(&list?));
+            Some(Pair { tokens, list: list_at })
         };
         Ok(people.iter().zip(self.lists(people)?).map(pair).collect())
     }
