@@ -382,7 +382,8 @@ impl Training<'_> {
         }
         log.note(step, "tokens", tokens as f64)?;
         log.note(step, "groups.without_spread", (requests.len() - places.len()) as f64 / requests.len() as f64)?;
-        log.note(step, "lists.undecided", (found.iter().flatten().count() - count) as f64)?;
+        let undecided = weighted.iter().flatten().filter(|w| w.0.contains(&None)).count();
+        log.note(step, "lists.undecided", undecided as f64)?;
         if let Some(update) = update {
             log.note(step, "gradient_norm", update.gradient_norm)?;
             log.note(step, "learning_rate", update.learning_rate)?;

@@ -77,7 +77,9 @@ impl People {
                         news_id: b.news_id.map(str::to_owned),
                     };
                     let acts: Vec<Act> = reward::behaviours(&behaviours, row).into_iter().map(act).collect();
-                    if acts.iter().any(|act| !act.text.trim().is_empty()) {
+                    // What a prompt would show nothing of is no behaviour.
+                    let seen = |c: char| !c.is_control() && !c.is_whitespace();
+                    if acts.iter().any(|act| act.text.chars().any(seen)) {
                         to.push(Person { user_id: ids.value(row).to_owned(), acts });
                     }
                 }
