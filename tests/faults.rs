@@ -171,6 +171,9 @@ fn two_pipelines_and_gc_at_once_lose_nothing() {
                 querent().args(["inspect", "profiles", "--verify", "--data"]).arg(&root).output().expect("starts");
             assert!(matches!(read.status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&read.stderr));
         }
+        // What a killed process had not yet lost to the other one's commit lies about until `gc` has passed.
+        succeed(&mut pipeline(&second));
+        succeed(querent().args(["gc", "--older-than-hours", "0", "--data"]).arg(&root));
         setup.check(&root, &second, &format!("trial {trial}"));
     }
 }

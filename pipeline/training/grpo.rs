@@ -9,21 +9,22 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use arrow::array::StringArray;
 use clap::Args;
 use dataset::{Artifact, Draft, Error, Inputs, Progress, Resources, Result, Rows, Whole};
 use engine::{Pass, Reference, Tree};
 use policy::{
     Adapters, Completion, Generate, List, Lora, Model, Policy, PromptSettings, Request, Snapshot, Task, Template,
 };
-use reward::{Calibration, Component, Components, RewardInputs, RewardSettings, Rewards, Score};
-use schemas::{Profiles, Rollouts, RolloutsColumns};
+use reward::{Calibration, Components, RewardInputs, RewardSettings, Rewards, Score};
+use schemas::{Profiles, Rollouts};
 use serde::{Deserialize, Serialize};
 
+use crate::figures::figures;
 use crate::groups::{Advantage, advantages};
 use crate::log::moments;
 use crate::order::Order;
 use crate::people::{self, People, Person};
+use crate::rows::{Row, columns};
 use crate::run::{Run, has_ended};
 use crate::{AdamW, Form, Grpo, Kl, Ratio, Said, Sampled};
 
@@ -230,22 +231,6 @@ struct Training<'a> {
     lists: Vec<Row>,
     /// Mean of the last step's rewards.
     reward: f64,
-}
-
-/// A row of `rollouts`.
-#[derive(Debug)]
-struct Row {
-    step: u64,
-    user_id: String,
-    sample: usize,
-    seed: u64,
-    text: String,
-    list: List,
-    output: Completion,
-    reference: Vec<f32>,
-    score: Score,
-    weighted: Components,
-    advantage: Option<f32>,
 }
 
 /// Lists of some users, and what they score.
@@ -478,101 +463,4 @@ impl Training<'_> {
 fn tokens(requests: &[Request], outputs: &[Vec<Completion>]) -> u64 {
     let prompts: usize = requests.iter().map(|request| request.prompt.len()).sum();
     (prompts + outputs.iter().flatten().map(|output| output.tokens.len()).sum::<usize>()) as u64
-}
-
-/// What lists are like: rewards, each component with its spread within groups and its share of the reward's variance, lengths, copies.
-fn figures(
-    log: &mut crate::log::Log,
-    step: u64,
-    of: &str,
-    outputs: &[Vec<Completion>],
-    lists: &[Vec<List>],
-    scores: &[Vec<Score>],
-    weighted: &[Vec<Components>],
-) -> Result<()> {
-    let reward = |weighted: &Components| weighted.0.into_iter().sum::<Option<f32>>().map(f64::from);
-    let rewards: Vec<f64> = weighted.iter().flatten().filter_map(reward).collect();
-    log.spread(step, &format!("{of}reward"), &rewards)?;
-    let covariance = |component: Component| {
-        // Σ of a component's deviations times the reward's, within groups.
-        weighted
-            .iter()
-            .map(|group| {
-                let known: Vec<(f64, f64)> =
-                    group.iter().filter_map(|w| Some((f64::from(w.get(component)?), reward(w)?))).collect();
-                let n = known.len().max(1) as f64;
-                let (x, y) = known.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + x / n, b + y / n));
-                known.iter().map(|(a, b)| (a - x) * (b - y)).sum::<f64>()
-            })
-            .sum::<f64>()
-    };
-    let shares: Vec<f64> = Component::ALL.iter().map(|component| covariance(*component)).collect();
-    let all: f64 = shares.iter().sum();
-    for (component, share) in Component::ALL.into_iter().zip(shares) {
-        let raw: Vec<f64> =
-            scores.iter().flatten().filter_map(|s| s.components.get(component)).map(f64::from).collect();
-        let Some((mean, _)) = moments(&raw) else { continue };
-        log.note(step, format!("{of}{component}.mean"), mean)?;
-        let within: Vec<f64> = scores
-            .iter()
-            .filter_map(|group| {
-                let values: Vec<f64> =
-                    group.iter().filter_map(|s| s.components.get(component)).map(f64::from).collect();
-                Some(moments(&values)?.1)
-            })
-            .collect();
-        log.note(step, format!("{of}{component}.deviation_in_groups"), moments(&within).map_or(0.0, |(mean, _)| mean))?;
-        if all > 1e-12 {
-            log.note(step, format!("{of}{component}.share_of_variance"), share / all)?;
-        }
-    }
-    let lengths: Vec<f64> = outputs.iter().flatten().map(|output| output.tokens.len() as f64).collect();
-    log.spread(step, &format!("{of}length"), &lengths)?;
-    let count = lengths.len().max(1) as f64;
-    let stopped = outputs.iter().flatten().filter(|output| output.finish == policy::Finish::Stop).count();
-    log.note(step, format!("{of}truncated"), 1.0 - stopped as f64 / count)?;
-    let copied: f64 = scores.iter().flatten().map(|score| f64::from(score.copied)).sum();
-    log.note(step, format!("{of}copied"), copied / count)?;
-    let queries = lists.iter().flatten().map(|list| list.queries.len()).sum::<usize>();
-    log.note(step, format!("{of}queries"), queries as f64 / count)?;
-    // How much the lists of a group are the same: 0 when no query comes twice.
-    let repeated = lists.iter().map(|group| {
-        let all: Vec<String> = group.iter().flat_map(|list| &list.queries).map(|query| query.to_lowercase()).collect();
-        let distinct: std::collections::HashSet<&String> = all.iter().collect();
-        1.0 - distinct.len() as f64 / all.len().max(1) as f64
-    });
-    log.note(step, format!("{of}repeated"), repeated.sum::<f64>() / lists.len().max(1) as f64)
-}
-
-fn columns(mut rows: Vec<Row>) -> RolloutsColumns {
-    rows.sort_by(|a, b| (a.step, &a.user_id, a.sample).cmp(&(b.step, &b.user_id, b.sample)));
-    let component =
-        |of: fn(&Row) -> &Components, component: Component| rows.iter().map(|row| of(row).get(component)).collect();
-    let raw = |c| component(|row| &row.score.components, c);
-    let weighted = |c| component(|row| &row.weighted, c);
-    RolloutsColumns {
-        step: rows.iter().map(|row| row.step as i64).collect::<Vec<_>>().into(),
-        user_id: rows.iter().map(|row| Some(row.user_id.as_str())).collect(),
-        sample: rows.iter().map(|row| row.sample as i32).collect::<Vec<_>>().into(),
-        seed: rows.iter().map(|row| row.seed as i64).collect::<Vec<_>>().into(),
-        completion: rows.iter().map(|row| Some(row.text.as_str())).collect(),
-        queries: rows.iter().map(|row| row.list.queries.iter()).collect(),
-        finish: rows.iter().map(|row| Some(row.output.finish.name())).collect::<StringArray>(),
-        tokens: rows.iter().map(|row| row.output.tokens.iter().map(|token| *token as i32)).collect(),
-        log_probabilities: rows.iter().map(|row| row.output.log_probabilities.iter().copied()).collect(),
-        reference: rows.iter().map(|row| row.reference.iter().copied()).collect(),
-        align: raw(Component::Align),
-        coverage: raw(Component::Coverage),
-        specificity: raw(Component::Specificity),
-        diversity: raw(Component::Diversity),
-        structure: raw(Component::Structure),
-        weighted_align: weighted(Component::Align),
-        weighted_coverage: weighted(Component::Coverage),
-        weighted_specificity: weighted(Component::Specificity),
-        weighted_diversity: weighted(Component::Diversity),
-        weighted_structure: weighted(Component::Structure),
-        reward: rows.iter().map(|row| row.weighted.0.into_iter().sum::<Option<f32>>()).collect(),
-        copied: rows.iter().map(|row| row.score.copied).collect::<Vec<_>>().into(),
-        advantage: rows.iter().map(|row| row.advantage).collect(),
-    }
 }

@@ -6,6 +6,7 @@
 //! ```
 
 mod adamw;
+mod figures;
 mod groups;
 mod grpo;
 mod history;
@@ -17,6 +18,7 @@ mod order;
 mod people;
 mod pseudo;
 mod ranked;
+mod rows;
 mod run;
 mod scratch;
 mod sft;
