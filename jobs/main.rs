@@ -35,6 +35,21 @@ use frame::{Commands, Completions, Run, job, tool};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Keeps memory that is dropped for some seconds, for what is made next: a step of training drops gigabytes, and the kernel would have to clear
+/// them anew each time.
+fn keep_memory() {
+    const PURGE_DELAY: std::ffi::c_int = 15;
+    const MILLISECONDS: std::ffi::c_long = 10_000;
+    #[expect(unsafe_code, reason = "a setting of the allocator, which may be changed at any time")]
+    // SAFETY: mimalloc's own function, which stores a number.
+    unsafe {
+        unsafe extern "C" {
+            fn mi_option_set(option: std::ffi::c_int, value: std::ffi::c_long);
+        }
+        mi_option_set(PURGE_DELAY, MILLISECONDS);
+    }
+}
+
 /// Every command: the jobs in the order of the data's way.
 static COMMANDS: Commands = &[
     tool::<Run>(),

@@ -39,6 +39,7 @@ impl Job for Sft {
             training::Init::Scratch => PathBuf::new(),
         };
         let artifact = training::Sft { policy, ..self.artifact.clone() };
+        crate::keep_memory();
         summaries.push(context.make(&artifact, &self.folder(context)?)?);
         Ok(summaries)
     }
