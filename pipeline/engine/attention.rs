@@ -8,7 +8,7 @@ use pulp::{Simd, WithSimd};
 
 use crate::cache::Piece;
 use crate::kernel::{Product, WIDTH};
-use crate::ops::{LANES, exp, total};
+use crate::ops::{exponentials_inline, highest_inline};
 
 /// A row's own past beside what the whole tile shares.
 pub(crate) struct Own<'a> {
@@ -79,8 +79,8 @@ impl WithSimd for Tile<'_> {
             let own = owner(row);
             let seen = visible[row] + own.map_or(0, |(own, _)| own.len);
             let scores = &mut scores[..seen];
-            let highest = highest(scores);
-            sums[row] = exponentials(scores, highest);
+            let highest = highest_inline(scores);
+            sums[row] = exponentials_inline(scores, highest, 1.0);
             for (weight, score) in weights[row..].iter_mut().step_by(rows).zip(&scores[..visible[row]]) {
                 *weight = *score;
             }
@@ -175,34 +175,4 @@ fn weighted_values<S: Simd>(
     let (_, values, capacity) = piece.head(layer, head);
     let panel = &values[panel * capacity * WIDTH..][..len * WIDTH];
     Product { x: weights, k: len, tile: rows, panel, out, stride, fresh }.with_simd(simd);
-}
-
-#[inline(always)]
-fn highest(scores: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (chunks, rest) = scores.as_chunks::<LANES>();
-    for chunk in chunks {
-        for lane in 0..LANES {
-            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
-        }
-    }
-    rest.iter().chain(&lanes).copied().fold(f32::NEG_INFINITY, f32::max)
-}
-
-/// `e^(score - highest)` in place; returns their sum.
-#[inline(always)]
-fn exponentials(scores: &mut [f32], highest: f32) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let (chunks, rest) = scores.as_chunks_mut::<LANES>();
-    for chunk in chunks {
-        for lane in 0..LANES {
-            chunk[lane] = exp(chunk[lane] - highest);
-            lanes[lane] += chunk[lane];
-        }
-    }
-    for (lane, score) in lanes.iter_mut().zip(rest) {
-        *score = exp(*score - highest);
-        *lane += *score;
-    }
-    total(lanes)
 }

@@ -174,47 +174,58 @@ pub(crate) fn swiglu_back(arch: Arch, gate_up: &[f32], width: usize, dy: &[f32])
     out
 }
 
-/// `e^((x - highest)·scale)` in place; returns their sum.
+/// `e^((x - highest)·scale)` in place; returns their sum. For callers that have chosen their vectors.
+#[inline(always)]
+pub(crate) fn exponentials_inline(x: &mut [f32], highest: f32, scale: f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            chunk[lane] = exp((chunk[lane] - highest) * scale);
+            lanes[lane] += chunk[lane];
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *x = exp((*x - highest) * scale);
+        *lane += *x;
+    }
+    total(lanes)
+}
+
+/// The same.
 pub(crate) fn exponentials(arch: Arch, x: &mut [f32], highest: f32, scale: f32) -> f32 {
     struct Row<'a>(&'a mut [f32], f32, f32);
     impl NullaryFnOnce for Row<'_> {
         type Output = f32;
         #[inline(always)]
         fn call(self) -> f32 {
-            let Row(x, highest, scale) = self;
-            let mut lanes = [0.0; LANES];
-            let (chunks, rest) = x.as_chunks_mut::<LANES>();
-            for chunk in chunks {
-                for lane in 0..LANES {
-                    chunk[lane] = exp((chunk[lane] - highest) * scale);
-                    lanes[lane] += chunk[lane];
-                }
-            }
-            for (lane, x) in lanes.iter_mut().zip(rest) {
-                *x = exp((*x - highest) * scale);
-                *lane += *x;
-            }
-            total(lanes)
+            exponentials_inline(self.0, self.1, self.2)
         }
     }
     arch.dispatch(Row(x, highest, scale))
 }
 
-/// The largest of some numbers; NaN is none.
+/// The largest of some numbers; NaN is none. For callers that have chosen their vectors.
+#[inline(always)]
+pub(crate) fn highest_inline(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
+        }
+    }
+    rest.iter().chain(&lanes).copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// The same.
 pub(crate) fn highest(arch: Arch, x: &[f32]) -> f32 {
     struct Row<'a>(&'a [f32]);
     impl NullaryFnOnce for Row<'_> {
         type Output = f32;
         #[inline(always)]
         fn call(self) -> f32 {
-            let mut lanes = [f32::NEG_INFINITY; LANES];
-            let (chunks, rest) = self.0.as_chunks::<LANES>();
-            for chunk in chunks {
-                for lane in 0..LANES {
-                    lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
-                }
-            }
-            rest.iter().chain(&lanes).copied().fold(f32::NEG_INFINITY, f32::max)
+            highest_inline(self.0)
         }
     }
     arch.dispatch(Row(x))

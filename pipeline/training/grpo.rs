@@ -26,7 +26,7 @@ use crate::order::Order;
 use crate::people::{self, People, Person};
 use crate::rows::{Row, columns};
 use crate::run::{Run, has_ended};
-use crate::{AdamW, Form, Grpo, Kl, Ratio, Said, Sampled};
+use crate::{AdamW, Form, Grpo, Kl, Ratio, Said, Sampled, candle};
 
 /// Settings of `grpo`, and the artifact that it makes: a policy, with `train_log/` and `rollouts/`.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
@@ -212,10 +212,6 @@ impl TrainGrpo {
             rank => policy.add_lora(Lora { rank, alpha: self.lora_alpha }, self.seed).map_err(candle),
         }
     }
-}
-
-fn candle(e: candle_core::Error) -> Error {
-    Error::bug(format!("tensors: {e}"))
 }
 
 /// A run at work.

@@ -31,3 +31,8 @@ pub use objective::{Fitted, Form, Grpo, Kl, Likelihood, Ratio, Said, Sampled};
 pub use ranked::{Ranked, Rolled};
 pub use scratch::Scratch;
 pub use sft::{Init, Sft, SftInputs};
+
+/// What only a fault of ours makes fail.
+fn candle(e: candle_core::Error) -> dataset::Error {
+    dataset::Error::bug(format!("tensors: {e}"))
+}

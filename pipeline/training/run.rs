@@ -23,7 +23,7 @@ use policy::{Adapters, Model, Snapshot};
 use schemas::{Table, TrainLog};
 
 use crate::log::Log;
-use crate::{AdamW, Parameters, Update};
+use crate::{AdamW, Parameters, Update, candle};
 
 /// Where checkpoints lie until the run ends.
 pub(crate) const STEPS: &str = "steps";
@@ -45,10 +45,6 @@ pub(crate) struct Run<'a> {
     pub(crate) state: State,
     /// Figures since the last checkpoint.
     pub(crate) log: Log,
-}
-
-fn candle(e: candle_core::Error) -> Error {
-    Error::bug(format!("tensors: {e}"))
 }
 
 impl<'a> Run<'a> {

@@ -20,7 +20,7 @@ use crate::order::Order;
 use crate::people::{self, People, Person};
 use crate::run::{Run, has_ended};
 use crate::scratch::Scratch;
-use crate::{AdamW, Fitted, Likelihood, pseudo};
+use crate::{AdamW, Fitted, Likelihood, candle, pseudo};
 
 /// Users whose lists a vocabulary is learnt from, beside everyone's texts: enough to have seen how a list is written.
 const CORPUS_LISTS: usize = 64;
@@ -291,9 +291,10 @@ impl Sft {
         let gradients = pass.finish();
         let update = run.update(&self.optimizer, &gradients)?;
         let count = objective.tokens as f64;
+        let loss = fitted.iter().map(|fitted| fitted.loss).sum::<f64>() / count;
         let tokens = pairs.iter().map(|pair| pair.tokens.len() as u64).sum();
         for (figure, value) in [
-            ("loss", fitted.iter().map(|fitted| fitted.loss).sum::<f64>() / count),
+            ("loss", loss),
             ("likeliest", fitted.iter().map(|fitted| fitted.likeliest).sum::<usize>() as f64 / count),
             ("gradient_norm", update.gradient_norm),
             ("learning_rate", update.learning_rate),
@@ -305,7 +306,7 @@ impl Sft {
         }
         run.state.step = step;
         run.state.prompt_cursor = cursor;
-        Ok((tokens, fitted.iter().map(|fitted| fitted.loss).sum::<f64>() / count))
+        Ok((tokens, loss))
     }
 
     /// What a step learns: from scratch the first half of the steps learns whole sequences, the second half lists.
@@ -344,10 +345,6 @@ fn trees(pairs: &[Pair], learnt: Learnt) -> Vec<Tree<'_>> {
 
 fn longest(task: &Task, pairs: &[Pair]) -> usize {
     task.prefix().len() + pairs.iter().map(|pair| pair.tokens.len()).max().unwrap_or(0)
-}
-
-fn candle(e: candle_core::Error) -> Error {
-    Error::bug(format!("tensors: {e}"))
 }
 
 /// Lists by user, the chosen ones.

@@ -7,7 +7,7 @@
 //! ```
 
 use clap::ValueEnum;
-use engine::{Objective, Prediction, log_sum, softmax};
+use engine::{LogSum, Objective, Prediction, log_sum, softmax};
 use serde::{Deserialize, Serialize};
 
 /// Largest logarithm of a ratio that is believed.
@@ -146,8 +146,9 @@ impl Objective for Grpo<'_> {
         let (form, sampled) = (&self.form, &self.lists[tree][list]);
         let width = logits.len() / tokens.len();
         let temperature = form.temperature;
-        let rows = || logits.chunks_exact(width).zip(tokens);
-        let now: Vec<f32> = rows().map(|(row, token)| log_sum(row, temperature).of(row[*token as usize])).collect();
+        let sums: Vec<LogSum> = logits.chunks_exact(width).map(|row| log_sum(row, temperature)).collect();
+        let rows = logits.chunks_exact(width).zip(tokens).zip(&sums);
+        let now: Vec<f32> = rows.map(|((row, token), sum)| sum.of(row[*token as usize])).collect();
         let (policy_loss, slopes, ratio, clipped) = form.policy(&now, sampled);
         let per_list = 1.0 / self.count as f64;
         let (mut kl, mut entropy, mut of_reference) = (0.0, 0.0, Vec::new());
@@ -173,8 +174,7 @@ impl Objective for Grpo<'_> {
                 }
                 _ => {}
             }
-            let of_policy = log_sum(row, temperature);
-            let logs: Vec<f32> = row.iter().map(|logit| of_policy.of(*logit)).collect();
+            let logs: Vec<f32> = row.iter().map(|logit| sums[at].of(*logit)).collect();
             softmax(row, temperature);
             entropy -= dot(row, &logs);
             let scale = 1.0 / f64::from(temperature);
