@@ -7,6 +7,7 @@ mod annotate;
 mod cap;
 mod clean;
 mod commit;
+mod distill;
 mod embed;
 mod evaluate;
 mod export;
@@ -64,6 +65,7 @@ static COMMANDS: Commands = &[
     job::<index::Index>(),
     job::<sft::Sft>(),
     job::<grpo::Grpo>(),
+    job::<distill::Distill>(),
     job::<generate::Generate>(),
     job::<score::Score>(),
     job::<retrieve::Retrieve>(),

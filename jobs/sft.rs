@@ -38,7 +38,8 @@ impl Job for Sft {
             training::Init::Policy => context.folder(&self.artifact.policy)?,
             training::Init::Scratch => PathBuf::new(),
         };
-        let artifact = training::Sft { policy, ..self.artifact.clone() };
+        let vocabulary_of = self.artifact.vocabulary_of.as_ref().map(|path| context.folder(path)).transpose()?;
+        let artifact = training::Sft { policy, vocabulary_of, ..self.artifact.clone() };
         crate::keep_memory();
         summaries.push(context.make(&artifact, &self.folder(context)?)?);
         Ok(summaries)

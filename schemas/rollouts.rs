@@ -8,7 +8,7 @@ table! {
     /// One row per step, user and sample.
     Rollouts, RolloutsColumns {
         name: "rollouts",
-        version: 1,
+        version: 2,
         about: "one row per step of a training, user and sampled list: tokens, scores, advantage",
         layout: Parts,
         key: [step, user_id, sample],
@@ -23,8 +23,8 @@ table! {
             finish: Text = "how the output ended",
             tokens: Lists<Int32> = "token ids, the one that ended it included",
             log_probabilities: Vector = "of each token, when it was sampled",
-            reference: Vector = "of each token, by the reference policy; empty without one",
-            align: Option<Float32> = "0 to 1, raw; null where a verdict could not be had, as in all components",
+            reference: Vector = "of each token, by the reference policy or the teacher; empty without one",
+            align: Option<Float32> = "0 to 1, raw; null where a verdict could not be had or lists are not scored, as in all components",
             coverage: Option<Float32> = "0 to 1, raw",
             specificity: Option<Float32> = "0 to 1, raw",
             diversity: Option<Float32> = "0 to 1, raw",
@@ -35,7 +35,7 @@ table! {
             weighted_diversity: Option<Float32> = "the same of diversity",
             weighted_structure: Option<Float32> = "the same of structure",
             reward: Option<Float32> = "the sum of the weighted components; null when one is",
-            copied: Float32 = "0 to 1: share of the queries that are near copies of a behaviour",
+            copied: Option<Float32> = "0 to 1: share of the queries that are near copies of a behaviour; null where lists are not scored",
             advantage: Option<Float32> = "how much better than its group's mean; null where the list took no part in the update",
         }
     }

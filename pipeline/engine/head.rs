@@ -23,7 +23,7 @@ pub struct Prediction<'a> {
     pub tokens: &'a [u32],
     /// `[tokens, vocab_size]`.
     pub logits: &'a mut [f32],
-    /// The reference's logits, of the same shape; empty without one.
+    /// The reference's logits, `[tokens, its own vocab_size]`; empty without one.
     pub reference: &'a [f32],
 }
 
@@ -99,7 +99,7 @@ impl Snapshot {
         normed
     }
 
-    /// Puts lists to an objective: each with its tokens' hidden states, `[tokens, hidden_size]`, and the reference's logits. Returns what it says
+    /// Puts lists to an objective: each with its tokens' hidden states, `[tokens, hidden_size]`, and the reference's logits, if any. Returns what it says
     /// and, with a gradient to add to, the gradient of each list's hidden states.
     pub(crate) fn put<O: Objective>(
         &self,
@@ -110,14 +110,14 @@ impl Snapshot {
         gradient: Option<&mut HeadGradient>,
     ) -> (Vec<O::Said>, Vec<f32>) {
         let vocabulary = self.config.vocab_size;
+        let of_reference = reference.len() / lists.iter().map(|list| list.tokens.len()).sum::<usize>().max(1);
         let normed = self.normed(hidden);
         let mut logits = self.head.multiply_new(self.arch, &normed);
         let mut predictions = Vec::with_capacity(lists.len());
         let (mut logits_left, mut reference_left) = (logits.as_mut_slice(), reference);
         for Predicted { tree, list, tokens, .. } in lists {
-            let size = tokens.len() * vocabulary;
-            let (logits, rest) = logits_left.split_at_mut(size);
-            let (reference, reference_rest) = reference_left.split_at(size.min(reference_left.len()));
+            let (logits, rest) = logits_left.split_at_mut(tokens.len() * vocabulary);
+            let (reference, reference_rest) = reference_left.split_at(tokens.len() * of_reference);
             (logits_left, reference_left) = (rest, reference_rest);
             predictions.push(Prediction { tree: *tree, list: *list, tokens, logits, reference });
         }

@@ -25,7 +25,7 @@ pub struct Tree<'a> {
     pub lists: Vec<&'a [u32]>,
 }
 
-/// The policy that a trained one is compared with.
+/// The policy that a trained one is compared with: of any size, with the same tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct Reference<'a> {
     /// Its weights: with adapters off those of the policy itself.
@@ -41,10 +41,18 @@ pub struct Pass<'a> {
     rotary: Rotary,
     prefix: &'a [u32],
     piece: Piece,
-    reference: Option<(Reference<'a>, Piece)>,
+    reference: Option<Compared<'a>>,
     training: Option<Training>,
     /// Trees so far.
     trees: usize,
+}
+
+/// A reference, and what it makes of the prefix.
+#[derive(Debug)]
+struct Compared<'a> {
+    of: Reference<'a>,
+    rotary: Rotary,
+    piece: Piece,
 }
 
 /// What the way back adds up.
@@ -76,16 +84,19 @@ impl<'a> Pass<'a> {
     ) -> Self {
         let rotary = snapshot.rotary(positions);
         let mut tape = training.then(Tape::default);
-        let begin = |snapshot: &Snapshot, adapters, tape: Option<&mut Tape>| {
+        let begin = |snapshot: &Snapshot, rotary: &Rotary, adapters, tape: Option<&mut Tape>| {
             let mut piece = Piece::new(snapshot.shape(), prefix.len());
             if !prefix.is_empty() {
                 let block = Block { shared: Vec::new(), rows: Rows::Prompt(&mut piece, prefix.len()) };
-                snapshot.forward_onto(&rotary, prefix, &mut [block], adapters, tape);
+                snapshot.forward_onto(rotary, prefix, &mut [block], adapters, tape);
             }
             piece
         };
-        let piece = begin(snapshot, Adapters::On, tape.as_mut());
-        let reference = reference.map(|r| (r, begin(r.snapshot, r.adapters, None)));
+        let piece = begin(snapshot, &rotary, Adapters::On, tape.as_mut());
+        let reference = reference.map(|of| {
+            let rotary = of.snapshot.rotary(positions);
+            Compared { piece: begin(of.snapshot, &rotary, of.adapters, None), of, rotary }
+        });
         let training = tape.map(|prefix| Training {
             prefix,
             from: [PieceGradient::of(&piece), PieceGradient::of(&piece)],
@@ -109,14 +120,14 @@ impl<'a> Pass<'a> {
         let mut tapes = self.training.is_some().then(|| [Tape::default(), Tape::default()]);
         let grown =
             grow(self.snapshot, &self.rotary, &self.piece, trees, &prompts, &lists, Adapters::On, tapes.as_mut());
-        let reference = self.reference.as_ref().map(|(r, piece)| {
-            let grown = grow(r.snapshot, &self.rotary, piece, trees, &prompts, &lists, r.adapters, None);
-            (r.snapshot, grown.hidden)
+        let reference = self.reference.as_ref().map(|Compared { of, rotary, piece }| {
+            let grown = grow(of.snapshot, rotary, piece, trees, &prompts, &lists, of.adapters, None);
+            (of.snapshot, grown.hidden)
         });
 
         let predicted = predicted(trees, self.trees);
         let width = self.snapshot.config.hidden_size;
-        let gather = |hidden: &[Vec<f32>; 2], lists: &[Predicted<'_>]| -> Vec<f32> {
+        let gather = |hidden: &[Vec<f32>; 2], width: usize, lists: &[Predicted<'_>]| -> Vec<f32> {
             let rows = lists.iter().flat_map(|list| &list.rows);
             rows.flat_map(|(level, row)| &hidden[*level][row * width..][..width]).copied().collect()
         };
@@ -131,9 +142,10 @@ impl<'a> Pass<'a> {
             };
             let (chunk, rest) = left.split_at(left.iter().take_while(fits).count().max(1));
             left = rest;
-            let of_reference =
-                reference.as_ref().map_or(Vec::new(), |(snapshot, hidden)| snapshot.logits(&gather(hidden, chunk)));
-            let hidden = gather(&grown.hidden, chunk);
+            let of_reference = reference.as_ref().map_or(Vec::new(), |(snapshot, hidden)| {
+                snapshot.logits(&gather(hidden, snapshot.config.hidden_size, chunk))
+            });
+            let hidden = gather(&grown.hidden, width, chunk);
             let head = self.training.as_mut().map(|training| &mut training.head);
             let (words, back) = self.snapshot.put(chunk, &hidden, &of_reference, objective, head);
             for (list, word) in chunk.iter().zip(words) {

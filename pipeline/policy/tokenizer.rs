@@ -159,6 +159,24 @@ impl Tokenizer {
         self.bytes.len()
     }
 
+    /// How many tokens this tokenizer shares with another: all that the smaller vocabulary has. A larger one may have more, which are padding.
+    ///
+    /// # Errors
+    /// The first token that they spell differently, or that they cut a text into different ones.
+    pub fn shared(&self, other: &Tokenizer) -> std::result::Result<usize, String> {
+        let shared = self.vocabulary().min(other.vocabulary());
+        for token in 0..shared as u32 {
+            let [own, others] = [self, other].map(|tokenizer| tokenizer.spelled(token).unwrap_or_default());
+            if own != others {
+                return Err(format!("token {token} spelled {others:?} for {own:?}"));
+            }
+        }
+        match self.encode(ROUND_TRIP) == other.encode(ROUND_TRIP) {
+            true => Ok(shared),
+            false => Err("the same tokens, put together by other merges".into()),
+        }
+    }
+
     /// As `tokenizer.json`.
     pub fn to_json(&self) -> Result<String> {
         self.inner.to_string(false).map_err(|e| Error::bug(format!("tokenizer: {e}")))

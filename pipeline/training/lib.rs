@@ -1,11 +1,15 @@
 //! Training of policies.
 //!
 //! ```text
-//! (profile, list) pairs ──sft──▶ warm start ──grpo──▶ teacher
-//!                                   ▲            lists ─ rewards ─ advantages ─ gradients, step by step
+//! (profile, list) pairs ──sft──▶ warm start ──grpo──▶ teacher ──distill──▶ student
+//!                                     lists ─ rewards ─ advantages    lists ─ distance from the teacher
 //! ```
 
 mod adamw;
+mod adaptation;
+mod distill;
+mod draw;
+mod examples;
 mod figures;
 mod groups;
 mod grpo;
@@ -24,10 +28,12 @@ mod scratch;
 mod sft;
 
 pub use adamw::{AdamW, Parameters, Update};
+pub use adaptation::Adaptation;
+pub use distill::{Distill, DistillInputs};
 pub use groups::Advantage;
 pub use grpo::{GrpoInputs, TrainGrpo};
 pub use history::{History, thinned};
-pub use objective::{Fitted, Form, Grpo, Kl, Likelihood, Ratio, Said, Sampled};
+pub use objective::{Apart, Distance, Divergence, Fitted, Form, Grpo, Kl, Likelihood, Ratio, Said, Sampled};
 pub use ranked::{Ranked, Rolled};
 pub use scratch::Scratch;
 pub use sft::{Init, Sft, SftInputs};

@@ -16,7 +16,8 @@ pub(crate) struct Row {
     pub(crate) list: List,
     pub(crate) output: Completion,
     pub(crate) reference: Vec<f32>,
-    pub(crate) score: Score,
+    /// None where lists are not scored.
+    pub(crate) score: Option<Score>,
     pub(crate) weighted: Components,
     pub(crate) advantage: Option<f32>,
 }
@@ -25,9 +26,9 @@ pub(crate) struct Row {
 pub(crate) fn columns(mut rows: Vec<Row>) -> RolloutsColumns {
     rows.sort_by(|a, b| (a.step, &a.user_id, a.sample).cmp(&(b.step, &b.user_id, b.sample)));
     let component =
-        |of: fn(&Row) -> &Components, component: Component| rows.iter().map(|row| of(row).get(component)).collect();
-    let raw = |c| component(|row| &row.score.components, c);
-    let weighted = |c| component(|row| &row.weighted, c);
+        |of: fn(&Row) -> Components, component: Component| rows.iter().map(|row| of(row).get(component)).collect();
+    let raw = |c| component(|row| row.score.map(|score| score.components).unwrap_or_default(), c);
+    let weighted = |c| component(|row| row.weighted, c);
     RolloutsColumns {
         step: rows.iter().map(|row| row.step as i64).collect::<Vec<_>>().into(),
         user_id: rows.iter().map(|row| Some(row.user_id.as_str())).collect(),
@@ -50,7 +51,7 @@ pub(crate) fn columns(mut rows: Vec<Row>) -> RolloutsColumns {
         weighted_diversity: weighted(Component::Diversity),
         weighted_structure: weighted(Component::Structure),
         reward: rows.iter().map(|row| row.weighted.0.into_iter().sum::<Option<f32>>()).collect(),
-        copied: rows.iter().map(|row| row.score.copied).collect::<Vec<_>>().into(),
+        copied: rows.iter().map(|row| row.score.map(|score| score.copied)).collect(),
         advantage: rows.iter().map(|row| row.advantage).collect(),
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use dataset::{Draft, Error, Result, Rows, Store, encode, fault};
 use policy::checkpoint::{self, Moments, State};
-use policy::{Adapters, Model, Snapshot};
+use policy::{Adapters, Generate, Model, Snapshot, Task, Template};
 use schemas::{Table, TrainLog};
 
 use crate::log::Log;
@@ -48,37 +48,51 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Begins with a model that has something to train, or goes on from its last checkpoint. `base`: where the model lay, if it was read.
-    pub(crate) fn begin(draft: &'a Draft, model: Model, base: Option<&Path>) -> Result<Self> {
+    /// Goes on from its last checkpoint, or begins with a model that has something to train. `base`: where the model lay, if it was read.
+    pub(crate) fn begin(
+        draft: &'a Draft,
+        base: Option<&Path>,
+        start: impl FnOnce() -> Result<Model>,
+    ) -> Result<Self> {
         let store = Store::open(&draft.path.display().to_string())?;
+        let flat = |x: &Tensor| x.flatten_all().and_then(|x| x.to_vec1::<f32>()).map_err(candle);
+        let (mut model, state, moments) = match checkpoint::steps(&store, STEPS)?.last() {
+            Some(step) => {
+                let found = checkpoint::load(&draft.path.join(checkpoint::folder(STEPS, *step)))?;
+                (found.model, found.state, found.moments)
+            }
+            None => {
+                let mut state = State::default();
+                if let Some(path) = base {
+                    state.base = checkpoint::base(path)?;
+                    state.base_path = Some(path.canonicalize().map_err(Error::at(path))?);
+                }
+                (start()?, state, Moments::new())
+            }
+        };
+        if model.policy.lora().is_none() {
+            model.policy.train_all().map_err(candle)?;
+        }
         let mut values = BTreeMap::new();
         for (name, var) in model.policy.trainable() {
-            values.insert(name, var.as_tensor().flatten_all().and_then(|x| x.to_vec1()).map_err(candle)?);
+            values.insert(name, flat(var.as_tensor())?);
         }
         let mut parameters = Parameters::new(values);
-        let mut state = State::default();
-        if let Some(path) = base {
-            state.base = checkpoint::base(path)?;
-            state.base_path = Some(path.canonicalize().map_err(Error::at(path))?);
+        for (name, pair) in moments {
+            parameters.moments.insert(name, [flat(&pair[0])?, flat(&pair[1])?]);
         }
-        if let Some(step) = checkpoint::steps(&store, STEPS)?.last() {
-            let mut found = checkpoint::load(&draft.path.join(checkpoint::folder(STEPS, *step)))?;
-            if found.model.policy.lora().is_none() {
-                found.model.policy.train_all().map_err(candle)?;
-            }
-            for (name, var) in found.model.policy.trainable() {
-                let values = var.as_tensor().flatten_all().and_then(|x| x.to_vec1()).map_err(candle)?;
-                parameters.values.insert(name, values);
-            }
-            for (name, pair) in found.moments {
-                let flat = |x: &Tensor| x.flatten_all().and_then(|x| x.to_vec1::<f32>()).map_err(candle);
-                parameters.moments.insert(name, [flat(&pair[0])?, flat(&pair[1])?]);
-            }
-            state = found.state;
-        }
-        let mut snapshot = Snapshot::new(&model.policy, Adapters::On).map_err(candle)?;
-        parameters.values.iter().for_each(|(name, values)| snapshot.set(name, values));
+        let snapshot = Snapshot::new(&model.policy, Adapters::On).map_err(candle)?;
         Ok(Run { draft, store, model, parameters, snapshot: Arc::new(snapshot), state, log: Log::default() })
+    }
+
+    /// The model that is trained. Its weights are those of the last checkpoint.
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The task for this model.
+    pub(crate) fn task(&self, template: &Template, settings: &Generate) -> Result<Task> {
+        Task::new(Arc::new(self.model.tokenizer.clone()), &self.model.policy.config, template, settings)
     }
 
     /// One update by these gradients.

@@ -64,9 +64,13 @@ impl Scratch {
         }
     }
 
-    /// A policy of random weights, whose vocabulary is learnt from texts.
-    pub(crate) fn model(&self, texts: &[String], seed: u64) -> Result<Model> {
-        let tokenizer = tokenizer(texts, self.vocabulary).map_err(|e| Error::bug(format!("a vocabulary: {e}")))?;
+    /// A vocabulary learnt from texts.
+    pub(crate) fn tokenizer(&self, texts: &[String]) -> Result<Tokenizer> {
+        tokenizer(texts, self.vocabulary).map_err(|e| Error::bug(format!("a vocabulary: {e}")))
+    }
+
+    /// A policy of random weights.
+    pub(crate) fn model(&self, tokenizer: Tokenizer, seed: u64) -> Result<Model> {
         let end = tokenizer.control("<|im_end|>").ok_or_else(|| Error::bug("a vocabulary without control tokens"))?;
         let config = Config {
             family: Family::Llama,

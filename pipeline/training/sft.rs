@@ -1,29 +1,25 @@
 //! `sft`: a policy learns lists that it is shown. What comes of it is the warm start of `grpo`, or a small policy from nothing.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use dataset::bucket::stream;
 use dataset::{Artifact, Draft, Error, Inputs, Progress, Resources, Result, Whole};
 use engine::{Pass, Tree};
-use policy::{Generate, Lora, Model, PromptSettings, Task, Template};
+use policy::{Generate, Model, PromptSettings, Task, Template};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use reward::{RewardInputs, RewardSettings, Rewards};
 use schemas::{Interests, Profiles};
 use serde::{Deserialize, Serialize};
 
+use crate::examples::{Example, Shown, Teacher, given};
 use crate::order::Order;
 use crate::people::{self, People, Person};
 use crate::run::{Run, has_ended};
 use crate::scratch::Scratch;
-use crate::{AdamW, Fitted, Likelihood, candle, pseudo};
-
-/// Users whose lists a vocabulary is learnt from, beside everyone's texts: enough to have seen how a list is written.
-const CORPUS_LISTS: usize = 64;
+use crate::{AdamW, Adaptation, Fitted, Likelihood};
 
 /// Where training starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -51,6 +47,11 @@ pub struct Sft {
     #[command(flatten)]
     #[serde(flatten)]
     pub scratch: Scratch,
+    /// From scratch: the policy whose vocabulary is taken, such as a teacher's; a path, or a step that makes one [default: one is learnt from
+    /// the users' texts]
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing)]
+    pub vocabulary_of: Option<PathBuf>,
     /// The lists to learn: those of the dataset interests.NAME, of another model or imported from a file [default: lists made of each
     /// user's themes]
     #[arg(long, value_name = "NAME")]
@@ -65,12 +66,10 @@ pub struct Sft {
     /// Users in a step
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub users: usize,
-    /// Rank of the low-rank adapters that are trained; 0: all weights are, as always from scratch
-    #[arg(long, value_name = "RANK", default_value_t = 16)]
-    pub lora_rank: usize,
-    /// The adapters' α: an update is scaled by α/rank
-    #[arg(long, value_name = "ALPHA", default_value_t = 32.0)]
-    pub lora_alpha: f64,
+    /// What of the policy is trained
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub adaptation: Adaptation,
     /// The optimizer
     #[command(flatten)]
     #[serde(flatten)]
@@ -100,51 +99,18 @@ impl Default for Sft {
 #[derive(Debug)]
 pub struct SftInputs {
     policy: PathBuf,
+    vocabulary_of: Option<PathBuf>,
     profiles: Whole<Profiles>,
     lists: Option<Whole<Interests>>,
     rewards: RewardInputs,
     template: Template,
 }
 
-/// A history, and the list to learn for it, as one sequence.
-struct Pair {
-    tokens: Vec<u32>,
-    /// Where the list begins.
-    list: usize,
-}
-
-/// What of a sequence is learnt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Learnt {
-    /// The list.
-    List,
-    /// The history too: a policy from scratch learns the language, and that what was said comes again, from many more tokens.
-    Whole,
-}
-
-impl Pair {
-    /// Tokens that are learnt.
-    fn count(&self, learnt: Learnt) -> usize {
-        self.tokens.len() - self.cut(learnt)
-    }
-
-    fn cut(&self, learnt: Learnt) -> usize {
-        match learnt {
-            Learnt::List => self.list,
-            Learnt::Whole => 1,
-        }
-    }
-
-    fn tree(&self, learnt: Learnt) -> Tree<'_> {
-        let (prompt, list) = self.tokens.split_at(self.cut(learnt));
-        Tree { prompt, lists: vec![list] }
-    }
-}
-
 impl Sft {
     /// Checks that the settings make sense.
     pub fn check(&self) -> Result<()> {
         self.optimizer.check("sft")?;
+        self.adaptation.check("sft")?;
         self.scratch.check()?;
         let wrong = |key: &str, expected: &str, got: &dyn std::fmt::Display| {
             Err(Error::setting(&format!("sft.{key}"), expected, got, "see `querent sft --help`"))
@@ -173,6 +139,9 @@ impl Artifact for Sft {
         if self.init == Init::Policy {
             declare.files("policy", &Model::files(&self.policy)?)?;
         }
+        if let (Init::Scratch, Some(path)) = (self.init, &self.vocabulary_of) {
+            declare.files("vocabulary_of", &Model::files(path)?)?;
+        }
         let template = self.writing().declare_template(declare)?;
         let profiles = declare.whole::<Profiles>("profiles")?.columns(&people::COLUMNS);
         let lists = match &self.lists {
@@ -181,6 +150,7 @@ impl Artifact for Sft {
         };
         Ok(SftInputs {
             policy: self.policy.clone(),
+            vocabulary_of: self.vocabulary_of.clone(),
             profiles,
             lists,
             rewards: self.rewards.declare(declare)?,
@@ -198,26 +168,14 @@ impl Artifact for Sft {
             given: inputs.lists.as_ref().map(given).transpose()?,
             settings: self.writing(),
         };
-        let mut model = match self.init {
-            Init::Policy => {
-                let Model { policy, tokenizer } = Model::open(&inputs.policy)?;
-                Model { policy: policy.merged().map_err(candle)?, tokenizer }
-            }
-            Init::Scratch => self.scratch.model(&teacher.corpus(&people.train)?, self.seed)?,
-        };
-        let task =
-            Task::new(Arc::new(model.tokenizer.clone()), &model.policy.config, &inputs.template, &self.writing())?;
-        match (self.init, self.lora_rank) {
-            (Init::Scratch, _) | (_, 0) => model.policy.train_all(),
-            (_, rank) => model.policy.add_lora(Lora { rank, alpha: self.lora_alpha }, self.seed),
-        }
-        .map_err(candle)?;
-        let mut run = Run::begin(draft, model, (self.init == Init::Policy).then_some(inputs.policy.as_path()))?;
-        let mut valid: Vec<Pair> = Vec::new();
+        let base = (self.init == Init::Policy).then_some(inputs.policy.as_path());
+        let mut run = Run::begin(draft, base, || self.start(inputs, &teacher, &people))?;
+        let task = run.task(&inputs.template, &self.writing())?;
+        let mut valid: Vec<Example> = Vec::new();
         for people in people.valid.chunks(16) {
             if valid.len() < self.valid_users {
-                let shown: Vec<(&Person, usize)> = people.iter().map(|person| (person, 0)).collect();
-                valid.extend(teacher.pairs(&task, &shown)?.into_iter().flatten());
+                let shown: Vec<Shown<'_>> = people.iter().map(|person| (person, 0)).collect();
+                valid.extend(teacher.examples(&task, &shown)?.into_iter().flatten());
             }
         }
         valid.truncate(self.valid_users);
@@ -233,11 +191,11 @@ impl Artifact for Sft {
             let (tokens, loss) = self.step(&mut run, &task, &teacher, &people, &mut order)?;
             let step = run.state.step;
             if step.is_multiple_of(self.look_every) || step == self.steps {
-                let loss = look(&run, &task, &valid);
-                let count = valid.iter().map(|pair| pair.count(Learnt::List)).sum::<usize>() as f64;
-                run.log.note(step, "valid.loss", loss.0 / count)?;
-                run.log.note(step, "valid.likeliest", loss.1 as f64 / count)?;
-                run.save(-loss.0 / count)?;
+                let (loss, likeliest) = look(&run, &task, &valid);
+                let count = valid.iter().map(Example::learnt).sum::<usize>() as f64;
+                run.log.note(step, "valid.loss", loss / count)?;
+                run.log.note(step, "valid.likeliest", likeliest as f64 / count)?;
+                run.save(-loss / count)?;
             }
             progress.say(format!("loss {loss:.3}"));
             progress.step(tokens);
@@ -248,6 +206,20 @@ impl Artifact for Sft {
 }
 
 impl Sft {
+    /// The model as it is before the first step, with something to train.
+    fn start(&self, inputs: &SftInputs, teacher: &Teacher, people: &People) -> Result<Model> {
+        match self.init {
+            Init::Policy => self.adaptation.start(&inputs.policy, self.seed),
+            Init::Scratch => {
+                let tokenizer = match &inputs.vocabulary_of {
+                    Some(path) => Model::open(path)?.tokenizer,
+                    None => self.scratch.tokenizer(&teacher.corpus(&people.train)?)?,
+                };
+                self.scratch.model(tokenizer, self.seed)
+            }
+        }
+    }
+
     /// One update. Returns the tokens that it went through, and the loss.
     fn step(
         &self,
@@ -260,39 +232,44 @@ impl Sft {
         let started = Instant::now();
         let step = run.state.step + 1;
         let mut cursor = run.state.prompt_cursor;
-        let mut pairs: Vec<Pair> = Vec::new();
+        let mut examples: Vec<Example> = Vec::new();
         // Users without a list to learn are passed over. Everyone has been seen after one epoch.
         let last = cursor + people.train.len() as u64 + self.users as u64;
-        while pairs.len() < self.users && cursor < last {
-            let missing = (self.users - pairs.len()) as u64;
-            let shown: Vec<(&Person, usize)> = (cursor..cursor + missing)
+        while examples.len() < self.users && cursor < last {
+            let missing = (self.users - examples.len()) as u64;
+            let shown: Vec<Shown<'_>> = (cursor..cursor + missing)
                 .map(|at| {
                     let (user, epoch) = order.at(at);
                     let person = &people.train[user];
                     (person, self.left_out(person, epoch))
                 })
                 .collect();
+            match self.echoes(step) {
+                true => examples.extend(shown.into_iter().zip(cursor..).filter_map(|(shown, at)| {
+                    let seed = stream(self.seed, "echo", at.to_le_bytes());
+                    teacher.echo(task, shown, seed)
+                })),
+                false => examples.extend(teacher.examples(task, &shown)?.into_iter().flatten()),
+            }
             cursor += missing;
-            pairs.extend(teacher.pairs(task, &shown)?.into_iter().flatten());
         }
-        if pairs.is_empty() {
+        if examples.is_empty() {
             let hint = "users need at least three behaviours about something";
             return Err(Error::setting("profiles", "users with a list to learn", "none", hint));
         }
         let prepared = started.elapsed().as_secs_f64();
         let started = Instant::now();
-        let learnt = self.learnt(step);
-        let objective = Likelihood { tokens: pairs.iter().map(|pair| pair.count(learnt)).sum() };
-        let mut pass = Pass::new(&run.snapshot, task.prefix(), task.positions().max(longest(task, &pairs)), None, true);
+        let objective = Likelihood { tokens: examples.iter().map(Example::learnt).sum() };
+        let mut pass = Pass::new(&run.snapshot, task.prefix(), positions(task, &examples), None, true);
         let mut fitted: Vec<Fitted> = Vec::new();
-        for trees in trees(&pairs, learnt).chunks(8) {
+        for trees in trees(&examples).chunks(8) {
             fitted.extend(pass.put(trees, &objective).into_iter().flatten());
         }
         let gradients = pass.finish();
         let update = run.update(&self.optimizer, &gradients)?;
         let count = objective.tokens as f64;
         let loss = fitted.iter().map(|fitted| fitted.loss).sum::<f64>() / count;
-        let tokens = pairs.iter().map(|pair| pair.tokens.len() as u64).sum();
+        let tokens = examples.iter().map(|example| example.tokens() as u64).sum();
         for (figure, value) in [
             ("loss", loss),
             ("likeliest", fitted.iter().map(|fitted| fitted.likeliest).sum::<usize>() as f64 / count),
@@ -309,14 +286,6 @@ impl Sft {
         Ok((tokens, loss))
     }
 
-    /// What a step learns: from scratch the first half of the steps learns whole sequences, the second half lists.
-    fn learnt(&self, step: u64) -> Learnt {
-        match self.init {
-            Init::Scratch if step <= self.steps / 2 => Learnt::Whole,
-            _ => Learnt::List,
-        }
-    }
-
     /// How many of the latest behaviours an epoch leaves out of a user's history: none in the first, up to half of them later. So a user is
     /// a new one each time.
     fn left_out(&self, person: &Person, epoch: u64) -> usize {
@@ -327,80 +296,28 @@ impl Sft {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(stream(self.seed, "history", name));
         random.random_range(0..=person.behaviours() / 2)
     }
+
+    /// Whether a step teaches to say again what was read, as the first half of the steps from scratch do.
+    fn echoes(&self, step: u64) -> bool {
+        self.init == Init::Scratch && step <= self.steps / 2
+    }
 }
 
 /// Sum of the losses, and how many tokens were the likeliest.
-fn look(run: &Run<'_>, task: &Task, pairs: &[Pair]) -> (f64, usize) {
-    let positions = task.positions().max(longest(task, pairs));
-    let mut pass = Pass::new(&run.snapshot, task.prefix(), positions, None, false);
+fn look(run: &Run<'_>, task: &Task, examples: &[Example]) -> (f64, usize) {
+    let mut pass = Pass::new(&run.snapshot, task.prefix(), positions(task, examples), None, false);
     let objective = Likelihood { tokens: 1 };
     let fitted: Vec<Fitted> =
-        trees(pairs, Learnt::List).chunks(8).flat_map(|trees| pass.put(trees, &objective)).flatten().collect();
+        trees(examples).chunks(8).flat_map(|trees| pass.put(trees, &objective)).flatten().collect();
     (fitted.iter().map(|fitted| fitted.loss).sum(), fitted.iter().map(|fitted| fitted.likeliest).sum())
 }
 
-fn trees(pairs: &[Pair], learnt: Learnt) -> Vec<Tree<'_>> {
-    pairs.iter().map(|pair| pair.tree(learnt)).collect()
+fn trees(examples: &[Example]) -> Vec<Tree<'_>> {
+    examples.iter().map(Example::tree).collect()
 }
 
-fn longest(task: &Task, pairs: &[Pair]) -> usize {
-    task.prefix().len() + pairs.iter().map(|pair| pair.tokens.len()).max().unwrap_or(0)
-}
-
-/// Lists by user, the chosen ones.
-fn given(lists: &Whole<Interests>) -> Result<HashMap<String, Vec<String>>> {
-    let mut given = HashMap::new();
-    for part in lists.parts() {
-        for batch in part?.batches() {
-            let (users, candidates) = (Interests::user_id.of(batch)?, Interests::candidate.of(batch)?);
-            let queries = Interests::queries.of(batch)?;
-            for row in (0..batch.num_rows()).filter(|&row| candidates.value(row) == 0) {
-                let queries: Vec<String> = queries.row(row).map(str::to_owned).collect();
-                if !queries.is_empty() {
-                    given.insert(users.value(row).to_owned(), queries);
-                }
-            }
-        }
-    }
-    Ok(given)
-}
-
-/// Who knows the lists.
-struct Teacher {
-    rewards: Rewards,
-    given: Option<HashMap<String, Vec<String>>>,
-    settings: Generate,
-}
-
-impl Teacher {
-    /// The list to learn for each history; none where there is none.
-    fn lists(&self, people: &[(&Person, usize)]) -> Result<Vec<Option<Vec<String>>>> {
-        if let Some(given) = &self.given {
-            return Ok(people.iter().map(|(person, _)| given.get(&person.user_id).cloned()).collect());
-        }
-        let users: Vec<_> = people.iter().map(|(person, left_out)| person.user(*left_out)).collect();
-        let (queries, least) = (self.settings.prompts.queries, self.settings.rule.min_queries);
-        let interests = self.rewards.interests(&users)?;
-        Ok(interests.iter().map(|user| pseudo::list(user, self.rewards.lexicon(), queries, least)).collect())
-    }
-
-    fn pairs(&self, task: &Task, people: &[(&Person, usize)]) -> Result<Vec<Option<Pair>>> {
-        let pair = |((person, left_out), list): (&(&Person, usize), Option<Vec<String>>)| {
-            let mut tokens = task.prompt(&person.shown(*left_out))?;
-            let list_at = tokens.len();
-            tokens.extend(task.answer(&list?));
-            Some(Pair { tokens, list: list_at })
-        };
-        Ok(people.iter().zip(self.lists(people)?).map(pair).collect())
-    }
-
-    /// What a vocabulary is learnt from: the training users' texts, and lists as they are written.
-    fn corpus(&self, people: &[Person]) -> Result<Vec<String>> {
-        let mut corpus: Vec<String> = people.iter().flat_map(Person::texts).map(|text| format!("- {text}\n")).collect();
-        let some: Vec<(&Person, usize)> = people.iter().take(CORPUS_LISTS).map(|person| (person, 0)).collect();
-        for list in self.lists(&some)?.into_iter().flatten() {
-            corpus.push(policy::as_list(&list));
-        }
-        Ok(corpus)
-    }
+/// Positions that the task and these examples need: a list to learn may be longer than one that is sampled.
+fn positions(task: &Task, examples: &[Example]) -> usize {
+    let longest = examples.iter().map(Example::longest).max().unwrap_or(0);
+    task.positions().max(task.prefix().len() + longest)
 }

@@ -72,7 +72,7 @@ pub(crate) fn rollouts(run: &Path, step: u64, rows: &[(i64, Option<f32>)]) {
         weighted_diversity: none(),
         weighted_structure: none(),
         reward: rewards().collect(),
-        copied: vec![0.0; rows.len()].into(),
+        copied: vec![Some(0.0); rows.len()].into(),
         advantage: none(),
     };
     write::<Rollouts>(&run.join(Rollouts::NAME), &format!("step={step:06}.parquet"), columns);

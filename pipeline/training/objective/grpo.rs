@@ -10,6 +10,8 @@ use clap::ValueEnum;
 use engine::{LogSum, Objective, Prediction, log_sum, softmax};
 use serde::{Deserialize, Serialize};
 
+use super::dot;
+
 /// Largest logarithm of a ratio that is believed.
 const FURTHEST: f64 = 20.0;
 
@@ -196,20 +198,4 @@ impl Objective for Grpo<'_> {
         let entropy = entropy / tokens.len() as f64;
         Said { policy_loss, kl, log_probabilities: now, reference: of_reference, entropy, ratio, clipped }
     }
-}
-
-/// Sixteen sums, so that the order is the same everywhere, put together in double precision.
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    let mut sums = [0.0f32; 16];
-    let (a_chunks, a_rest) = a.as_chunks::<16>();
-    let (b_chunks, b_rest) = b.as_chunks::<16>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..16 {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
-        *sum += a * b;
-    }
-    sums.iter().map(|sum| f64::from(*sum)).sum()
 }

@@ -1,0 +1,55 @@
+//! `querent distill`: a teacher and a student to a better student.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use dataset::{Result, Summary};
+use serde::{Deserialize, Serialize};
+
+use crate::frame::{Context, Job};
+
+/// Teach a small policy what a large one knows: on-policy distillation.
+///
+/// Reads profiles. Writes a folder that is a policy, with train_log/ (a row per step and figure) and rollouts/ (every list, with the log-probabilities
+/// that student and teacher give its tokens) in it. Each step the student writes lists for some users, the teacher reads them, and the student's
+/// distribution at each token moves towards the teacher's. Student and teacher have the same tokens: two models of one family, or two from
+/// scratch (querent sft --init scratch --vocabulary-of TEACHER). Other ways to a student need no job of their own: one that learns the teacher's
+/// lists is sft --lists NAME, one that learns by rewards is grpo. Users of the split train are learnt from, those of valid say which checkpoint is
+/// kept, those of test are never seen. A killed run goes on from its last look, and ends with the same weights to the bit.
+#[derive(Debug, Args, Serialize, Deserialize)]
+#[group(skip)]
+pub(crate) struct Distill {
+    /// The folder to write [default: policy.distill under --data]
+    #[arg(long, value_name = "FOLDER")]
+    #[serde(skip_serializing)]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    artifact: training::Distill,
+}
+
+impl Job for Distill {
+    const NAME: &'static str = "distill";
+    const NAMED: bool = true;
+
+    fn run(&self, context: &Context) -> Result<Vec<Summary>> {
+        let policy = context.folder(&self.artifact.policy)?;
+        let teacher = context.folder(&self.artifact.teacher)?;
+        let artifact = training::Distill { policy, teacher, ..self.artifact.clone() };
+        crate::keep_memory();
+        Ok(vec![context.make(&artifact, &self.folder(context)?)?])
+    }
+
+    fn target(&self, context: &Context) -> Result<Option<PathBuf>> {
+        self.folder(context).map(Some)
+    }
+}
+
+impl Distill {
+    fn folder(&self, context: &Context) -> Result<PathBuf> {
+        match &self.output {
+            Some(folder) => Ok(folder.clone()),
+            None => context.beside(&context.dataset("policy.distill"), "--output"),
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! `distill`: a student learns, on lists of its own, to say what its teacher would (equation 10).
+//!
+//! ```text
+//! prompts ─ rollout of the student ─ lists ─ pass (student and teacher over the same tokens, distance, backward) ─ AdamW ─▶ next weights
+//! ```
+//!
+//! Lists are the student's, so it learns where it goes wrong itself (on-policy; Agarwal et al., 2024). The teacher reads each prompt once for
+//! all its lists, as the student does, and its distribution counts over the whole vocabulary.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use dataset::{Artifact, Draft, Error, Inputs, Progress, Resources, Result, Rows, Whole};
+use engine::{Pass, Reference, Tree};
+use policy::{Adapters, Generate, Model, PromptSettings, Snapshot, Task, Template};
+use reward::Components;
+use schemas::{Profiles, Rollouts};
+use serde::{Deserialize, Serialize};
+
+use crate::draw::{Drawn, as_it_is};
+use crate::order::Order;
+use crate::people::{self, People, Person};
+use crate::rows::{Row, columns};
+use crate::run::{Run, has_ended};
+use crate::{AdamW, Adaptation, Apart, Distance, Divergence, candle};
+
+/// Settings of `distill`, and the artifact that it makes: a policy, with `train_log/` and `rollouts/`.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Distill {
+    /// The student to start from: a path, or a step that makes one, such as sft@student
+    #[arg(long, value_name = "PATH", default_value = "sft@student")]
+    #[serde(skip_serializing)]
+    pub policy: PathBuf,
+    /// The teacher: a path, or a step that makes one
+    #[arg(long, value_name = "PATH", default_value = "grpo")]
+    #[serde(skip_serializing)]
+    pub teacher: PathBuf,
+    /// What users are asked
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub prompts: PromptSettings,
+    /// Tokens of a list, at most
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_new_tokens: usize,
+    /// How the distance from the teacher is measured
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Divergence::Reverse)]
+    pub divergence: Divergence,
+    /// Updates
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub steps: u64,
+    /// Users in a step
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub users: usize,
+    /// Lists for each of them
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub samples: usize,
+    /// What of the student is trained
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub adaptation: Adaptation,
+    /// The optimizer
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub optimizer: AdamW,
+    /// Steps between looks at the users of the split `valid`, after each of which the run can go on
+    #[arg(long, value_name = "STEPS", default_value_t = 10)]
+    pub look_every: u64,
+    /// Users of the split `valid` that are looked at
+    #[arg(long, value_name = "N", default_value_t = 48)]
+    pub valid_users: usize,
+    /// Another seed, another run
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: u64,
+}
+
+impl Default for Distill {
+    fn default() -> Self {
+        dataset::defaults()
+    }
+}
+
+/// What a run of `distill` reads.
+#[derive(Debug)]
+pub struct DistillInputs {
+    profiles: Whole<Profiles>,
+    policy: PathBuf,
+    teacher: PathBuf,
+    template: Template,
+}
+
+impl Distill {
+    /// Checks that the settings make sense.
+    pub fn check(&self) -> Result<()> {
+        self.optimizer.check("distill")?;
+        self.adaptation.check("distill")?;
+        let wrong = |key: &str, expected: &str, got: &dyn std::fmt::Display| {
+            Err(Error::setting(&format!("distill.{key}"), expected, got, "see `querent distill --help`"))
+        };
+        match self {
+            _ if !(1..=100_000).contains(&self.users) => wrong("users", "1 to 100000", &self.users),
+            _ if !(1..=1024).contains(&self.samples) => wrong("samples", "1 to 1024", &self.samples),
+            _ if self.steps == 0 => wrong("steps", "at least 1", &self.steps),
+            _ if self.look_every == 0 => wrong("look_every", "at least 1", &self.look_every),
+            _ if self.valid_users == 0 => wrong("valid_users", "at least 1", &self.valid_users),
+            _ => self.writing().check(),
+        }
+    }
+
+    fn writing(&self) -> Generate {
+        as_it_is(&self.prompts, self.max_new_tokens, self.samples)
+    }
+}
+
+impl Artifact for Distill {
+    const NAME: &'static str = "distill";
+    const VERSION: u32 = 1;
+    type Inputs = DistillInputs;
+
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<DistillInputs> {
+        self.check()?;
+        declare.files("policy", &Model::files(&self.policy)?)?;
+        declare.files("teacher", &Model::files(&self.teacher)?)?;
+        let template = self.writing().declare_template(declare)?;
+        let profiles = declare.whole::<Profiles>("profiles")?.columns(&people::COLUMNS);
+        Ok(DistillInputs { profiles, policy: self.policy.clone(), teacher: self.teacher.clone(), template })
+    }
+
+    fn make(&self, inputs: &DistillInputs, draft: &Draft, resources: &Resources) -> Result<()> {
+        if has_ended(draft)? {
+            return Ok(());
+        }
+        let people = People::read(&inputs.profiles)?;
+        if people.train.len() < self.users || people.valid.is_empty() {
+            let got = format!("{} and {}", people.train.len(), people.valid.len());
+            let expected = format!("at least {} users of the split train, and some of valid", self.users);
+            return Err(Error::setting("profiles", expected, got, "give more users, or lower --users"));
+        }
+        let teacher = Model::open(&inputs.teacher)?;
+        let run = Run::begin(draft, Some(&inputs.policy), || self.adaptation.start(&inputs.policy, self.seed))?;
+        let vocabulary = run.model().tokenizer.shared(&teacher.tokenizer).map_err(|differ| {
+            let what = format!("distill.teacher {}", inputs.teacher.display());
+            Error::setting(&what, "the student's tokens", differ, "take a student and a teacher of one family")
+        })?;
+        let vocabulary =
+            vocabulary.min(run.model().policy.config.vocab_size).min(teacher.policy.config.vocab_size);
+        let task = run.task(&inputs.template, &self.writing())?;
+        let order = Order::new(people.train.len(), self.seed);
+        let teacher = Snapshot::new(&teacher.policy.merged().map_err(candle)?, Adapters::Off).map_err(candle)?;
+        Steps { settings: self, people, task, teacher, vocabulary, run, order, lists: Vec::new() }.run(resources)
+    }
+}
+
+/// A run at work.
+struct Steps<'a> {
+    settings: &'a Distill,
+    people: People,
+    task: Task,
+    teacher: Snapshot,
+    /// Tokens that both know.
+    vocabulary: usize,
+    run: Run<'a>,
+    order: Order,
+    /// Rows of `rollouts` that are not saved yet.
+    lists: Vec<Row>,
+}
+
+impl Steps<'_> {
+    fn run(mut self, resources: &Resources) -> Result<()> {
+        let settings = self.settings;
+        let progress = Progress::new(Distill::NAME, "tokens", settings.steps, resources.progress);
+        let mut valid = match self.run.state.metrics.get("valid.reverse") {
+            Some(known) => *known,
+            None => self.look()?,
+        };
+        progress.skip(self.run.state.step);
+        while self.run.state.step < settings.steps {
+            let (tokens, loss) = self.step()?;
+            let step = self.run.state.step;
+            if step.is_multiple_of(settings.look_every) || step == settings.steps {
+                valid = self.look()?;
+            }
+            progress.say(format!("loss {loss:.4}, distance of valid {valid:.4}"));
+            progress.step(tokens);
+        }
+        self.run.finish()?;
+        Ok(())
+    }
+
+    fn draw(&self, people: &[&Person], samples: usize, step: u64) -> Result<Drawn> {
+        Drawn::of(&self.task, &self.run.snapshot, people, samples, self.settings.seed, step)
+    }
+
+    /// Puts lists to the objective, with student and teacher; with `update`, one update by what comes of it.
+    fn put(&mut self, drawn: &Drawn, update: bool) -> Result<(Vec<Vec<Apart>>, Option<crate::Update>)> {
+        let trees: Vec<Tree<'_>> = drawn
+            .requests
+            .iter()
+            .zip(&drawn.outputs)
+            .map(|(request, outputs)| Tree {
+                prompt: &request.prompt,
+                lists: outputs.iter().map(|output| output.tokens.as_slice()).collect(),
+            })
+            .collect();
+        let Distill { divergence, optimizer, .. } = self.settings;
+        let objective =
+            Distance { divergence: *divergence, tokens: drawn.learnt().max(1), vocabulary: self.vocabulary };
+        let reference = Some(Reference { snapshot: &self.teacher, adapters: Adapters::Off });
+        let mut pass =
+            Pass::new(&self.run.snapshot, self.task.prefix(), self.task.positions(), reference, update);
+        let apart = trees.chunks(1).flat_map(|tree| pass.put(tree, &objective)).collect();
+        if !update {
+            return Ok((apart, None));
+        }
+        let gradients = pass.finish();
+        Ok((apart, Some(self.run.update(optimizer, &gradients)?)))
+    }
+
+    /// One update. Returns the tokens that it went through, and the loss.
+    fn step(&mut self) -> Result<(u64, f64)> {
+        let settings = self.settings;
+        let step = self.run.state.step + 1;
+        let cursor = self.run.state.prompt_cursor;
+        let users: Vec<usize> = (cursor..cursor + settings.users as u64).map(|at| self.order.at(at).0).collect();
+        let drawn = self.draw(&self.train(&users), settings.samples, step)?;
+        let started = Instant::now();
+        let (apart, update) = self.put(&drawn, true)?;
+        self.note(step, "", &apart)?;
+        let log = &mut self.run.log;
+        log.note(step, "seconds.rollout", drawn.seconds)?;
+        log.note(step, "seconds.update", started.elapsed().as_secs_f64())?;
+        log.note(step, "tokens", drawn.tokens() as f64)?;
+        if let Some(update) = update {
+            log.note(step, "gradient_norm", update.gradient_norm)?;
+            log.note(step, "learning_rate", update.learning_rate)?;
+        }
+        let loss = apart.iter().flatten().map(|apart| apart.loss).sum::<f64>() / drawn.learnt().max(1) as f64;
+        let tokens = drawn.tokens();
+        self.keep(step, &users, drawn, apart);
+        self.run.state.step = step;
+        self.run.state.prompt_cursor = cursor + settings.users as u64;
+        Ok((tokens, loss))
+    }
+
+    fn train(&self, users: &[usize]) -> Vec<&Person> {
+        users.iter().map(|user| &self.people.train[*user]).collect()
+    }
+
+    /// Notes means over the lists' tokens.
+    fn note(&mut self, step: u64, of: &str, apart: &[Vec<Apart>]) -> Result<()> {
+        let all: Vec<&Apart> = apart.iter().flatten().collect();
+        let tokens = all.iter().map(|apart| apart.teacher.len()).sum::<usize>().max(1) as f64;
+        let mean = |of: fn(&Apart) -> f64| all.iter().map(|apart| of(apart)).sum::<f64>() / tokens;
+        for (figure, value) in [
+            ("loss", mean(|apart| apart.loss)),
+            ("reverse", mean(|apart| apart.reverse)),
+            ("forward", mean(|apart| apart.forward)),
+            ("entropy", mean(|apart| apart.entropy)),
+            ("overlap", mean(|apart| apart.overlap)),
+            ("length", tokens / all.len().max(1) as f64),
+        ] {
+            self.run.log.note(step, format!("{of}{figure}"), value)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at users that nothing is learnt from, and saves. Returns the mean reverse distance of a token.
+    fn look(&mut self) -> Result<f64> {
+        let people: Vec<&Person> = self.people.valid.iter().take(self.settings.valid_users).collect();
+        // The same seeds each time, so that looks differ by the student alone.
+        let drawn = self.draw(&people, 1, 0)?;
+        let (apart, _) = self.put(&drawn, false)?;
+        let step = self.run.state.step;
+        self.note(step, "valid.", &apart)?;
+        let sum: f64 = apart.iter().flatten().map(|apart| apart.reverse).sum();
+        let reverse = sum / drawn.learnt().max(1) as f64;
+        self.run.state.metrics.insert("valid.reverse".into(), reverse);
+        let rows = std::mem::take(&mut self.lists);
+        self.run.write::<Rollouts>(Rows::of(columns(rows))?)?;
+        self.run.save(-reverse)?;
+        Ok(reverse)
+    }
+
+    fn keep(&mut self, step: u64, users: &[usize], drawn: Drawn, apart: Vec<Vec<Apart>>) {
+        let Drawn { requests, outputs, lists, .. } = drawn;
+        for (user, ((outputs, lists), apart)) in outputs.into_iter().zip(lists).zip(apart).enumerate() {
+            for (sample, ((output, list), apart)) in outputs.into_iter().zip(lists).zip(apart).enumerate() {
+                self.lists.push(Row {
+                    step,
+                    user_id: self.people.train[users[user]].user_id.clone(),
+                    sample,
+                    seed: requests[user].seeds[sample],
+                    text: self.task.text(&output.tokens),
+                    list,
+                    output,
+                    reference: apart.teacher,
+                    score: None,
+                    weighted: Components::default(),
+                    advantage: None,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! `grpo`: a policy learns from rewards.
+//!
+//! A step takes some users, samples a group of lists for each, scores them, and makes what is better than its group's mean likelier:
+//!
+//! ```text
+//! prompts ─ rollout ─ lists ─ rewards ─ advantages ─ pass (forward, objective, backward) ─ AdamW ─▶ next weights
+//! ```
+
+mod steps;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use dataset::{Artifact, Draft, Error, Inputs, Resources, Result, Whole};
+use policy::{Adapters, Generate, Model, PromptSettings, Snapshot, Template};
+use reward::{RewardInputs, RewardSettings, Rewards};
+use schemas::Profiles;
+use serde::{Deserialize, Serialize};
+
+use crate::draw::as_it_is;
+use crate::groups::Advantage;
+use crate::order::Order;
+use crate::people::{self, People};
+use crate::run::{Run, has_ended};
+use crate::{AdamW, Adaptation, Form, Kl, Ratio, candle};
+
+/// Settings of `grpo`, and the artifact that it makes: a policy, with `train_log/` and `rollouts/`.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrainGrpo {
+    /// The policy to start from: a path, or a step that makes one, such as sft
+    #[arg(long, value_name = "PATH", default_value = "sft")]
+    #[serde(skip_serializing)]
+    pub policy: PathBuf,
+    /// What users are asked
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub prompts: PromptSettings,
+    /// Tokens of a list, at most
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_new_tokens: usize,
+    /// Updates
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub steps: u64,
+    /// Users in a step
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub users: usize,
+    /// Lists for each of them
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub group: usize,
+    /// How advantages follow from rewards
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Advantage::Mean)]
+    pub advantage: Advantage,
+    /// What the ratio of probabilities is of
+    #[arg(long, value_name = "OF", value_enum, default_value_t = Ratio::Sequence)]
+    pub ratio: Ratio,
+    /// How far a ratio may fall below 1 [default: 0.2; gspo: 3e-4]
+    #[arg(long, value_name = "EPSILON")]
+    pub clip_low: Option<f64>,
+    /// How far it may rise above 1 [default: 0.2; gspo: 4e-4]
+    #[arg(long, value_name = "EPSILON")]
+    pub clip_high: Option<f64>,
+    /// How the distance from where training began is measured
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Kl::Exact)]
+    pub kl: Kl,
+    /// Weight of that distance; 0: none is measured
+    #[arg(long, value_name = "BETA", default_value_t = 0.005)]
+    pub beta: f64,
+    /// What of the policy is trained
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub adaptation: Adaptation,
+    /// The optimizer
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub optimizer: AdamW,
+    /// Steps between looks at the users of the split `valid`, after each of which the run can go on
+    #[arg(long, value_name = "STEPS", default_value_t = 10)]
+    pub look_every: u64,
+    /// Users of the split `valid` that are looked at
+    #[arg(long, value_name = "N", default_value_t = 48)]
+    pub valid_users: usize,
+    /// Looks without a better one after which the run ends
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    pub patience: usize,
+    /// Another seed, another run
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: u64,
+    /// How lists are scored
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub rewards: RewardSettings,
+}
+
+impl Default for TrainGrpo {
+    fn default() -> Self {
+        dataset::defaults()
+    }
+}
+
+/// What a run of `grpo` reads.
+#[derive(Debug)]
+pub struct GrpoInputs {
+    profiles: Whole<Profiles>,
+    rewards: RewardInputs,
+    policy: PathBuf,
+    template: Template,
+}
+
+impl TrainGrpo {
+    /// Checks that the settings make sense.
+    pub fn check(&self) -> Result<()> {
+        self.optimizer.check("grpo")?;
+        self.rewards.check("grpo")?;
+        self.adaptation.check("grpo")?;
+        let wrong = |key: &str, expected: &str, got: &dyn std::fmt::Display| {
+            Err(Error::setting(&format!("grpo.{key}"), expected, got, "see `querent grpo --help`"))
+        };
+        match self {
+            _ if !(1..=100_000).contains(&self.users) => wrong("users", "1 to 100000", &self.users),
+            _ if !(2..=1024).contains(&self.group) => wrong("group", "2 to 1024", &self.group),
+            _ if self.steps == 0 => wrong("steps", "at least 1", &self.steps),
+            _ if self.look_every == 0 => wrong("look_every", "at least 1", &self.look_every),
+            _ if self.valid_users == 0 => wrong("valid_users", "at least 1", &self.valid_users),
+            _ if self.patience == 0 => wrong("patience", "at least 1", &self.patience),
+            _ if !(self.beta >= 0.0 && self.beta.is_finite()) => wrong("beta", "a number from 0", &self.beta),
+            _ => self.writing().check(),
+        }
+    }
+
+    fn writing(&self) -> Generate {
+        as_it_is(&self.prompts, self.max_new_tokens, self.group)
+    }
+
+    fn form(&self) -> Form {
+        let (low, high) = if self.ratio == Ratio::Gspo { (3e-4, 4e-4) } else { (0.2, 0.2) };
+        Form {
+            ratio: self.ratio,
+            clip_low: self.clip_low.unwrap_or(low),
+            clip_high: self.clip_high.unwrap_or(high),
+            kl: self.kl,
+            beta: self.beta,
+            temperature: 1.0,
+            longest: self.max_new_tokens,
+        }
+    }
+}
+
+impl Artifact for TrainGrpo {
+    const NAME: &'static str = "grpo";
+    const VERSION: u32 = 1;
+    type Inputs = GrpoInputs;
+
+    fn inputs(&self, declare: &mut Inputs<'_>) -> Result<GrpoInputs> {
+        self.check()?;
+        declare.files("policy", &Model::files(&self.policy)?)?;
+        let template = self.writing().declare_template(declare)?;
+        let profiles = declare.whole::<Profiles>("profiles")?.columns(&people::COLUMNS);
+        Ok(GrpoInputs { profiles, rewards: self.rewards.declare(declare)?, policy: self.policy.clone(), template })
+    }
+
+    fn make(&self, inputs: &GrpoInputs, draft: &Draft, resources: &Resources) -> Result<()> {
+        if has_ended(draft)? {
+            return Ok(());
+        }
+        let rewards = Rewards::open(&self.rewards, &inputs.rewards)?;
+        let people = People::read(&inputs.profiles)?;
+        if people.train.len() < self.users || people.valid.is_empty() {
+            let got = format!("{} and {}", people.train.len(), people.valid.len());
+            let expected = format!("at least {} users of the split train, and some of valid", self.users);
+            return Err(Error::setting("profiles", expected, got, "give more users, or lower --users"));
+        }
+        let run = Run::begin(draft, Some(&inputs.policy), || self.adaptation.start(&inputs.policy, self.seed))?;
+        let task = run.task(&inputs.template, &self.writing())?;
+        // What training begins with is the reference: the weights themselves where adapters are trained, else a copy of them.
+        let frozen = match self.adaptation.lora_rank {
+            0 if self.beta > 0.0 => {
+                let policy = Model::open(&inputs.policy)?.policy.merged().map_err(candle)?;
+                Some(Snapshot::new(&policy, Adapters::Off).map_err(candle)?)
+            }
+            _ => None,
+        };
+        let order = Order::new(people.train.len(), self.seed);
+        steps::Training { settings: self, rewards, people, task, frozen, run, order, lists: Vec::new(), reward: 0.0 }
+            .run(resources)
+    }
+}
