@@ -42,6 +42,21 @@ fn grpo(root: &Path, output: &Path, policy: &Path) -> Command {
     command
 }
 
+/// A smaller policy with the teacher's vocabulary.
+fn student(root: &Path, output: &Path, teacher: &Path) -> Command {
+    let mut command = sft(root, output, 6);
+    command.args(["--layers", "1", "--width", "32", "--vocabulary-of"]).arg(teacher);
+    command
+}
+
+fn distill(root: &Path, output: &Path, student: &Path, teacher: &Path) -> Command {
+    let mut command = job(root, "distill", output);
+    command.arg("--policy").arg(student).arg("--teacher").arg(teacher);
+    command.args(["--steps", "6", "--users", "3", "--samples", "2", "--look-every", "2", "--lora-rank", "0"]);
+    command.args(["--max-new-tokens", "24", "--learning-rate", "0.003"]);
+    command
+}
+
 /// The rows of the Parquet files in a folder.
 fn rows(folder: &Path) -> Vec<RecordBatch> {
     let mut files: Vec<PathBuf> =
@@ -121,13 +136,25 @@ fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
         assert!(log.contains_key(&(step, "valid.reward.mean".to_owned())), "{step}");
     }
 
+    succeed(&mut student(&root, &at("student"), &at("warm")));
+    succeed(&mut distill(&root, &at("distill"), &at("student"), &at("grpo")));
+    let log = figures(&at("distill"));
+    let distance = |step: i64| log[&(step, "valid.reverse".to_owned())];
+    assert!(distance(6) < distance(0), "{} and {}", distance(0), distance(6));
+    assert!(log[&(6, "forward".to_owned())] > 0.0 && log[&(6, "overlap".to_owned())] <= 1.0);
+
     for (job, killed_at) in [
         ("sft", ["updated:3", "figures:2", "put-error:3", "chosen:1"]),
         ("grpo", ["updated:3", "figures:2", "put-error:6", "chosen:1"]),
+        ("distill", ["updated:3", "figures:2", "put-error:6", "chosen:1"]),
     ] {
         for fault in killed_at {
             let output = at("killed");
-            let mut command = if job == "sft" { sft(&root, &output, 6) } else { grpo(&root, &output, &at("warm")) };
+            let mut command = match job {
+                "sft" => sft(&root, &output, 6),
+                "grpo" => grpo(&root, &output, &at("warm")),
+                _ => distill(&root, &output, &at("student"), &at("grpo")),
+            };
             let first = command.env("QUERENT_FAULT", fault).output().expect("the binary starts");
             assert!(!first.status.success(), "{job}, {fault}");
             assert!(!output.exists(), "{job}, {fault}: nothing is there before it is whole");
@@ -146,6 +173,11 @@ fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
             std::fs::remove_dir_all(&output).expect("there");
         }
     }
+
+    // Other tokens are no teacher's.
+    succeed(&mut sft(&root, &at("stranger"), 2).args(["--vocabulary", "512"]));
+    let said = fail(&mut distill(&root, &at("other"), &at("student"), &at("stranger")), 2);
+    assert!(said.contains("the student's tokens") && said.contains("of one family"), "{said}");
 
     // Groups are whole; what took part sums to no advantage.
     let mut groups: BTreeMap<(i64, String), Vec<Option<f32>>> = BTreeMap::new();

@@ -15,19 +15,20 @@ const LARGE: (f64, f64) = (760.0, 230.0);
 const SMALL: (f64, f64) = (340.0, 170.0);
 
 /// What a run is trained for: the figure, what it says, its unit.
-const GOALS: [(&str, &str, &str); 2] = [
-    ("reward.mean", "Reward", "weighted sum of the components"),
-    ("loss", "Loss", "nats a token of the lists to learn"),
-];
+const GOALS: [(&str, &str, &str); 2] =
+    [("reward.mean", "Reward", "weighted sum of the components"), ("loss", "Loss", "nats a token of the lists")];
 
 /// What else one wants to know of a run.
-const QUESTIONS: [(&str, &str, &str); 13] = [
+const QUESTIONS: [(&str, &str, &str); 16] = [
     ("align.mean", "Align: queries fetch what they are about", "0 to 1"),
     ("coverage.mean", "Coverage: lists cover the user's themes", "0 to 1"),
     ("specificity.mean", "Specificity: queries say something in particular", "0 to 1"),
     ("diversity.mean", "Diversity: queries differ from each other", "0 to 1"),
     ("structure.mean", "Form: lists that keep it", "share of lists"),
     ("kl", "KL: distance from where training began", "nats a list"),
+    ("reverse", "Reverse KL: what the student says and the teacher would not", "nats a token"),
+    ("forward", "Forward KL: what the teacher would say and the student does not", "nats a token"),
+    ("overlap", "Overlap: of the teacher's ten likeliest tokens", "share of them"),
     ("entropy", "Entropy: how open the next token is", "nats a token"),
     ("length.mean", "Length", "tokens a list"),
     ("truncated", "Cut off: lists longer than allowed", "share of lists"),

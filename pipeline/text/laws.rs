@@ -64,11 +64,67 @@ fn onnx(rows: [[f32; 2]; 4], classifier: bool) -> Vec<u8> {
     })
 }
 
+/// A classifier that adds up ones for ever.
+fn endless() -> Vec<u8> {
+    let node = |op_type, input, output: &'static str, attribute| Node {
+        op_type,
+        input,
+        output: vec![output],
+        attribute,
+        ..Node::default()
+    };
+    let scalar = |name, kind| value(name, kind, Vec::new());
+    let body = Graph {
+        name: "body",
+        node: vec![
+            node(OpType::Identity, vec!["go_on"], "still", Vec::new()),
+            node(OpType::Add, vec!["sum", "one"], "more", Vec::new()),
+        ],
+        input: vec![scalar("turn", DataType::Int64), scalar("go_on", DataType::Bool), scalar("sum", DataType::Float)],
+        output: vec![scalar("still", DataType::Bool), scalar("more", DataType::Float)],
+        ..Graph::default()
+    };
+    let body =
+        Attribute { name: "body", r#type: AttributeType::Graph, g: Some(Box::new(body)), ..Attribute::default() };
+    let (trips, one) = (i64::MAX.to_le_bytes(), 1f32.to_le_bytes());
+    let table: Vec<u8> = [0f32; 8].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let axes = Attribute { name: "axes", r#type: AttributeType::Ints, ints: vec![1], ..Attribute::default() };
+    let keep = Attribute { name: "keepdims", r#type: AttributeType::Int, i: 0, ..Attribute::default() };
+    let graph = Graph {
+        name: "endless",
+        node: vec![
+            node(OpType::Gather, vec!["table", "input_ids"], "rows", Vec::new()),
+            node(OpType::ReduceMean, vec!["rows"], "mean", vec![axes, keep]),
+            node(OpType::Loop, vec!["trips", "yes", "one"], "sum_of_ones", vec![body]),
+            node(OpType::Add, vec!["mean", "sum_of_ones"], "logits", Vec::new()),
+        ],
+        initializer: vec![
+            TensorProto::from_raw("table", vec![4, 2], DataType::Float, &table),
+            TensorProto::from_raw("trips", vec![], DataType::Int64, &trips),
+            TensorProto::from_raw("one", vec![], DataType::Float, &one),
+            TensorProto::from_raw("yes", vec![], DataType::Bool, &[1]),
+        ],
+        input: vec![value("input_ids", DataType::Int64, vec![Dimension::Param("batch"), Dimension::Param("length")])],
+        output: vec![value("logits", DataType::Float, vec![Dimension::Param("batch"), Dimension::Value(2)])],
+        ..Graph::default()
+    };
+    onnx_rs::encode(&Model {
+        ir_version: 8,
+        opset_import: vec![OperatorSetId { domain: "", version: 13 }],
+        graph: Some(graph),
+        ..Model::default()
+    })
+}
+
 /// A folder whose model says this of each token.
 fn folder(rows: [[f32; 2]; 4], classifier: bool) -> TempDir {
+    of(&onnx(rows, classifier))
+}
+
+fn of(onnx: &[u8]) -> TempDir {
     let folder = TempDir::new().expect("a folder");
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).expect("writable");
-    write("model.onnx", &onnx(rows, classifier));
+    write("model.onnx", onnx);
     let vocabulary: serde_json::Map<_, _> =
         WORDS.iter().zip(0..).map(|(word, id)| ((*word).into(), id.into())).collect();
     let tokenizer = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
@@ -117,6 +173,13 @@ fn a_number_that_is_not_finite_is_an_error_and_never_a_decision() -> Result<()> 
         }
     }
     Ok(())
+}
+
+#[test]
+fn a_model_that_never_ends_is_an_error() {
+    let error = classifier(&of(&endless())).expect_err("a loop without an end");
+    assert_eq!(error.exit_code(), 3);
+    assert!(error.to_string().contains("the model gave nothing within 3 s for a batch of 1 texts"), "{error}");
 }
 
 #[test]

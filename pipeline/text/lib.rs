@@ -2,7 +2,7 @@
 //!
 //! A model is a *folder*: an ONNX file, `tokenizer.json`, `config.json`. It is checked as a whole when it is opened, so that a
 //! wrong file is one clear error before any work starts. Only regular files of bounded sizes are read, and a model that gives a number
-//! that is none is an error, never a decision. A model may contain a loop without an end; that cannot be told beforehand, and hangs.
+//! that is none is an error, never a decision; so is one that gives nothing for a batch within ten minutes.
 //!
 //! Texts are batched by their exact length in tokens ([`batches`]): nothing is
 //! ever padded, so a text's score does not depend on the texts around it.

@@ -2,15 +2,20 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use dataset::{Error, Exit, Result};
-use ort::session::{Session, SessionInputValue};
+use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType, ValueType};
 
 use crate::folder::{ModelFolder, wrong};
 use crate::{Tokens, batches, runtime};
+
+/// How long a batch may take. A model may contain a loop without an end, which cannot be told beforehand.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 600 });
 
 /// Where the time went.
 #[derive(Debug, Clone, Copy, Default)]
@@ -162,10 +167,18 @@ impl Model {
         let mut session = idle.map_or_else(|| self.new_session(), Ok)?;
         let made = infer(&mut session, batch, row, &self.inference_ns);
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
-        made?.ok_or_else(|| {
-            let hint = "its weights are damaged, or its number format overflows: export the model again";
-            wrong(&self.folder.onnx, "the model gave a number that is not finite", hint).into()
-        })
+        match made? {
+            Made::Rows(rows) => Ok(rows),
+            Made::NotFinite => {
+                let hint = "its weights are damaged, or its number format overflows: export the model again";
+                Err(wrong(&self.folder.onnx, "the model gave a number that is not finite", hint).into())
+            }
+            Made::Nothing => {
+                let (texts, seconds) = (batch.len(), PATIENCE.as_secs());
+                let what = format!("the model gave nothing within {seconds} s for a batch of {texts} texts");
+                Err(wrong(&self.folder.onnx, what, "has it a loop without an end? Else lower batch_tokens").into())
+            }
+        }
     }
 
     fn failed(&self, batch: &[&[u32]], e: &ort::Error) -> Error {
@@ -230,13 +243,22 @@ fn check_signature(onnx: &Path, session: &Session, expected: Expected) -> Result
     }
 }
 
-/// Runs one batch; `None` when it gave a number that is not finite. The time inside ONNX Runtime alone is added to `inference_ns`.
+/// What a batch gave.
+enum Made {
+    Rows(Vec<Vec<f32>>),
+    /// A number that is not finite.
+    NotFinite,
+    /// Nothing, in all the time there was.
+    Nothing,
+}
+
+/// Runs one batch. The time inside ONNX Runtime alone is added to `inference_ns`.
 fn infer(
     session: &mut Session,
     batch: &[impl AsRef<[u32]>],
     row: &(dyn Fn(&[f32]) -> Vec<f32> + Sync),
     inference_ns: &AtomicU64,
-) -> ort::Result<Option<Vec<Vec<f32>>>> {
+) -> ort::Result<Made> {
     let (rows, length) = (batch.len(), batch.first().map_or(0, |ids| ids.as_ref().len()));
     let ids: Vec<i64> = batch.iter().flat_map(|ids| ids.as_ref().iter().map(|&id| i64::from(id))).collect();
     let inputs: Vec<(String, SessionInputValue<'_>)> = session
@@ -258,8 +280,24 @@ fn infer(
             Ok((input.name().to_owned(), value))
         })
         .collect::<ort::Result<_>>()?;
+    let options = RunOptions::new()?;
+    let (done, waits) = channel::<()>();
     let started = Instant::now();
-    let outputs = session.run(inputs)?;
+    let (outputs, late) = thread::scope(|scope| {
+        let options = &options;
+        let watch = scope.spawn(move || {
+            let late = waits.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
+            // What cannot be ended goes on.
+            late && options.terminate().is_ok()
+        });
+        let outputs = session.run_with_options(inputs, options);
+        drop(done);
+        (outputs, watch.join().unwrap_or(false))
+    });
+    if late {
+        return Ok(Made::Nothing);
+    }
+    let outputs = outputs?;
     inference_ns.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
     let (shape, values) = outputs[0].try_extract_tensor::<f32>()?;
     let each = values.len() / rows.max(1);
@@ -267,6 +305,8 @@ fn infer(
     if shape.first() != Some(&(rows as i64)) || !tokens_agree || each == 0 {
         return Err(ort::Error::new(format!("expected values for {rows} texts of {length} tokens, got {shape:?}")));
     }
-    let finite = values.iter().all(|value| value.is_finite());
-    Ok(finite.then(|| values.chunks_exact(each).map(row).collect()))
+    Ok(match values.iter().all(|value| value.is_finite()) {
+        true => Made::Rows(values.chunks_exact(each).map(row).collect()),
+        false => Made::NotFinite,
+    })
 }

@@ -143,8 +143,7 @@ impl Artifact for Distill {
             let what = format!("distill.teacher {}", inputs.teacher.display());
             Error::setting(&what, "the student's tokens", differ, "take a student and a teacher of one family")
         })?;
-        let vocabulary =
-            vocabulary.min(run.model().policy.config.vocab_size).min(teacher.policy.config.vocab_size);
+        let vocabulary = vocabulary.min(run.model().policy.config.vocab_size).min(teacher.policy.config.vocab_size);
         let task = run.task(&inputs.template, &self.writing())?;
         let order = Order::new(people.train.len(), self.seed);
         let teacher = Snapshot::new(&teacher.policy.merged().map_err(candle)?, Adapters::Off).map_err(candle)?;
@@ -207,8 +206,7 @@ impl Steps<'_> {
         let objective =
             Distance { divergence: *divergence, tokens: drawn.learnt().max(1), vocabulary: self.vocabulary };
         let reference = Some(Reference { snapshot: &self.teacher, adapters: Adapters::Off });
-        let mut pass =
-            Pass::new(&self.run.snapshot, self.task.prefix(), self.task.positions(), reference, update);
+        let mut pass = Pass::new(&self.run.snapshot, self.task.prefix(), self.task.positions(), reference, update);
         let apart = trees.chunks(1).flat_map(|tree| pass.put(tree, &objective)).collect();
         if !update {
             return Ok((apart, None));

@@ -1,5 +1,6 @@
 //! The objectives beside float64 PyTorch's (`fixtures/grpo`).
 
+mod distill;
 pub(crate) mod run;
 
 use std::collections::BTreeMap;

@@ -49,11 +49,7 @@ pub(crate) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Goes on from its last checkpoint, or begins with a model that has something to train. `base`: where the model lay, if it was read.
-    pub(crate) fn begin(
-        draft: &'a Draft,
-        base: Option<&Path>,
-        start: impl FnOnce() -> Result<Model>,
-    ) -> Result<Self> {
+    pub(crate) fn begin(draft: &'a Draft, base: Option<&Path>, start: impl FnOnce() -> Result<Model>) -> Result<Self> {
         let store = Store::open(&draft.path.display().to_string())?;
         let flat = |x: &Tensor| x.flatten_all().and_then(|x| x.to_vec1::<f32>()).map_err(candle);
         let (mut model, state, moments) = match checkpoint::steps(&store, STEPS)?.last() {
