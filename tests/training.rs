@@ -28,8 +28,14 @@ fn job(root: &Path, job: &str, output: &Path) -> Command {
 }
 
 fn sft(root: &Path, output: &Path, steps: u32) -> Command {
+    scratch(root, output, steps, ["2", "64", "600"])
+}
+
+/// A policy from scratch, of so many layers, such a width, and so many tokens.
+fn scratch(root: &Path, output: &Path, steps: u32, [layers, width, vocabulary]: [&str; 3]) -> Command {
     let mut command = job(root, "sft", output);
-    command.args(["--init", "scratch", "--layers", "2", "--width", "64", "--heads", "2", "--vocabulary", "600"]);
+    command.args(["--init", "scratch", "--layers", layers, "--width", width, "--heads", "2"]);
+    command.args(["--vocabulary", vocabulary]);
     command.args(["--users", "6", "--learning-rate", "0.01", "--steps", &steps.to_string()]);
     command.args(["--look-every", if steps > 10 { "40" } else { "2" }]);
     command
@@ -44,8 +50,8 @@ fn grpo(root: &Path, output: &Path, policy: &Path) -> Command {
 
 /// A smaller policy with the teacher's vocabulary.
 fn student(root: &Path, output: &Path, teacher: &Path) -> Command {
-    let mut command = sft(root, output, 6);
-    command.args(["--layers", "1", "--width", "32", "--vocabulary-of"]).arg(teacher);
+    let mut command = scratch(root, output, 6, ["1", "32", "600"]);
+    command.arg("--vocabulary-of").arg(teacher);
     command
 }
 
@@ -175,7 +181,7 @@ fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
     }
 
     // Other tokens are no teacher's.
-    succeed(&mut sft(&root, &at("stranger"), 2).args(["--vocabulary", "512"]));
+    succeed(&mut scratch(&root, &at("stranger"), 2, ["1", "32", "512"]));
     let said = fail(&mut distill(&root, &at("other"), &at("student"), &at("stranger")), 2);
     assert!(said.contains("the student's tokens") && said.contains("of one family"), "{said}");
 

@@ -159,7 +159,7 @@ impl Tokenizer {
         self.bytes.len()
     }
 
-    /// How many tokens this tokenizer shares with another: all that the smaller vocabulary has. A larger one may have more, which are padding.
+    /// How many tokens this tokenizer shares with another: all that the smaller vocabulary has. What a larger one has beyond stands for no text.
     ///
     /// # Errors
     /// The first token that they spell differently, or that they cut a text into different ones.
@@ -170,6 +170,10 @@ impl Tokenizer {
             if own != others {
                 return Err(format!("token {token} spelled {others:?} for {own:?}"));
             }
+        }
+        let beyond = |of: &Tokenizer| (shared..of.vocabulary()).find(|token| !of.bytes(*token as u32).is_empty());
+        if let Some(token) = beyond(self).or(beyond(other)) {
+            return Err(format!("token {token}, which only one of them has"));
         }
         match self.encode(ROUND_TRIP) == other.encode(ROUND_TRIP) {
             true => Ok(shared),
