@@ -13,7 +13,7 @@ use crate::candle;
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Adaptation {
-    /// Rank of the low-rank adapters that are trained; 0: all weights are, as always from scratch
+    /// Rank of the low-rank adapters that are trained; 0: all weights are, as always from scratch and of a pruned model
     #[arg(long, value_name = "RANK", default_value_t = 16)]
     pub lora_rank: usize,
     /// The adapters' α: an update is scaled by α/rank

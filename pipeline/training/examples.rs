@@ -69,6 +69,19 @@ impl Teacher {
         Ok(people.iter().zip(self.lists(people)?).map(example).collect())
     }
 
+    /// Examples of the first users who have a list to learn, so many at most.
+    pub(crate) fn first(&self, task: &Task, people: &[Person], most: usize) -> Result<Vec<Example>> {
+        let mut examples = Vec::new();
+        for people in people.chunks(16) {
+            if examples.len() < most {
+                let shown: Vec<Shown<'_>> = people.iter().map(|person| (person, 0)).collect();
+                examples.extend(self.examples(task, &shown)?.into_iter().flatten());
+            }
+        }
+        examples.truncate(most);
+        Ok(examples)
+    }
+
     /// An example that teaches to say again what was read: lists of some of the texts that the prompt shows, in any order. `seed` is of this
     /// user at this time.
     pub(crate) fn echo(&self, task: &Task, (person, left_out): Shown<'_>, seed: u64) -> Option<Example> {

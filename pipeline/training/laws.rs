@@ -1,6 +1,7 @@
 //! The objectives beside float64 PyTorch's (`fixtures/grpo`).
 
 mod distill;
+mod pruning;
 pub(crate) mod run;
 
 use std::collections::BTreeMap;

@@ -20,6 +20,7 @@ mod log;
 mod objective;
 mod order;
 mod people;
+mod pruned;
 mod pseudo;
 mod ranked;
 mod rows;

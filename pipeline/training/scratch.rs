@@ -25,7 +25,7 @@ const SPREAD: f32 = 0.02;
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Scratch {
-    /// From scratch: layers
+    /// From scratch: layers; pruned: layers that stay
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub layers: usize,
     /// From scratch: width, an even multiple of the heads

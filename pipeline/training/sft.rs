@@ -1,13 +1,14 @@
 //! `sft`: a policy learns lists that it is shown. What comes of it is the warm start of `grpo`, or a small policy from nothing.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use dataset::bucket::stream;
 use dataset::{Artifact, Draft, Error, Inputs, Progress, Resources, Result, Whole};
 use engine::{Pass, Tree};
-use policy::{Generate, Model, PromptSettings, Task, Template};
+use policy::{Generate, Model, PromptSettings, Snapshot, Task, Template};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use reward::{RewardInputs, RewardSettings, Rewards};
@@ -17,9 +18,13 @@ use serde::{Deserialize, Serialize};
 use crate::examples::{Example, Shown, Teacher, given};
 use crate::order::Order;
 use crate::people::{self, People, Person};
+use crate::pruned::pruned;
 use crate::run::{Run, has_ended};
 use crate::scratch::Scratch;
 use crate::{AdamW, Adaptation, Fitted, Likelihood};
+
+/// Users of the split `valid` whose lists say which layers stay.
+const PRUNED_BY: usize = 16;
 
 /// Where training starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -30,13 +35,15 @@ pub enum Init {
     Policy,
     /// From random weights, with a vocabulary learnt from the training users' texts.
     Scratch,
+    /// From some of a model's layers (`--policy`, `--layers`): those without which it says the lists to learn worst.
+    Pruned,
 }
 
 /// Settings of `sft`, and the artifact that it makes: a policy, with `train_log/`.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sft {
-    /// Where training starts: from a model, or from random weights
+    /// Where training starts: from a model, from random weights, or from some of a model's layers
     #[arg(long, value_name = "WHERE", value_enum, default_value_t = Init::Policy)]
     pub init: Init,
     /// The model to start from
@@ -131,12 +138,12 @@ impl Sft {
 
 impl Artifact for Sft {
     const NAME: &'static str = "sft";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Inputs = SftInputs;
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<SftInputs> {
         self.check()?;
-        if self.init == Init::Policy {
+        if self.init != Init::Scratch {
             declare.files("policy", &Model::files(&self.policy)?)?;
         }
         if let (Init::Scratch, Some(path)) = (self.init, &self.vocabulary_of) {
@@ -171,14 +178,7 @@ impl Artifact for Sft {
         let base = (self.init == Init::Policy).then_some(inputs.policy.as_path());
         let mut run = Run::begin(draft, base, || self.start(inputs, &teacher, &people))?;
         let task = run.task(&inputs.template, &self.writing())?;
-        let mut valid: Vec<Example> = Vec::new();
-        for people in people.valid.chunks(16) {
-            if valid.len() < self.valid_users {
-                let shown: Vec<Shown<'_>> = people.iter().map(|person| (person, 0)).collect();
-                valid.extend(teacher.examples(&task, &shown)?.into_iter().flatten());
-            }
-        }
-        valid.truncate(self.valid_users);
+        let valid = teacher.first(&task, &people.valid, self.valid_users)?;
         if people.train.is_empty() || valid.is_empty() {
             let got = format!("{} and {}", people.train.len(), valid.len());
             let expected = "users of the split train, and some of valid with a list to learn";
@@ -191,7 +191,7 @@ impl Artifact for Sft {
             let (tokens, loss) = self.step(&mut run, &task, &teacher, &people, &mut order)?;
             let step = run.state.step;
             if step.is_multiple_of(self.look_every) || step == self.steps {
-                let (loss, likeliest) = look(&run, &task, &valid);
+                let (loss, likeliest) = look(&run.snapshot, &task, &valid);
                 let count = valid.iter().map(Example::learnt).sum::<usize>() as f64;
                 run.log.note(step, "valid.loss", loss / count)?;
                 run.log.note(step, "valid.likeliest", likeliest as f64 / count)?;
@@ -210,6 +210,13 @@ impl Sft {
     fn start(&self, inputs: &SftInputs, teacher: &Teacher, people: &People) -> Result<Model> {
         match self.init {
             Init::Policy => self.adaptation.start(&inputs.policy, self.seed),
+            Init::Pruned => {
+                let model = Model::open(&inputs.policy)?;
+                let tokenizer = Arc::new(model.tokenizer.clone());
+                let task = Task::new(tokenizer, &model.policy.config, &inputs.template, &self.writing())?;
+                let examples = teacher.first(&task, &people.valid, self.valid_users.min(PRUNED_BY))?;
+                pruned(model, self.scratch.layers, &|snapshot| look(snapshot, &task, &examples).0)
+            }
             Init::Scratch => {
                 let tokenizer = match &inputs.vocabulary_of {
                     Some(path) => Model::open(path)?.tokenizer,
@@ -304,8 +311,8 @@ impl Sft {
 }
 
 /// Sum of the losses, and how many tokens were the likeliest.
-fn look(run: &Run<'_>, task: &Task, examples: &[Example]) -> (f64, usize) {
-    let mut pass = Pass::new(&run.snapshot, task.prefix(), positions(task, examples), None, false);
+fn look(snapshot: &Snapshot, task: &Task, examples: &[Example]) -> (f64, usize) {
+    let mut pass = Pass::new(snapshot, task.prefix(), positions(task, examples), None, false);
     let objective = Likelihood { tokens: 1 };
     let fitted: Vec<Fitted> =
         trees(examples).chunks(8).flat_map(|trees| pass.put(trees, &objective)).flatten().collect();
