@@ -18,7 +18,7 @@ use crate::pseudo;
 /// Users whose lists a vocabulary is learnt from, beside everyone's texts: enough to have seen how a list is written.
 const CORPUS_LISTS: usize = 64;
 /// Lists of what was read, for each user of a step that teaches to say it again.
-const ECHOES: usize = 8;
+const ECHOES: usize = 4;
 
 /// A user's prompt, and lists to learn for it.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::compute::interleave;
 use arrow::datatypes::{Int64Type, UInt8Type, UInt64Type};
 use dataset::bucket::{hex, unhex};
@@ -28,8 +28,8 @@ pub(super) struct Bucket<'a> {
     truth: BTreeMap<([u64; 2], String), i64>,
     keys: Keys,
     rows: Vec<At>,
-    texts: Vec<ArrayRef>,
-    news_ids: Vec<ArrayRef>,
+    texts: Vec<StringArray>,
+    news_ids: Vec<StringArray>,
     sources: Vec<Sources>,
 }
 
@@ -77,20 +77,20 @@ impl<'a> Bucket<'a> {
         let (user_high, user_low, event_high, event_low) = (half(0), half(1), half(2), half(3));
         let role = batch.column(4).as_primitive::<UInt8Type>();
         let at = batch.column(5).as_primitive::<Int64Type>();
-        let news_id = batch.column(7).as_string::<i32>();
+        let news_ids = batch.column(7).as_string::<i32>();
         self.account.input += batch.num_rows() as u64;
         for row in 0..batch.num_rows() {
             let user = [user_high.value(row), user_low.value(row)];
             if role.value(row) == TRUTH {
-                self.click(user, news_id.value(row), at.value(row));
+                self.click(user, news_ids.value(row), at.value(row));
                 self.account.drop("in the evaluation window", 1);
                 continue;
             }
             self.keys.push(user, role.value(row), at.value(row), [event_high.value(row), event_low.value(row)]);
             self.rows.push((self.texts.len(), row));
         }
-        self.texts.push(batch.column(6).clone());
-        self.news_ids.push(batch.column(7).clone());
+        self.texts.push(batch.column(6).as_string().clone());
+        self.news_ids.push(batch.column(7).as_string().clone());
         self.sources.push(Sources::All(source.to_owned()));
     }
 
@@ -108,8 +108,8 @@ impl<'a> Bucket<'a> {
             self.keys.push(parse(user_id.value(row))?, rank, at, parse(event_id.value(row))?);
             self.rows.push((self.texts.len(), row));
         }
-        self.texts.push(std::sync::Arc::new(text));
-        self.news_ids.push(std::sync::Arc::new(news_id));
+        self.texts.push(text);
+        self.news_ids.push(news_id);
         self.sources.push(Sources::Each(source));
         Ok(())
     }
@@ -128,9 +128,13 @@ impl<'a> Bucket<'a> {
     /// What tells equal events apart: of those the first stays.
     fn origin(&self, row: u32) -> (&str, &str, Option<&str>) {
         let (batch, row) = self.rows[row as usize];
-        let news_id = self.news_ids[batch].as_string::<i32>();
-        let news_id = (!news_id.is_null(row)).then(|| news_id.value(row));
-        (self.sources[batch].at(row), self.texts[batch].as_string::<i32>().value(row), news_id)
+        (self.sources[batch].at(row), self.texts[batch].value(row), news_id(&self.news_ids[batch], row))
+    }
+
+    /// The raw log that a row came from.
+    fn source(&self, row: u32) -> &str {
+        let (batch, row) = self.rows[row as usize];
+        self.sources[batch].at(row)
     }
 
     /// The rows that stay, in order.
@@ -152,8 +156,8 @@ impl<'a> Bucket<'a> {
         Ok(kept)
     }
 
-    fn gather(&self, columns: &[ArrayRef], rows: &[u32]) -> Result<StringArray> {
-        let columns: Vec<&dyn Array> = columns.iter().map(AsRef::as_ref).collect();
+    fn gather(&self, columns: &[StringArray], rows: &[u32]) -> Result<StringArray> {
+        let columns: Vec<&dyn Array> = columns.iter().map(|column| column as &dyn Array).collect();
         let at: Vec<At> = rows.iter().map(|row| self.rows[*row as usize]).collect();
         Ok(interleave(&columns, &at).map_err(Error::arrow("settling"))?.as_string::<i32>().clone())
     }
@@ -163,11 +167,15 @@ impl<'a> Bucket<'a> {
         if self.titles.is_empty() {
             return self.gather(&self.texts, rows);
         }
-        let mut texts = StringBuilder::new();
+        let mut texts = StringBuilder::with_capacity(rows.len(), rows.len() * 64);
         for row in rows {
-            let (_, own, news_id) = self.origin(*row);
-            let title = news_id.filter(|_| self.keys.domain[*row as usize] == NEWS).and_then(|id| self.titles.get(id));
-            texts.append_value(title.map_or(own, String::as_str));
+            let (batch, at) = self.rows[*row as usize];
+            let news_id = match self.keys.domain[*row as usize] {
+                NEWS => news_id(&self.news_ids[batch], at),
+                _ => None,
+            };
+            let title = news_id.and_then(|id| self.titles.get(id));
+            texts.append_value(title.map_or_else(|| self.texts[batch].value(at), String::as_str));
         }
         Ok(texts.finish())
     }
@@ -185,7 +193,7 @@ impl<'a> Bucket<'a> {
                 occurred_at: rows.iter().map(|row| self.keys.occurred_at[*row as usize]).collect::<Vec<_>>().into(),
                 text: self.text(rows)?,
                 news_id: self.gather(&self.news_ids, rows)?,
-                source: rows.iter().map(|row| Some(self.origin(*row).0)).collect(),
+                source: rows.iter().map(|row| Some(self.source(*row))).collect(),
             };
             events.extend(Rows::<Events>::of(columns)?.into_batches());
         }
@@ -200,8 +208,12 @@ impl<'a> Bucket<'a> {
     }
 }
 
-fn ids(halves: impl Iterator<Item = [u64; 2]>) -> StringArray {
-    let mut ids = StringBuilder::new();
+fn news_id(ids: &StringArray, row: usize) -> Option<&str> {
+    (!ids.is_null(row)).then(|| ids.value(row))
+}
+
+fn ids(halves: impl ExactSizeIterator<Item = [u64; 2]>) -> StringArray {
+    let mut ids = StringBuilder::with_capacity(halves.len(), halves.len() * 32);
     halves.for_each(|id| ids.append_value(hex(&whole(id))));
     ids.finish()
 }
