@@ -4,6 +4,8 @@
 //! interests; [`Cap`] keeps each user's most recent behaviours. [`simulate`] writes raw logs whose truth is known.
 
 mod cap;
+#[cfg(test)]
+mod cases;
 mod clean;
 pub mod ingest;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Articles as raw files have them, on their way to the parts of `news`.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{RecordBatch, StringBuilder};
@@ -8,13 +9,14 @@ use dataset::bucket::digest_128;
 use dataset::{Error, Result, Spill};
 use schemas::{News, NewsColumns, Table};
 
-use super::read::reason;
+use super::ids::article_id;
+use super::read::{Reason, Row, reason};
 use super::tally::Tally;
-use crate::scrub::{Counts, normalise, scrub};
+use super::text::one_line;
+use crate::scrub::{Counts, scrub};
 
 /// Parts of `news`, by hash of the article's id.
 pub(super) const PARTS: u32 = 8;
-const MAX_ID_BYTES: usize = 256;
 const MAX_TEXT_BYTES: usize = 64 * 1024;
 
 /// An article as one raw row has it. A row without a title only says when the article was shown.
@@ -90,28 +92,27 @@ impl<'a, 's> ArticleCollector<'a, 's> {
     }
 
     /// Counts a row that cannot be read.
-    pub(super) fn reject(&mut self, line: u64, reason: &str) {
-        self.tally.units += 1;
-        self.tally.quarantine(line, reason);
+    pub(super) fn reject(&mut self, row: Row, reason: &Reason) {
+        self.tally.reject(row, reason);
     }
 
-    /// Adds a raw row's article.
+    /// Adds a raw row's article, whose id is as [`article_id`] makes it.
     pub(super) fn push(
         &mut self,
-        line: u64,
-        news_id: &[u8],
+        row: Row,
+        id: Result<Option<Cow<'_, str>>, Reason>,
         published_at: Option<i64>,
-        article: Result<Article, &'static str>,
+        title: Result<Option<String>, Reason>,
+        article: Article,
     ) -> Result<()> {
-        self.tally.units += 1;
-        let valid = valid_id(news_id).and_then(|id| {
-            let article = article?;
-            if article.title.is_some() { Ok((id, article)) } else { Err(reason::NO_TEXT) }
-        });
-        match valid {
-            Ok((id, article)) => self.add(id, published_at, &article),
+        let named = id.and_then(|id| Ok((id.ok_or(reason::NO_NEWS_ID)?, title?.ok_or(reason::NO_TEXT)?)));
+        match named {
+            Ok((id, title)) => {
+                self.tally.units += 1;
+                self.add(&id, published_at, &Article { title: Some(title), ..article })
+            }
             Err(reason) => {
-                self.tally.quarantine(line, reason);
+                self.reject(row, &reason);
                 Ok(())
             }
         }
@@ -119,7 +120,10 @@ impl<'a, 's> ArticleCollector<'a, 's> {
 
     /// Adds that an article was shown at a time. Not a unit of its own.
     pub(super) fn shown(&mut self, news_id: &str, at: i64) -> Result<()> {
-        self.add(news_id, Some(at), &Article::default())
+        match article_id(news_id.as_bytes(), false) {
+            Ok(Some(id)) => self.add(&id, Some(at), &Article::default()),
+            _ => Ok(()),
+        }
     }
 
     fn add(&mut self, news_id: &str, published_at: Option<i64>, article: &Article) -> Result<()> {
@@ -144,22 +148,13 @@ impl<'a, 's> ArticleCollector<'a, 's> {
     }
 }
 
-/// An article's id as text.
-pub(super) fn valid_id(id: &[u8]) -> Result<&str, &'static str> {
-    let id = id.trim_ascii();
-    if id.is_empty() || id.len() > MAX_ID_BYTES {
-        return Err(reason::NO_NEWS_ID);
-    }
-    std::str::from_utf8(id).map_err(|_| reason::UTF8)
-}
-
 /// A news text as one clean line; none when nothing is left of it.
-pub(super) fn clean_text(bytes: &[u8]) -> Result<Option<String>, &'static str> {
+pub(super) fn clean_text(bytes: &[u8]) -> Result<Option<String>, Reason> {
     if bytes.len() > MAX_TEXT_BYTES {
         return Err(reason::LONG_TEXT);
     }
     let text = std::str::from_utf8(bytes).map_err(|_| reason::UTF8)?;
-    let text = normalise(text);
+    let text = one_line(text);
     let text = scrub(&text, &mut Counts::default());
     Ok((!text.is_empty()).then(|| text.into_owned()))
 }

@@ -8,13 +8,14 @@ use dataset::bucket::{bucket, digest_128};
 use dataset::{Error, Result, Spill, UserKey};
 use schemas::DOMAINS;
 
-use super::read::reason;
+use super::ids::MAX_ID_BYTES;
+use super::read::{Reason, Row, reason};
 use super::tally::Tally;
-use crate::scrub::{Counts, KINDS, normalise, scrub};
+use super::text::one_line;
+use crate::scrub::{Counts, KINDS, scrub};
 
 /// Texts longer than this say nothing that a query or a headline says.
 const MAX_TEXT_BYTES: usize = 4096;
-const MAX_ID_BYTES: usize = 256;
 /// A row beside its texts.
 const ROW_BYTES: usize = 64;
 
@@ -107,48 +108,40 @@ impl<'a, 's> Collector<'a, 's> {
     }
 
     /// Counts a row that cannot be read.
-    pub(super) fn reject(&mut self, line: u64, reason: &str) {
-        self.tally.units += 1;
-        self.tally.quarantine(line, reason);
+    pub(super) fn reject(&mut self, row: Row, reason: &Reason) {
+        self.tally.reject(row, reason);
     }
 
-    /// Adds one behaviour: `domain` by its rank, `text` as raw bytes.
+    /// Adds one behaviour: `domain` by its rank, `text` as raw bytes, ids as [`super::ids`] makes them.
     pub(super) fn push(
         &mut self,
-        line: u64,
+        row: Row,
         user: &[u8],
         domain: u8,
         at: i64,
         text: &[u8],
-        news_id: Option<&[u8]>,
+        news_id: Option<&str>,
     ) -> Result<()> {
-        self.tally.units += 1;
         self.tally.latest_us = self.tally.latest_us.max(at);
         match self.place(user, domain, at, text, news_id) {
-            Ok(()) => {}
-            Err(Left::Out(reason)) => self.tally.drop(reason),
-            Err(Left::Aside(reason)) => self.tally.quarantine(line, reason),
+            Ok(()) => self.tally.units += 1,
+            Err(Left::Out(reason)) => self.tally.leave_out(reason),
+            Err(Left::Aside(reason)) => self.tally.reject(row, &reason),
         }
         let held = self.text.values_slice().len() + self.news_id.values_slice().len() + self.role.len() * ROW_BYTES;
         if held >= self.spill.budget_bytes { self.flush() } else { Ok(()) }
     }
 
-    fn place(&mut self, user: &[u8], domain: u8, at: i64, text: &[u8], news_id: Option<&[u8]>) -> Result<(), Left> {
-        let user = user.trim_ascii();
-        if user.is_empty() || user.len() > MAX_ID_BYTES {
-            return Err(Left::Aside(reason::NO_USER));
+    fn place(&mut self, user: &[u8], domain: u8, at: i64, text: &[u8], news_id: Option<&str>) -> Result<(), Left> {
+        if user.len() > MAX_ID_BYTES {
+            return Err(Left::Aside(reason::LONG_USER));
         }
-        let news_id = match news_id.map(<[u8]>::trim_ascii) {
-            None => None,
-            Some(id) if id.is_empty() || id.len() > MAX_ID_BYTES => return Err(Left::Aside(reason::NO_NEWS_ID)),
-            Some(id) => Some(std::str::from_utf8(id).map_err(|_| Left::Aside(reason::UTF8))?),
-        };
         // What is wrong with a row is found before it is placed in time, so that its place decides nothing else.
         if text.len() > 16 * MAX_TEXT_BYTES {
             return Err(Left::Aside(reason::LONG_TEXT));
         }
         let text = std::str::from_utf8(text).map_err(|_| Left::Aside(reason::UTF8))?;
-        let text = normalise(text);
+        let text = one_line(text);
         let mut scrubbed = Counts::default();
         let text = scrub(&text, &mut scrubbed);
         if text.is_empty() {
@@ -219,5 +212,5 @@ enum Left {
     /// On purpose.
     Out(&'static str),
     /// It cannot be read.
-    Aside(&'static str),
+    Aside(Reason),
 }

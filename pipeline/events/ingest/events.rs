@@ -1,6 +1,6 @@
 //! The stage `ingest`: behaviours of all raw files, by user bucket de-duplicated and in order, become `events` and `truth`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::Array;
@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use super::collect::{Collector, Rules, SPILLED, Window};
 use super::config::times;
-use super::files::{Intake, RAW_FILES, Raw, Reader};
+use super::files::{Intake, RAW_FILES, Raw, Reader, paths, remark};
 use super::quarantine::files_and_quarantine;
 use super::settle::Bucket;
 use super::tally::{Tally, booked};
-use super::{check_bad_ratio, mapping, mind};
+use super::{guard, mapping, mind};
 
 /// The oldest version of this stage whose rows still hold.
-const CARRIES_FROM: u32 = 3;
+const CARRIES_FROM: u32 = 4;
 /// The declared value that says where history ends and the evaluation window begins and ends, microseconds since 1970.
 const WINDOW: &str = "window_us";
 
@@ -43,6 +43,8 @@ pub struct IngestEvents {
 #[derive(Debug)]
 pub struct EventInputs {
     fresh: Vec<Raw>,
+    /// Logs of which files are carried on.
+    known: BTreeSet<String>,
     rules: Rules,
     regrouped: Arc<Regrouped>,
     carried: Option<Carried>,
@@ -119,7 +121,7 @@ impl IngestEvents {
 
 impl Stage for IngestEvents {
     const NAME: &'static str = "ingest";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const UNIT: &'static str = "behaviours";
     type Inputs = EventInputs;
     type Shared = ();
@@ -131,8 +133,10 @@ impl Stage for IngestEvents {
         declare.value(WINDOW, [window.cut_off, window.end])?;
         let news = declare.whole::<News>("news")?.columns(&[News::news_id.name(), News::title.name()]);
         let files = declare.cache::<RawFiles>(3, |_| true);
-        let intake = Intake::new(self.found.clone(), declare.before(0), |before| self.unfit(before, files))?;
+        let lay = paths(files.as_ref())?;
+        let intake = Intake::new(self.found.clone(), declare.before(0), &lay, |before| self.unfit(before, files))?;
         declare.value(RAW_FILES, &intake.all)?;
+        remark(&intake.replaced).into_iter().for_each(|remark| declare.remark(remark));
         let tasks: Vec<Digest> = intake.fresh.iter().map(Raw::task).collect();
         let carried = || {
             Some(Carried {
@@ -145,7 +149,15 @@ impl Stage for IngestEvents {
         let carried = if intake.carries { Some(carried().ok_or_else(incomplete)?) } else { None };
         let regrouped = declare.regroup_increment(self.buckets, SPILLED.clone(), tasks)?;
         let rules = Rules { key, buckets: self.buckets, window };
-        Ok(EventInputs { fresh: intake.fresh, rules, regrouped, carried, news, titles: OnceLock::new() })
+        Ok(EventInputs {
+            fresh: intake.fresh,
+            known: intake.known,
+            rules,
+            regrouped,
+            carried,
+            news,
+            titles: OnceLock::new(),
+        })
     }
 
     fn open(&self, inputs: &EventInputs, _: &Resources) -> Result<()> {
@@ -166,7 +178,7 @@ impl Stage for IngestEvents {
     }
 
     fn mapped(&self, inputs: &EventInputs, resources: &Resources) -> Result<()> {
-        check_bad_ratio(Self::NAME, Self::UNIT, &inputs.fresh, &inputs.regrouped.said()?, resources)
+        guard::check(Self::UNIT, &inputs.fresh, &inputs.regrouped.said()?, &inputs.known, resources.max_bad_ratio)
     }
 
     fn run(&self, inputs: &EventInputs, (): &(), bucket: u32) -> Result<Done<Self::Outputs>> {

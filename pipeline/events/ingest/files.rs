@@ -1,16 +1,19 @@
 //! Raw files: which there are, which of them the version before holds already, and how the new ones are read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use arrow::array::Array;
 use dataset::plan::{digest, file_digest};
-use dataset::{Digest, Error, Kind, Manifest, Result};
+use dataset::{Digest, Error, Kind, Manifest, Result, Whole};
+use glob::MatchOptions;
 use rayon::prelude::*;
+use schemas::{RawFiles, RawFilesColumns};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::config::{EventLog, Ingest, NewsLog};
-use super::mind;
+use super::{mind, read};
 
 /// The declared value that names the raw files of a version.
 pub(super) const RAW_FILES: &str = "raw files";
@@ -20,7 +23,7 @@ pub(super) const RAW_FILES: &str = "raw files";
 pub(super) struct FileId {
     /// The log's name.
     pub(super) source: String,
-    /// BLAKE3 of the content.
+    /// BLAKE3 of the content; if columns are read from its path, of what that says as well.
     pub(super) blake3: Digest,
     /// Digest of the log's mapping.
     pub(super) mapping: Digest,
@@ -54,6 +57,18 @@ pub(super) enum Reader {
     MindNews,
 }
 
+impl Reader {
+    /// Columns of the mapping that the names of a file's folders say.
+    fn said_by_path(&self, path: &Path) -> Vec<(String, String)> {
+        let wanted = match self {
+            Reader::Events(log) => log.wanted(),
+            Reader::News(log) => log.wanted(),
+            _ => return Vec::new(),
+        };
+        read::partitions(path).into_iter().filter(|(name, _)| wanted.contains(&name.as_str())).collect()
+    }
+}
+
 /// All raw files that the settings name: those with behaviours, and those with news.
 pub(super) fn find(settings: &Ingest) -> Result<(Vec<Raw>, Vec<Raw>)> {
     let (mut events, mut news) = (Vec::new(), Vec::new());
@@ -81,7 +96,11 @@ fn digested(found: Vec<(&str, PathBuf, Reader)>) -> Result<Vec<Raw>> {
     let mut files: Vec<Raw> = found
         .into_par_iter()
         .map(|(source, path, reader)| {
-            let (blake3, bytes) = file_digest(&path)?;
+            let (mut blake3, bytes) = file_digest(&path)?;
+            let said = reader.said_by_path(&path);
+            if !said.is_empty() {
+                blake3 = digest(&json!([blake3, said]));
+            }
             let mapping = digest(&json!(without_files(&reader)));
             Ok(Raw { id: FileId { source: source.to_owned(), blake3, mapping }, path, bytes, reader })
         })
@@ -107,23 +126,31 @@ fn without_files(reader: &Reader) -> Value {
 
 fn matches(name: &str, globs: &[String]) -> Result<Vec<PathBuf>> {
     let setting = format!("ingest.{name}.files");
+    let hidden_are_none = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
+    let none = |globs: String| {
+        let hint = "paths are relative to the folder querent is run in";
+        Error::setting(&setting, "globs that match files", globs, hint).of_kind(Kind::Missing)
+    };
     let mut paths = BTreeSet::new();
     for pattern in globs {
-        let found = glob::glob(pattern).map_err(|e| {
+        let mut any = false;
+        let found = glob::glob_with(pattern, hidden_are_none).map_err(|e| {
             Error::setting(&setting, "a glob", format!("{pattern:?}: {e}"), "for example logs/*.tsv.gz")
         })?;
         for path in found {
             // A folder that cannot be read may hold files that match.
             let path = path.map_err(|e| Error::io(e.path().display().to_string(), e.into()))?;
             if path.is_file() {
+                any = true;
                 paths.insert(path);
             }
         }
+        if !any {
+            return Err(none(format!("{pattern:?}, which matches none")));
+        }
     }
     if paths.is_empty() {
-        let hint = "paths are relative to the folder querent is run in";
-        let none = Error::setting(&setting, "globs that match files", format!("{globs:?}"), hint);
-        return Err(none.of_kind(Kind::Missing));
+        return Err(none("none".to_owned()));
     }
     Ok(paths.into_iter().collect())
 }
@@ -137,16 +164,24 @@ pub(super) struct Intake {
     pub(super) all: Vec<FileId>,
     /// Whether the rows of the version before are carried on.
     pub(super) carries: bool,
+    /// Logs of which files are carried on.
+    pub(super) known: BTreeSet<String>,
+    /// Files that lay there before with another content: what came of that is replaced.
+    pub(super) replaced: Vec<String>,
 }
 
 impl Intake {
-    /// Reads what the version before does not hold. `unfit` says why that version's rows cannot be carried on, if so.
+    /// Reads what the version before does not hold. `lay` says where its files lay, `unfit` why its rows cannot be carried on, if so.
+    ///
+    /// A file that lies where one with another content lay takes its place. Which rows came of which file is not kept, so then all files
+    /// are read again.
     ///
     /// # Errors
     /// When all files must be read again, and one of them is gone: nothing that it held may be lost.
     pub(super) fn new(
         found: Vec<Raw>,
         before: Option<&Manifest>,
+        lay: &Paths,
         unfit: impl FnOnce(&Manifest) -> Result<Option<String>>,
     ) -> Result<Self> {
         let held = match before {
@@ -154,16 +189,39 @@ impl Intake {
             None => Vec::new(),
         };
         let present: BTreeSet<&FileId> = found.iter().map(|raw| &raw.id).collect();
+        let same_content: BTreeSet<(&str, &Digest)> =
+            present.iter().map(|id| (id.source.as_str(), &id.blake3)).collect();
         let mappings: BTreeMap<&str, &Digest> =
             found.iter().map(|raw| (raw.id.source.as_str(), &raw.id.mapping)).collect();
         let other =
             held.iter().find(|id| mappings.get(id.source.as_str()).is_some_and(|mapping| **mapping != id.mapping));
+        let is_history = |id: &FileId| {
+            found.iter().any(|raw| matches!(raw.reader, Reader::MindHistories) && raw.id.source == id.source)
+        };
+        let history = held.iter().any(|id| is_history(id) && !present.contains(id));
+        let lies: BTreeMap<(&str, String), &Digest> = found
+            .iter()
+            .map(|raw| ((raw.id.source.as_str(), raw.path.display().to_string()), &raw.id.blake3))
+            .collect();
+        let replaced: BTreeMap<&FileId, &String> = held
+            .iter()
+            .filter_map(|id| Some((id, lay.get(&(id.source.clone(), id.blake3.clone()))?)))
+            .filter(|(id, path)| {
+                let content = lies.get(&(id.source.as_str(), (*path).clone()));
+                content.is_some_and(|content| **content != id.blake3)
+                    && !same_content.contains(&(id.source.as_str(), &id.blake3))
+            })
+            .collect();
         let unfit = match (before, other) {
             (None, _) => Some(String::new()),
             (Some(_), Some(id)) => Some(format!(
                 "the mapping of the log {} changed (a log under another name is read beside it)",
                 id.source
             )),
+            (Some(_), None) if history => Some("users' histories come from one behaviors.tsv".to_owned()),
+            (Some(_), None) if !replaced.is_empty() => {
+                Some(format!("{} is not what was read there before", replaced.values().next().expect("there is one")))
+            }
             (Some(before), None) => unfit(before)?,
         };
         let Some(why) = unfit else {
@@ -171,11 +229,11 @@ impl Intake {
             let fresh: Vec<Raw> = found.iter().filter(|raw| !known.contains(&raw.id)).cloned().collect();
             let mut all: Vec<FileId> = held.iter().cloned().chain(fresh.iter().map(|raw| raw.id.clone())).collect();
             all.sort();
-            return Ok(Intake { fresh, all, carries: true });
+            let known = held.into_iter().map(|id| id.source).collect();
+            return Ok(Intake { fresh, all, carries: true, known, replaced: Vec::new() });
         };
-        let same_content: BTreeSet<(&str, &Digest)> =
-            present.iter().map(|id| (id.source.as_str(), &id.blake3)).collect();
-        if let Some(gone) = held.iter().find(|id| !same_content.contains(&(id.source.as_str(), &id.blake3))) {
+        let there = |id: &FileId| same_content.contains(&(id.source.as_str(), &id.blake3)) || replaced.contains_key(id);
+        if let Some(gone) = held.iter().find(|id| !there(id)) {
             let what = format!(
                 "a file of the log {} that was read before is gone or changed (BLAKE3 {}), and every file must be read again: {why}",
                 gone.source,
@@ -185,8 +243,36 @@ impl Intake {
             return Err(Error::unreadable("ingest", what, hint));
         }
         let all = found.iter().map(|raw| raw.id.clone()).collect();
-        Ok(Intake { fresh: found, all, carries: false })
+        let mut replaced: Vec<String> = replaced.into_values().cloned().collect();
+        replaced.dedup();
+        Ok(Intake { fresh: found, all, carries: false, known: BTreeSet::new(), replaced })
     }
+}
+
+/// Where the files lay that a version was made of, by log and content.
+pub(super) type Paths = BTreeMap<(String, Digest), String>;
+
+/// Where the files lay, as the version itself says.
+pub(super) fn paths(files: Option<&Whole<RawFiles>>) -> Result<Paths> {
+    let mut paths = Paths::new();
+    for rows in files.into_iter().flat_map(Whole::parts) {
+        for columns in rows?.columns() {
+            let RawFilesColumns { source, blake3, file, .. } = columns?;
+            let row = |i| ((source.value(i).to_owned(), blake3.value(i).to_owned()), file.value(i).to_owned());
+            paths.extend((0..file.len()).map(row));
+        }
+    }
+    Ok(paths)
+}
+
+/// What a reader of the next version should know of files that changed.
+pub(super) fn remark(replaced: &[String]) -> Option<String> {
+    const NAMED: usize = 5;
+    let more = replaced.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} others") } else { String::new() };
+    let named = replaced[..replaced.len().min(NAMED)].join(", ");
+    (!replaced.is_empty())
+        .then(|| format!("files that came again changed replace what came of them before: {named}{more}"))
 }
 
 /// The raw files that a version is made of.

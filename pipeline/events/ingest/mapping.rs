@@ -1,121 +1,261 @@
 //! Raw logs of any shape, read through a mapping from their columns to ours.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use dataset::Result;
 use schemas::DOMAINS;
 
-use super::articles::{Article, ArticleCollector, clean_text, valid_id};
-use super::collect::Collector;
-use super::config::{EventLog, NewsLog};
+use super::articles::{Article, ArticleCollector, clean_text};
+use super::collect::{Collector, NEWS};
+use super::config::{EventLog, NewsLog, Texts};
 use super::events::Titles;
-use super::read::{Field, reason, rows};
+use super::ids::{article_id, id};
+use super::read::{Field, Reason, Row, reason, rows};
+use super::tally::Tally;
 use super::time::TimeParser;
 
-/// Adds the columns that the mapping names to those wanted; says where each will be among a row's fields.
-fn want<'a, const N: usize>(wanted: &mut Vec<&'a str>, columns: [&'a Option<String>; N]) -> [Option<usize>; N] {
-    columns.map(|column| {
-        column.as_deref().map(|name| {
-            wanted.push(name);
-            wanted.len() - 1
+const MISSING: Field<'static> = Field::Missing;
+
+/// The columns that a mapping names, and where each of ours is among them.
+struct Columns<'a, const N: usize> {
+    wanted: Vec<&'a str>,
+    at: [Option<usize>; N],
+    /// Texts that mean that there is no value.
+    nulls: &'a [String],
+    /// Columns with the values that a row must have one of.
+    only: Vec<(usize, &'a Texts)>,
+    /// Columns in which a row must have a value.
+    require: Vec<usize>,
+}
+
+impl<'a, const N: usize> Columns<'a, N> {
+    fn new(
+        ours: [Option<&'a String>; N],
+        nulls: &'a [String],
+        only: &'a BTreeMap<String, Texts>,
+        require: &'a [String],
+    ) -> Self {
+        let mut wanted: Vec<&str> = Vec::new();
+        let mut want = |name: &'a String| {
+            let known = wanted.iter().position(|wanted| wanted == name);
+            known.unwrap_or_else(|| {
+                wanted.push(name);
+                wanted.len() - 1
+            })
+        };
+        let at = ours.map(|name| name.map(&mut want));
+        let only = only.iter().map(|(name, values)| (want(name), values)).collect();
+        let require = require.iter().map(&mut want).collect();
+        Columns { wanted, at, nulls, only, require }
+    }
+
+    /// Why a row is left out, if it is.
+    fn leaves_out(&self, fields: &[Field<'_>]) -> Option<&'static str> {
+        let holds = |text: &[u8], values: &Texts| values.0.iter().any(|value| value.as_bytes() == text.trim_ascii());
+        let is_one = |(at, values): &(usize, &Texts)| match &fields[*at] {
+            Field::Text(text) => holds(text, values),
+            Field::Missing => holds(b"", values),
+            _ => false,
+        };
+        let is_there = |at: &usize| match &fields[*at] {
+            Field::Missing => false,
+            Field::Text(text) => !text.trim_ascii().is_empty() && !self.is_null(text),
+            _ => true,
+        };
+        match (self.only.iter().all(is_one), self.require.iter().all(is_there)) {
+            (false, _) => Some("not among `only`"),
+            (true, false) => Some("without what they `require`"),
+            (true, true) => None,
+        }
+    }
+
+    /// A row's fields in our order; those that the mapping does not name are missing.
+    fn pick<'f, 'v>(&self, fields: &'f [Field<'v>]) -> [&'f Field<'v>; N] {
+        self.at.map(|at| match at.map(|at| &fields[at]) {
+            Some(field) => self.unless_null(field),
+            None => &MISSING,
         })
-    })
+    }
+
+    fn unless_null<'f, 'v>(&self, field: &'f Field<'v>) -> &'f Field<'v> {
+        match field {
+            Field::Text(text) if self.is_null(text) => &MISSING,
+            field => field,
+        }
+    }
+
+    fn is_null(&self, text: &[u8]) -> bool {
+        self.nulls.iter().any(|null| null.as_bytes() == text)
+    }
 }
 
 /// Reads one file of a log of behaviours.
 pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &mut Collector<'_, '_>) -> Result<()> {
-    let setting = format!("ingest.events[{}]", log.name);
-    let time = TimeParser::new(&setting, &log.time_format, &log.time_zone)?;
     let domain = DOMAINS.iter().position(|d| *d == log.domain).unwrap_or_default() as u8;
-    let mut wanted = vec![log.user.as_str(), log.time.as_str()];
-    let [text_at, news_at] = want(&mut wanted, [&log.text, &log.news_id]);
-    rows(path, log.format, &log.columns, &wanted, &mut |line, fields| {
+    let reader = Behaviours { log, time: log.time_parser()?, domain, titles };
+    let columns = Columns::new(log.mapped(), &log.nulls, &log.only, &log.require);
+    let found = rows(path, &log.shape()?, &columns.wanted, &mut |row, fields| {
         let fields = match fields {
             Ok(fields) => fields,
             Err(reason) => {
-                into.reject(line, reason);
+                into.reject(row, &reason);
                 return Ok(());
             }
         };
-        let parsed = (|| {
-            let Field::Text(user) = &fields[0] else { return Err(reason::NO_USER) };
-            let at = time.micros(&fields[1])?;
-            let news_id = match news_at.map(|i| &fields[i]) {
-                None => None,
-                Some(Field::Text(id)) => Some(*id),
-                Some(_) if log.domain == "news" => return Err(reason::NO_NEWS_ID),
-                Some(_) => None,
-            };
-            let text = match text_at.map(|i| &fields[i]) {
-                Some(Field::Text(text)) => *text,
-                Some(_) => return Err(reason::NO_TEXT),
-                None => {
-                    let id = valid_id(news_id.unwrap_or_default())?;
-                    titles.get(id).ok_or(reason::UNKNOWN_NEWS)?.as_bytes()
-                }
-            };
-            Ok((*user, at, text, news_id))
-        })();
-        match parsed {
-            Ok((user, at, text, news_id)) => into.push(line, user, domain, at, text, news_id),
+        if let Some(why) = columns.leaves_out(fields) {
+            into.tally.leave_out(why);
+            return Ok(());
+        }
+        let fields = columns.pick(fields);
+        if !fields.iter().any(|field| matches!(field, Field::List(_))) {
+            return reader.take(row, fields, into);
+        }
+        let Some(behaviours) = length(&fields) else {
+            into.reject(row, &reason::LENGTHS);
+            return Ok(());
+        };
+        (0..behaviours)
+            .try_for_each(|i| reader.take(row, fields.map(|field| columns.unless_null(item(field, i))), into))
+    })?;
+    into.tally.found(found);
+    Ok(())
+}
+
+/// How many behaviours a row with lists is: the lists are parallel. None, if they are not.
+fn length(fields: &[&Field<'_>]) -> Option<usize> {
+    let mut lengths = fields.iter().filter_map(|field| match field {
+        Field::List(items) => Some(items.len()),
+        _ => None,
+    });
+    let first = lengths.next()?;
+    lengths.all(|length| length == first).then_some(first)
+}
+
+/// What one of a row's behaviours has: of lists an item of its own, of the rest what all have.
+fn item<'f, 'v>(field: &'f Field<'v>, i: usize) -> &'f Field<'v> {
+    match field {
+        Field::List(items) => &items[i],
+        field => field,
+    }
+}
+
+/// How behaviours of a log are read.
+struct Behaviours<'a> {
+    log: &'a EventLog,
+    time: TimeParser,
+    /// By its rank.
+    domain: u8,
+    titles: &'a Titles,
+}
+
+/// A behaviour as its fields say it.
+struct Behaviour<'a> {
+    user: Cow<'a, [u8]>,
+    at: i64,
+    text: Cow<'a, [u8]>,
+    news_id: Option<Cow<'a, str>>,
+}
+
+impl Behaviours<'_> {
+    fn take(&self, row: Row, fields: [&Field<'_>; 4], into: &mut Collector<'_, '_>) -> Result<()> {
+        match self.behaviour(fields, &mut into.tally) {
+            Ok(Behaviour { user, at, text, news_id }) => {
+                into.push(row, &user, self.domain, at, &text, news_id.as_deref())
+            }
             Err(reason) => {
-                into.reject(line, reason);
+                into.reject(row, &reason);
                 Ok(())
             }
         }
-    })
+    }
+
+    fn behaviour<'f>(
+        &'f self,
+        [user, at, text, news_id]: [&'f Field<'_>; 4],
+        tally: &mut Tally,
+    ) -> Result<Behaviour<'f>, Reason> {
+        let whole = self.log.whole_ids;
+        let is_click = self.domain == NEWS && self.log.news_id.is_some();
+        let Field::Text(user) = user else { return Err(reason::NO_USER) };
+        let user = id(user, whole)?.ok_or(reason::NO_USER)?;
+        let at = self.time.of_behaviour(at)?;
+        let news_id = match news_id {
+            Field::Text(id) => article_id(id, whole),
+            _ => Ok(None),
+        };
+        let news_id = match is_click {
+            true => Some(news_id?.ok_or(reason::NO_NEWS_ID)?),
+            false => tally.optional("a news id", news_id),
+        };
+        let title = news_id.as_deref().filter(|_| is_click).map(|id| self.titles.get(id));
+        let text = match (text, title) {
+            (Field::Text(text), title) => {
+                if title == Some(None) {
+                    tally.note("clicks on articles that no news log has");
+                }
+                Cow::Borrowed(text.as_ref())
+            }
+            (_, Some(Some(title))) => Cow::Borrowed(title.as_bytes()),
+            (_, Some(None)) => return Err(reason::UNKNOWN_NEWS),
+            (_, None) => return Err(reason::NO_TEXT),
+        };
+        Ok(Behaviour { user, at, text, news_id })
+    }
 }
 
 /// Reads one file of a log of articles.
 pub(super) fn read_news(path: &Path, log: &NewsLog, into: &mut ArticleCollector<'_, '_>) -> Result<()> {
-    let setting = format!("ingest.news[{}]", log.name);
-    let time = TimeParser::new(&setting, &log.time_format, &log.time_zone)?;
-    let mut wanted = vec![log.news_id.as_str(), log.title.as_str()];
-    let optional = [&log.time, &log.summary, &log.category, &log.subcategory, &log.entities];
-    let at = want(&mut wanted, optional);
-    rows(path, log.format, &log.columns, &wanted, &mut |line, fields| {
+    let time = log.time_parser()?;
+    let columns = Columns::new(log.mapped(), &log.nulls, &log.only, &log.require);
+    let found = rows(path, &log.shape()?, &columns.wanted, &mut |row, fields| {
         let fields = match fields {
             Ok(fields) => fields,
             Err(reason) => {
-                into.reject(line, reason);
+                into.reject(row, &reason);
                 return Ok(());
             }
         };
-        let field = |i: usize| at[i].map_or(&Field::Missing, |at| &fields[at]);
-        let text = |field: &Field<'_>| match field {
-            Field::Text(text) => clean_text(text),
+        if let Some(why) = columns.leaves_out(fields) {
+            into.tally.leave_out(why);
+            return Ok(());
+        }
+        let [id, title, at, summary, category, subcategory, entities] = columns.pick(fields);
+        let id = match id {
+            Field::Text(id) => article_id(id, log.whole_ids),
             _ => Ok(None),
         };
-        let Field::Text(id) = &fields[0] else {
-            into.reject(line, reason::NO_NEWS_ID);
-            return Ok(());
+        let published_at = into.tally.optional("a publication time", time.of_article(at));
+        let article = Article {
+            title: None,
+            summary: into.tally.optional("an abstract", text(summary)),
+            category: into.tally.optional("a category", text(category)),
+            subcategory: into.tally.optional("a subcategory", text(subcategory)),
+            entities: into.tally.optional("entities", names(entities)),
         };
-        let published_at = match field(0) {
-            Field::Missing => Ok(None),
-            written => time.micros(written).map(Some),
-        };
-        let article = (|| {
-            published_at?;
-            Ok(Article {
-                title: text(&fields[1])?,
-                summary: text(field(1))?,
-                category: text(field(2))?,
-                subcategory: text(field(3))?,
-                entities: match field(4) {
-                    Field::List(names) => {
-                        let names: Vec<_> = names.iter().map(|n| clean_text(n.as_bytes())).collect::<Result<_, _>>()?;
-                        names.into_iter().flatten().collect()
-                    }
-                    Field::Text(names) => text(&Field::Text(names))?
-                        .iter()
-                        .flat_map(|names| names.split(';'))
-                        .map(|name| name.trim().to_owned())
-                        .filter(|name| !name.is_empty())
-                        .collect(),
-                    _ => Vec::new(),
-                },
-            })
-        })();
-        into.push(line, id, published_at.unwrap_or_default(), article)
-    })
+        into.push(row, id, published_at, text(title), article)
+    })?;
+    into.tally.found(found);
+    Ok(())
+}
+
+fn text(field: &Field<'_>) -> Result<Option<String>, Reason> {
+    match field {
+        Field::Text(text) => clean_text(text),
+        _ => Ok(None),
+    }
+}
+
+/// Names in a list, or with `;` between them.
+fn names(field: &Field<'_>) -> Result<Vec<String>, Reason> {
+    match field {
+        Field::List(items) => {
+            Ok(items.iter().map(text).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        }
+        field => {
+            let names = text(field)?.unwrap_or_default();
+            Ok(names.split(';').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
+        }
+    }
 }

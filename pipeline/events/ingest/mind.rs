@@ -1,31 +1,37 @@
 //! MIND's own files: `behaviors.tsv` (impressions with histories) and `news.tsv`.
 //!
-//! History clicks have no times of their own: they are dated backwards from the cut-off, one second apart, in order. Clicked
-//! impressions are clicks at the impression's time. An article is published when any impression first shows it.
+//! Clicked impressions are clicks at the impression's time. History clicks have no times of their own. A user's history is what the
+//! user's first impression says it was then; what later ones add was clicked meanwhile, and is among the impressions, with its time. It
+//! is dated backwards, one second apart, in order, from that impression or the cut-off, whichever comes first: so it is history under any
+//! cut-off, and older than every click that has a time. An article is published when any impression first shows it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use chrono::{DateTime, Days, NaiveDateTime, NaiveTime, Utc};
+use chrono::{DateTime, Days, NaiveTime, Utc};
+use dataset::bucket::digest_128;
 use dataset::{Error, Result};
 
 use super::articles::{Article, ArticleCollector, clean_text};
 use super::collect::{Collector, NEWS};
 use super::events::Titles;
-use super::read::{lines, reason};
+use super::ids::{article_id, id};
+use super::read::{Encoding, Reason, Row, lines, reason};
+use super::time::TimeParser;
 
 const SECOND: i64 = 1_000_000;
 
 /// The behaviours and news files of a folder in MIND's layout.
 pub(super) fn files(folder: &str) -> Result<(PathBuf, PathBuf)> {
     let find = |stem: &str| {
-        ["", ".gz", ".zst"]
+        ["", ".gz", ".zst", ".bz2"]
             .iter()
             .map(|end| Path::new(folder).join(format!("{stem}.tsv{end}")))
             .find(|p| p.is_file())
             .ok_or_else(|| {
                 let hint = "MIND unpacks to behaviors.tsv and news.tsv";
-                Error::unreadable(folder, format!("expected {stem}.tsv (or .tsv.gz, .tsv.zst) in it"), hint)
+                Error::unreadable(folder, format!("expected {stem}.tsv (or .tsv.gz, .tsv.zst, .tsv.bz2) in it"), hint)
             })
     };
     Ok((find("behaviors")?, find("news")?))
@@ -39,19 +45,20 @@ struct Impression<'a> {
     shown: &'a str,
 }
 
-fn parse(line: &[u8]) -> Result<Impression<'_>, &'static str> {
+fn parse(line: &[u8]) -> Result<Impression<'_>, Reason> {
     let fields: Vec<&[u8]> = line.split(|b| *b == b'\t').collect();
-    let [_, user, time, history, shown] = fields[..] else { return Err(reason::FIELDS) };
+    let [_, user, time, history, shown] = fields[..] else { return Err(reason::fields(5, fields.len())) };
     let text = |bytes| std::str::from_utf8(bytes).map_err(|_| reason::UTF8);
-    let at = parse_time(text(time)?).ok_or(reason::NO_TIME)?;
-    let impression = Impression { user, at, history: text(history)?, shown: text(shown)? };
-    if user.trim_ascii().is_empty() {
+    let at = parse_time(time)?;
+    let impression = Impression { user: user.trim_ascii(), at, history: text(history)?, shown: text(shown)? };
+    if id(user, false)?.is_none() {
         return Err(reason::NO_USER);
     }
-    if impression.shown().any(|(_, clicked)| clicked.is_none()) {
-        return Err(reason::IMPRESSION);
+    let shown = || impression.shown().map(|(_, clicked)| clicked);
+    if shown().all(|clicked| clicked.is_some()) {
+        return Ok(impression);
     }
-    Ok(impression)
+    Err(if shown().any(|clicked| clicked.is_some()) { reason::IMPRESSION } else { reason::UNLABELLED })
 }
 
 impl Impression<'_> {
@@ -65,19 +72,25 @@ impl Impression<'_> {
     }
 }
 
-/// `11/9/2019 9:05:58 AM`, UTC, as microseconds since 1970.
-fn parse_time(text: &str) -> Option<i64> {
-    let time = NaiveDateTime::parse_from_str(text.trim(), "%m/%d/%Y %I:%M:%S %p").ok()?;
-    let micros = time.and_utc().timestamp_micros();
-    (0..i64::MAX / 2).contains(&micros).then_some(micros)
+/// `11/9/2019 9:05:58 AM`, or as ISO 8601 has it, UTC, as microseconds since 1970.
+fn parse_time(text: &[u8]) -> Result<i64, Reason> {
+    static FORMATS: LazyLock<[TimeParser; 2]> = LazyLock::new(|| {
+        ["%m/%d/%Y %I:%M:%S %p", "iso8601"].map(|format| TimeParser::new("mind", format, "UTC").expect("a format"))
+    });
+    let [own, iso] = &*FORMATS;
+    own.of_text(text).or_else(|_| iso.of_text(text))
 }
 
 /// The start of the day of the first impression: MIND's natural cut-off.
 pub(super) fn first_day(path: &Path) -> Result<DateTime<Utc>> {
     let mut first = i64::MAX;
-    lines(path, |_, line| {
-        if let Ok(impression) = parse(line) {
-            first = first.min(impression.at);
+    let mut wrong = None;
+    lines(path, Encoding::Utf8, |line, bytes| {
+        match parse(bytes) {
+            Ok(impression) => first = first.min(impression.at),
+            Err(reason) => {
+                wrong.get_or_insert((line, reason));
+            }
         }
         Ok(())
     })?;
@@ -85,27 +98,42 @@ pub(super) fn first_day(path: &Path) -> Result<DateTime<Utc>> {
         .map(|time| time.date_naive().and_time(NaiveTime::MIN).and_utc())
         .filter(|day| day.checked_add_days(Days::new(366)).is_some())
         .ok_or_else(|| {
-            Error::unreadable(
-                path.display(),
-                "expected impressions, got none that is readable",
-                "is it MIND's behaviors.tsv?",
-            )
+            let why = wrong.as_ref().map(|(line, reason)| format!(" (line {line}: {reason})")).unwrap_or_default();
+            let hint = match wrong {
+                Some((_, reason)) if reason == reason::UNLABELLED => {
+                    "MIND's test split does not say what was clicked, so nothing can be evaluated on it: take train or dev"
+                }
+                _ => "is it MIND's behaviors.tsv? Its five columns: impression, user, time, history, impressions (docs/logs.md)",
+            };
+            Error::unreadable(path.display(), format!("expected impressions, got none that is readable{why}"), hint)
         })
 }
 
+/// Which of a user's lines says the history: the first one; of several at one time the one with the shortest history.
+type First = (i64, usize, [u8; 16], u64);
+
 /// Reads the histories: one behaviour per click. Lines that cannot be read are counted here.
 pub(super) fn read_histories(path: &Path, cut_off: i64, titles: &Titles, into: &mut Collector<'_, '_>) -> Result<()> {
-    lines(path, |line, bytes| {
-        let impression = match parse(bytes) {
-            Ok(impression) => impression,
-            Err(reason) => {
-                into.reject(line, reason);
-                return Ok(());
+    let mut first: HashMap<[u8; 16], First> = HashMap::new();
+    lines(path, Encoding::Utf8, |line, bytes| {
+        match parse(bytes) {
+            Ok(Impression { user, at, history, .. }) => {
+                let this = (at, history.len(), digest_128(&[history.as_bytes()]), line);
+                first.entry(digest_128(&[user])).and_modify(|known| *known = this.min(*known)).or_insert(this);
             }
-        };
+            Err(reason) => into.reject(Row::at(line), &reason),
+        }
+        Ok(())
+    })?;
+    lines(path, Encoding::Utf8, |line, bytes| {
+        let Ok(impression) = parse(bytes) else { return Ok(()) };
+        if first.get(&digest_128(&[impression.user])).is_none_or(|first| first.3 != line) {
+            return Ok(());
+        }
+        let end = cut_off.min(impression.at);
         let clicks = impression.history.split_ascii_whitespace().rev();
         for (id, age) in clicks.zip(1..) {
-            push(line, &impression, id, cut_off - age * SECOND, titles, into)?;
+            push(line, &impression, id, end - age * SECOND, titles, into)?;
         }
         Ok(())
     })?;
@@ -116,7 +144,7 @@ pub(super) fn read_histories(path: &Path, cut_off: i64, titles: &Titles, into: &
 
 /// Reads the clicked impressions.
 pub(super) fn read_impressions(path: &Path, titles: &Titles, into: &mut Collector<'_, '_>) -> Result<()> {
-    lines(path, |line, bytes| {
+    lines(path, Encoding::Utf8, |line, bytes| {
         // Lines that cannot be read are counted where the histories are read.
         let Ok(impression) = parse(bytes) else { return Ok(()) };
         for (id, clicked) in impression.shown() {
@@ -136,10 +164,12 @@ fn push(
     titles: &Titles,
     into: &mut Collector<'_, '_>,
 ) -> Result<()> {
-    match titles.get(id) {
-        Some(title) => into.push(line, impression.user, NEWS, at, title.as_bytes(), Some(id.as_bytes())),
+    let row = Row::at(line);
+    let id = article_id(id.as_bytes(), false).ok().flatten().unwrap_or_default();
+    match titles.get(id.as_ref()) {
+        Some(title) => into.push(row, impression.user, NEWS, at, title.as_bytes(), Some(&id)),
         None => {
-            into.reject(line, reason::UNKNOWN_NEWS);
+            into.reject(row, &reason::UNKNOWN_NEWS);
             Ok(())
         }
     }
@@ -148,7 +178,7 @@ fn push(
 /// Reads when articles were first shown.
 pub(super) fn read_shown(path: &Path, into: &mut ArticleCollector<'_, '_>) -> Result<()> {
     let mut first: HashMap<String, i64> = HashMap::new();
-    lines(path, |_, line| {
+    lines(path, Encoding::Utf8, |_, line| {
         // Rows that cannot be read are counted where the behaviours are read.
         if let Ok(impression) = parse(line) {
             for (id, _) in impression.shown() {
@@ -167,34 +197,33 @@ pub(super) fn read_shown(path: &Path, into: &mut ArticleCollector<'_, '_>) -> Re
 
 /// Reads `news.tsv`: id, category, subcategory, title, abstract, URL, entities of the title, entities of the abstract.
 pub(super) fn read_news(path: &Path, into: &mut ArticleCollector<'_, '_>) -> Result<()> {
-    lines(path, |line, bytes| {
+    lines(path, Encoding::Utf8, |line, bytes| {
+        let row = Row::at(line);
         let fields: Vec<&[u8]> = bytes.split(|b| *b == b'\t').collect();
         let [id, category, subcategory, title, summary, _, title_entities, abstract_entities] = fields[..] else {
-            into.reject(line, reason::FIELDS);
+            into.reject(row, &reason::fields(8, fields.len()));
             return Ok(());
         };
-        let article = (|| {
-            let mut entities = labels(title_entities)?;
-            entities.extend(labels(abstract_entities)?);
-            entities.sort();
-            entities.dedup();
-            Ok(Article {
-                title: clean_text(title)?,
-                summary: clean_text(summary)?,
-                category: clean_text(category)?,
-                subcategory: clean_text(subcategory)?,
-                entities,
-            })
-        })();
-        into.push(line, id, None, article)
+        let mut entities = into.tally.optional("entities", labels(title_entities));
+        entities.extend(into.tally.optional("entities", labels(abstract_entities)));
+        entities.sort();
+        entities.dedup();
+        let article = Article {
+            title: None,
+            summary: into.tally.optional("an abstract", clean_text(summary)),
+            category: into.tally.optional("a category", clean_text(category)),
+            subcategory: into.tally.optional("a subcategory", clean_text(subcategory)),
+            entities,
+        };
+        into.push(row, article_id(id, false), None, clean_text(title), article)
     })
 }
 
 /// The names in MIND's list of entities: `[{"Label": "…", …}, …]`.
-fn labels(json: &[u8]) -> Result<Vec<String>, &'static str> {
+fn labels(json: &[u8]) -> Result<Vec<String>, Reason> {
     if json.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
-    let entities: Vec<serde_json::Value> = serde_json::from_slice(json).map_err(|_| reason::JSON)?;
+    let entities: Vec<serde_json::Value> = serde_json::from_slice(json).map_err(|_| reason::NO_LIST)?;
     Ok(entities.iter().filter_map(|e| e["Label"].as_str().map(str::to_owned)).collect())
 }

@@ -7,13 +7,16 @@
 //!
 //! Ingesting is incremental: files are known by their content, and only new ones are read; their rows are merged with the version
 //! before. That version is carried on while the logs' mappings are the same, and while moving the cut-off (as a nightly run does)
-//! concerns only rows of files that are read anyway. Otherwise all files are read again, and if one of them is gone, none is.
+//! concerns only rows of files that are read anyway. A file that lies where one with another content lay takes its place: what came of
+//! that is replaced. Which rows came of which file is not kept, so then, as with any other change, all files are read again, and if one of them is gone, none is.
 
 mod articles;
 mod collect;
 mod config;
 mod events;
 mod files;
+mod guard;
+mod ids;
 mod mapping;
 mod mind;
 mod news;
@@ -21,17 +24,16 @@ mod quarantine;
 mod read;
 mod settle;
 mod tally;
+mod text;
 mod time;
 
-use dataset::{Resources, Result, Runner, Summary};
+use dataset::{Result, Runner, Summary};
 
 pub use collect::event_id;
-pub use config::{EventLog, Format, Ingest, NewsLog};
+pub use config::{EventLog, Format, Ingest, NewsLog, Texts};
 pub use events::IngestEvents;
 pub use news::IngestNews;
-
-use files::Raw;
-use tally::{Tally, booked};
+pub use read::Encoding;
 
 /// Runs the whole job. Returns the summaries of news and of behaviours.
 pub fn ingest(runner: &Runner, settings: &Ingest) -> Result<Vec<Summary>> {
@@ -49,18 +51,4 @@ pub fn ingest(runner: &Runner, settings: &Ingest) -> Result<Vec<Summary>> {
     let events = IngestEvents { cut_off, window_days, history_days, buckets, found: behaviours };
     let events = runner.run(&events, &["events", "truth", "events.quarantine", "events.raw_files"])?;
     Ok(vec![news, events])
-}
-
-/// Too much set aside fails the job before anything is written.
-fn check_bad_ratio(job: &str, unit: &str, files: &[Raw], tallies: &[Tally], resources: &Resources) -> Result<()> {
-    let account = booked(tallies);
-    let total: u64 = tallies.iter().map(|tally| tally.units).sum();
-    if account.bad() as f64 <= resources.max_bad_ratio * total as f64 {
-        return Ok(());
-    }
-    let first = files.iter().zip(tallies).find_map(|(file, tally)| {
-        let (line, reason) = tally.quarantined.first()?;
-        Some(format!(" (first: {}:{line}, {reason})", file.path.display()))
-    });
-    Err(dataset::too_bad(job, unit, &account, total, resources.max_bad_ratio, &first.unwrap_or_default()))
 }

@@ -3,7 +3,7 @@
 //! The merge does not depend on order: of several versions of an article the greatest stays (one with an abstract before one without,
 //! then by text), and it counts as published when it is first known to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch, StringArray};
@@ -12,13 +12,13 @@ use schemas::{News, Quarantine, RawFiles};
 use serde::{Deserialize, Serialize};
 
 use super::articles::{Article, ArticleCollector, Builder, PARTS, SENT};
-use super::files::{Intake, RAW_FILES, Raw, Reader};
+use super::files::{Intake, RAW_FILES, Raw, Reader, paths, remark};
 use super::quarantine::files_and_quarantine;
 use super::tally::{Tally, booked};
-use super::{check_bad_ratio, mapping, mind};
+use super::{guard, mapping, mind};
 
 /// The oldest version of this stage whose rows still hold.
-const CARRIES_FROM: u32 = 3;
+const CARRIES_FROM: u32 = 4;
 
 /// Reads articles.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,28 +32,32 @@ pub struct IngestNews {
 #[derive(Debug)]
 pub struct NewsInputs {
     fresh: Vec<Raw>,
+    /// Logs of which files are carried on.
+    known: BTreeSet<String>,
     regrouped: Arc<Regrouped>,
     carried: Option<(Whole<News>, Whole<Quarantine>, Whole<RawFiles>)>,
 }
 
 impl Stage for IngestNews {
     const NAME: &'static str = "ingest-news";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const UNIT: &'static str = "articles";
     type Inputs = NewsInputs;
     type Shared = ();
     type Outputs = (Rows<News>, Rows<Quarantine>, Rows<RawFiles>);
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<NewsInputs> {
-        let intake = Intake::new(self.found.clone(), declare.before(0), |before| {
+        let lay = paths(declare.cache::<RawFiles>(2, |_| true).as_ref())?;
+        let intake = Intake::new(self.found.clone(), declare.before(0), &lay, |before| {
             Ok((before.lineage.stage_version < CARRIES_FROM).then(|| "an earlier querent read them differently".into()))
         })?;
         declare.value(RAW_FILES, &intake.all)?;
+        remark(&intake.replaced).into_iter().for_each(|remark| declare.remark(remark));
         let tasks: Vec<Digest> = intake.fresh.iter().map(Raw::task).collect();
         let carried = || Some((declare.cache(0, |_| true)?, declare.cache(1, |_| true)?, declare.cache(2, |_| true)?));
         let carried = if intake.carries { carried() } else { None };
         let regrouped = declare.regroup_increment(PARTS, SENT.clone(), tasks)?;
-        Ok(NewsInputs { fresh: intake.fresh, regrouped, carried })
+        Ok(NewsInputs { fresh: intake.fresh, known: intake.known, regrouped, carried })
     }
 
     fn open(&self, _: &NewsInputs, _: &Resources) -> Result<()> {
@@ -73,7 +77,7 @@ impl Stage for IngestNews {
     }
 
     fn mapped(&self, inputs: &NewsInputs, resources: &Resources) -> Result<()> {
-        check_bad_ratio(Self::NAME, Self::UNIT, &inputs.fresh, &inputs.regrouped.said()?, resources)
+        guard::check(Self::UNIT, &inputs.fresh, &inputs.regrouped.said()?, &inputs.known, resources.max_bad_ratio)
     }
 
     fn run(&self, inputs: &NewsInputs, (): &(), part: u32) -> Result<Done<Self::Outputs>> {

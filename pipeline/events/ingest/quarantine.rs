@@ -42,7 +42,7 @@ pub(super) fn files_and_quarantine<'a>(
         ));
         for (line, reason) in &tally.quarantined {
             rows_in += 1;
-            rows.insert((path.clone(), *line as i64, reason.clone(), raw.id.source.clone()));
+            rows.insert((path.clone(), *line as i64, reason.to_string(), raw.id.source.clone()));
         }
     }
     for columns in carried.0.columns() {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use dataset::Account;
 use serde::{Deserialize, Serialize};
 
+use super::read::{Found, Reason, Row};
+
 /// What a raw file held beside the rows that were sent on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Tally {
@@ -13,13 +15,17 @@ pub(super) struct Tally {
     /// Units left out on purpose, by reason.
     pub(super) dropped: BTreeMap<String, u64>,
     /// Units set aside: line and reason.
-    pub(super) quarantined: Vec<(u64, String)>,
+    pub(super) quarantined: Vec<(u64, Reason)>,
     /// Other counts.
     pub(super) notes: BTreeMap<String, u64>,
     /// Latest time in the file, microseconds since 1970; the smallest number without times.
     pub(super) latest_us: i64,
     /// Its rows are dated from the cut-off, and so hold under no other one.
     pub(super) dated_from_cut_off: bool,
+    /// The file's columns, as far as they look like names.
+    pub(super) columns: Vec<String>,
+    /// Columns of the mapping that no row has.
+    pub(super) absent: Vec<String>,
 }
 
 impl Tally {
@@ -31,15 +37,49 @@ impl Tally {
             notes: BTreeMap::new(),
             latest_us: i64::MIN,
             dated_from_cut_off: false,
+            columns: Vec::new(),
+            absent: Vec::new(),
         }
+    }
+
+    /// Counts a row that is left out on purpose.
+    pub(super) fn leave_out(&mut self, reason: &str) {
+        self.units += 1;
+        self.drop(reason);
     }
 
     pub(super) fn drop(&mut self, reason: &str) {
         *self.dropped.entry(reason.to_owned()).or_default() += 1;
     }
 
-    pub(super) fn quarantine(&mut self, line: u64, reason: &str) {
-        self.quarantined.push((line, reason.to_owned()));
+    pub(super) fn quarantine(&mut self, line: u64, reason: Reason) {
+        self.quarantined.push((line, reason));
+    }
+
+    /// Counts a row that cannot be read, by its lines: a damaged one may have swallowed others.
+    pub(super) fn reject(&mut self, row: Row, reason: &Reason) {
+        self.units += row.lines;
+        (row.line..row.line + row.lines).for_each(|line| self.quarantine(line, reason.clone()));
+    }
+
+    pub(super) fn note(&mut self, what: impl Into<String>) {
+        *self.notes.entry(what.into()).or_default() += 1;
+    }
+
+    /// A field that a row may lack: where it cannot be read there is none, and that is counted.
+    pub(super) fn optional<T: Default>(&mut self, what: &str, read: Result<T, Reason>) -> T {
+        read.unwrap_or_else(|reason| {
+            self.note(format!("left out {what} ({reason})"));
+            T::default()
+        })
+    }
+
+    /// What the file was found to hold beside its rows.
+    pub(super) fn found(&mut self, found: Found) {
+        if found.headers > 0 {
+            self.notes.insert("repeated header lines".to_owned(), found.headers);
+        }
+        (self.columns, self.absent) = (found.columns, found.absent);
     }
 }
 

@@ -1,0 +1,57 @@
+//! Files that come again changed.
+
+use super::{Ran, run, searches, settings, write};
+use crate::ingest::ingest;
+use crate::laws::rows;
+use dataset::{Result, Whole};
+use schemas::{Events, RawFiles};
+
+impl Ran {
+    /// Ingests once more, with other files.
+    fn again(&mut self, section: &str, files: super::Files<'_>) -> Result<()> {
+        write(self.folder.path(), files);
+        self.summaries = ingest(&self.runner, &settings(self.folder.path(), section))?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_that_grew_replaces_what_came_of_it() -> Result<()> {
+    let section = searches("*.csv", "csv", "");
+    let head = "user,time,text\nu1,2025-11-30T10:00:00Z,ferry times\nu1,2025-11-30T10:00:05Z,brea";
+    let other = ("other.csv", &b"user,time,text\nu1,2025-11-30T10:00:00Z,other\n"[..]);
+    let mut ran = run(&section, &[("l.csv", head.as_bytes()), other])?;
+    assert_eq!(ran.texts(), ["brea", "ferry times", "other"]);
+    let grown = format!("{head}king news\nu1,2025-11-30T10:01:00Z,more\n");
+    ran.again(&section, &[("l.csv", grown.as_bytes())])?;
+    assert_eq!(ran.texts(), ["breaking news", "ferry times", "more", "other"]);
+    assert_eq!(rows::<RawFiles>(&ran.runner, "events.raw_files").len(), 2, "each path once");
+    let events = Whole::<Events>::open(ran.runner.store(), "events")?;
+    let remark = events.manifest().lineage.remark.clone().unwrap_or_default();
+    assert!(remark.contains("replace what came of them before: ") && remark.ends_with("l.csv"), "{remark}");
+
+    // Somebody's row was taken out of the file: it is taken out of the events.
+    ran.again(&section, &[("l.csv", b"user,time,text\nu2,2025-11-30T10:00:00Z,mine\n")])?;
+    assert_eq!(ran.texts(), ["mine", "other"]);
+    Ok(())
+}
+
+#[test]
+fn what_a_file_that_is_gone_held_is_not_lost_for_one_that_changed() -> Result<()> {
+    let section = searches("*.csv", "csv", "");
+    let row = |text: &str| format!("user,time,text\nu1,2025-11-30T10:00:00Z,{text}\n");
+    let mut ran = run(&section, &[("a.csv", row("a").as_bytes()), ("b.csv", row("b").as_bytes())])?;
+    std::fs::remove_file(ran.folder.path().join("a.csv")).expect("removable");
+    let error = ran.again(&section, &[("b.csv", row("c").as_bytes())]).expect_err("a.csv is gone").to_string();
+    assert!(error.contains("b.csv is not what was read there before") && error.contains("log searches"), "{error}");
+    assert_eq!(ran.texts(), ["a", "b"], "nothing has changed");
+    // A file that was moved is the same file.
+    std::fs::rename(ran.folder.path().join("b.csv"), ran.folder.path().join("a.csv")).expect("movable");
+    write(
+        ran.folder.path(),
+        &[("a.csv", row("a").as_bytes()), ("b.csv", row("d").as_bytes()), ("old.csv", row("b").as_bytes())],
+    );
+    ran.again(&section, &[])?;
+    assert_eq!(ran.texts(), ["a", "b", "d"]);
+    Ok(())
+}

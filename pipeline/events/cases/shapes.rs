@@ -1,0 +1,104 @@
+//! Shapes of logs: objects in objects, lists, filters, partitions.
+
+use super::{Values, log, news, parquet, run, searches};
+use dataset::Result;
+use parquet::arrow::ArrowWriter;
+
+#[test]
+fn members_of_objects() -> Result<()> {
+    let rows = b"{\"u\": {\"id\": 7}, \"when\": {\"at\": \"2025-11-30\"}, \"text\": \"a\"}\n{\"u\": {}, \"when\": {\"at\": \"2025-11-30\"}, \"text\": \"b\"}\n";
+    let section = searches("l.jsonl", "jsonl", "").replace("\"user\"", "\"u.id\"").replace("\"time\"", "\"when.at\"");
+    let ran = run(&section, &[("l.jsonl", rows)])?;
+    assert_eq!((ran.texts(), ran.aside()), (vec!["a".to_owned()], vec![(2, "no user".to_owned())]));
+    Ok(())
+}
+
+/// Rows of parallel lists, as Parquet.
+fn histories() -> Vec<u8> {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
+    use arrow::datatypes::Int64Type;
+    let lists = |lists: Vec<Vec<i64>>| -> ArrayRef {
+        Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(
+            lists.into_iter().map(|list| Some(list.into_iter().map(Some))),
+        ))
+    };
+    let batch = RecordBatch::try_from_iter([
+        ("user", Arc::new(StringArray::from(vec!["a", "b", "c"])) as ArrayRef),
+        ("times", lists(vec![vec![1_764_500_000, 1_764_500_001], vec![], vec![1_764_500_002]])),
+        ("articles", lists(vec![vec![1, 2], vec![], vec![1, 2]])),
+        ("seen", Arc::new(Int64Array::from(vec![1_764_500_005; 3]))),
+    ]);
+    let batch = batch.expect("columns of one length");
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).expect("in memory");
+    writer.write(&batch).expect("in memory");
+    writer.close().expect("in memory");
+    bytes
+}
+
+#[test]
+fn parallel_lists_are_many_behaviours() -> Result<()> {
+    let (lists, articles) = (histories(), b"id,title\n1,One\n2,Two\n");
+    let section = |time: &str| {
+        log("h", "news", "h.parquet", "parquet", "news_id = \"articles\"\ntime_format = \"unix_s\"")
+            .replace("\"time\"", time)
+            + &news("n.csv", "csv", "")
+    };
+    let files: [(&str, &[u8]); 2] = [("h.parquet", &lists), ("n.csv", articles)];
+    let ran = run(&section("\"times\""), &files)?;
+    assert_eq!((ran.column(5), ran.users()), (vec!["1".to_owned(), "2".to_owned()], 1));
+    assert_eq!(ran.aside(), [(3, "lists of unequal lengths".to_owned())]);
+    assert_eq!(ran.times()["One"], "2025-11-30T10:53:20Z");
+    // One list beside a time of the whole row.
+    let ran = run(&section("\"seen\""), &files)?;
+    assert_eq!((ran.events().len(), ran.users(), ran.aside()), (4, 2, vec![]));
+    Ok(())
+}
+
+#[test]
+fn lists_in_json_too() -> Result<()> {
+    let rows = b"[{\"user\": 1, \"clicks\": [{\"id\": \"N1\", \"t\": 1764500000}, {\"id\": null, \"t\": 1764500001}]}]";
+    let section = log("c", "news", "c.json", "json", "news_id = \"clicks.id\"\ntime_format = \"unix_s\"")
+        .replace("\"time\"", "\"clicks.t\"");
+    let ran = run(&(section + &news("n.csv", "csv", "")), &[("c.json", rows), ("n.csv", b"id,title\nN1,One\n")])?;
+    assert_eq!((ran.texts(), ran.aside()), (vec!["One".to_owned()], vec![(1, "no news id".to_owned())]));
+    Ok(())
+}
+
+#[test]
+fn rows_of_other_kinds_are_left_out_and_counted() -> Result<()> {
+    let rows = "user,time,text,action,lang\nu1,2025-11-30,a,read,en\nu2,2025-11-30,b,ping,en\nu3,2025-11-30,c,click,\nu4,2025-11-30,,read,en\n";
+    let filter = "only = { action = [\"read\", \"click\"] }\nrequire = [\"text\"]";
+    let ran = run(&searches("l.csv", "csv", filter), &[("l.csv", rows.as_bytes())])?;
+    assert_eq!((ran.texts(), ran.aside()), (vec!["a".to_owned(), "c".to_owned()], vec![]));
+    assert_eq!(ran.account().dropped["not among `only`"], 1);
+    assert_eq!(ran.account().dropped["without what they `require`"], 1);
+    assert_eq!(ran.account().input, 4);
+    let ran = run(&searches("l.csv", "csv", "only = { lang = \"\" }"), &[("l.csv", rows.as_bytes())])?;
+    assert_eq!(ran.texts(), ["c"]);
+    Ok(())
+}
+
+#[test]
+fn a_path_says_columns() -> Result<()> {
+    let file = parquet(
+        "required binary user (STRING); required binary text (STRING);",
+        vec![Values::Bytes(vec![b"u1"]), Values::Bytes(vec![b"ferry"])],
+    );
+    let files: [(&str, &[u8]); 3] = [
+        ("day=2025-11-29/kind=s/a.parquet", &file),
+        ("day=2025-11-30/kind=s/a.parquet", &file),
+        ("day=2025-11-30/kind=x/a.parquet", &file),
+    ];
+    let section = searches("*/*/*.parquet", "parquet", "only = { kind = \"s\" }").replace("\"time\"", "\"day\"");
+    let ran = run(&section, &files)?;
+    assert_eq!(
+        ran.column(3),
+        ["2025-11-29T00:00:00Z", "2025-11-30T00:00:00Z"],
+        "the same bytes of two days are two files"
+    );
+    assert_eq!(ran.account().dropped["not among `only`"], 1);
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! What a log must be for its rows to be taken: each answers for itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dataset::{Error, Exit, Result};
+
+use super::files::Raw;
+use super::tally::{Tally, booked};
+
+/// Checks what was read of every log: a column of its mapping that no row has, or too many rows that cannot be read, fail the job before
+/// anything is written. `known` are the logs whose mapping an earlier run has checked.
+pub(super) fn check(
+    unit: &str,
+    files: &[Raw],
+    tallies: &[Tally],
+    known: &BTreeSet<String>,
+    max_bad_ratio: f64,
+) -> Result<()> {
+    let mut logs: BTreeMap<&str, Vec<(&Raw, &Tally)>> = BTreeMap::new();
+    for (file, tally) in files.iter().zip(tallies) {
+        logs.entry(&file.id.source).or_default().push((file, tally));
+    }
+    for (log, read) in &logs {
+        if !known.contains(*log) {
+            check_columns(log, read)?;
+        }
+        check_bad_ratio(log, unit, read, max_bad_ratio)?;
+    }
+    Ok(())
+}
+
+fn check_columns(log: &str, read: &[(&Raw, &Tally)]) -> Result<()> {
+    // A file without a row says nothing of its columns.
+    let read: Vec<&Tally> = read.iter().map(|(_, tally)| *tally).filter(|tally| !tally.columns.is_empty()).collect();
+    let Some((first, others)) = read.split_first() else { return Ok(()) };
+    let absent = first.absent.iter().find(|name| others.iter().all(|tally| tally.absent.contains(name)));
+    let Some(name) = absent else { return Ok(()) };
+    let there: BTreeSet<&str> = read.iter().flat_map(|tally| &tally.columns).map(String::as_str).collect();
+    let there: Vec<&str> = there.into_iter().collect();
+    let what = format!("log {log}: expected a column {name:?}, which no row has, got {}", there.join(", "));
+    Err(Error::new(Exit::Data, what, "mend the mapping in the configuration"))
+}
+
+fn check_bad_ratio(log: &str, unit: &str, read: &[(&Raw, &Tally)], max_bad_ratio: f64) -> Result<()> {
+    let account = booked(read.iter().map(|(_, tally)| *tally));
+    let total: u64 = read.iter().map(|(_, tally)| tally.units).sum();
+    let bad = account.bad();
+    if bad as f64 <= max_bad_ratio * total as f64 {
+        return Ok(());
+    }
+    let first = read.iter().find_map(|(file, tally)| {
+        let (line, reason) = tally.quarantined.first()?;
+        Some(format!(" (first: {}:{line}, {reason})", file.path.display()))
+    });
+    let reasons = dataset::account::list(&account.quarantined);
+    let what = format!(
+        "log {log}: {bad} of {total} {unit} are unreadable ({reasons}), more than --max-bad-ratio {max_bad_ratio}"
+    );
+    let first = first.unwrap_or_default();
+    let hint = match bad == total {
+        true => format!("nothing of this log can be read: mend its mapping{first}"),
+        false => format!("mend the input{first}, or raise --max-bad-ratio"),
+    };
+    Err(Error::new(Exit::Data, what, hint))
+}
