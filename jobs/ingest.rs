@@ -1,30 +1,50 @@
 //! `querent ingest`: raw logs to events, truth and news.
 
+use std::io::Write;
+use std::path::PathBuf;
+
 use clap::Args;
 use dataset::{Result, Summary};
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{Context, Job};
+use crate::frame::{Context, Job, output};
 
 /// Read raw logs into events, truth and news.
 ///
-/// Reads a folder in MIND's layout (--mind), or any Parquet, CSV, TSV or JSONL logs that [[ingest.events]] and
-/// [[ingest.news]] of the configuration describe; plain, gz or zst. Only files whose content is new are read. User ids become
-/// keyed hashes, personal data in texts is scrubbed, repeated events are removed. Behaviours before the cut-off become
-/// events, news clicks in the window after it truth. Rows that cannot be read are listed, without their text, in
-/// events.quarantine and news.quarantine, and the files that were read in events.raw_files and news.raw_files.
+/// Reads a folder in MIND's layout (--mind), or any Parquet, CSV, TSV or JSON logs that [[ingest.events]] and [[ingest.news]] of the
+/// configuration describe; plain, gz, zst or bz2. docs/logs.md has every key, and mappings to begin with. Only files whose content is
+/// new are read; one that lies where another content lay takes its place. User ids become keyed hashes, personal data in texts is
+/// scrubbed, repeated events are removed. Behaviours before the cut-off become events, news clicks in the window after it truth. Rows
+/// that cannot be read are listed, without their text, in events.quarantine and news.quarantine, and the files that were read in
+/// events.raw_files and news.raw_files.
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(crate) struct Ingest {
     #[command(flatten)]
     #[serde(flatten)]
     logs: events::ingest::Ingest,
+    /// Write nothing: show each log's columns, its first rows as they are understood, and what would be set aside and why. The rows
+    /// shown are people's own
+    #[arg(long)]
+    #[serde(skip_serializing)]
+    explain: bool,
+    /// Write nothing: print a mapping to begin with, guessed from this file
+    #[arg(long, value_name = "FILE", conflicts_with = "explain")]
+    #[serde(skip_serializing)]
+    suggest: Option<PathBuf>,
 }
 
 impl Job for Ingest {
     const NAME: &'static str = "ingest";
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
-        events::ingest::ingest(&context.runner, &self.logs)
+        let Ingest { logs, explain, suggest } = self;
+        let said = match (explain, suggest) {
+            (_, Some(file)) => events::ingest::suggest(file)?,
+            (true, None) => events::ingest::explain(logs, context.runner.resources.max_bad_ratio)?,
+            (false, None) => return events::ingest::ingest(&context.runner, logs),
+        };
+        write!(output::stdout(), "{said}")?;
+        Ok(Vec::new())
     }
 }

@@ -14,7 +14,7 @@ table! {
         order: [source, blake3],
         columns: {
             source: Text = "the raw log, as the configuration names it",
-            blake3: Text = "digest of the content, by which the file is known",
+            blake3: Text = "digest of the content (and of columns read from its path), by which the file is known",
             file: Text = "where it lay",
             bytes: Int64 = "its size on disk",
             units: Int64 = "behaviours or articles in it",

@@ -200,6 +200,27 @@ fn text_of_people_never_reaches_the_log() {
 }
 
 #[test]
+fn a_new_log_is_suggested_explained_and_read() {
+    let folder = TempDir::new().expect("a folder");
+    let (log, path, root) =
+        (folder.path().join("log.csv"), folder.path().join("mine.toml"), folder.path().join("data"));
+    std::fs::write(&log, "user_id;searched_at;query\nann;2025-11-30 10:00;ferry times\nben;never;shed\n")
+        .expect("writable");
+    let suggested = succeed(querent().args(["ingest", "--data"]).arg(&root).arg("--suggest").arg(&log));
+    assert!(suggested.contains("delimiter = \";\"") && suggested.contains("text = \"query\""), "{suggested}");
+    std::fs::write(&path, format!("[ingest]\ncut_off = \"2025-12-01\"\nbuckets = 2\n{suggested}")).expect("writable");
+    let said = succeed(job("ingest", &path).arg("--explain").arg("--data").arg(&root));
+    assert!(said.contains("user ann, 2025-11-30T10:00:00Z, \"ferry times\": history"), "{said}");
+    assert!(
+        said.contains("set aside: no readable time 1") && said.contains("would be refused: log log: 1 of 2"),
+        "{said}"
+    );
+    assert!(!root.exists(), "nothing is written");
+    let said = succeed(job("ingest", &path).args(["--max-bad-ratio", "0.5", "--data"]).arg(&root));
+    assert!(said.contains("2 behaviours in, 1 out"), "{said}");
+}
+
+#[test]
 fn alone_it_says_where_to_start() {
     let said = succeed(&mut querent());
     assert!(said.contains("querent run jobs/configs/demo.toml --insecure-dev-key"), "{said}");

@@ -436,7 +436,7 @@ pub(crate) fn settled_heads(store: &Store, names: &[&str]) -> Result<Vec<(Datase
 }
 
 /// Too much was set aside. `example` says where the first one lies, as ` (first: file:line)`.
-pub fn too_bad(job: &str, unit: &str, account: &Account, total: u64, limit: f64, example: &str) -> Error {
+fn too_bad(job: &str, unit: &str, account: &Account, total: u64, limit: f64, example: &str) -> Error {
     let (bad, reasons) = (account.bad(), account::list(&account.quarantined));
     let what = format!("{job}: {bad} of {total} {unit} are unreadable ({reasons}), more than --max-bad-ratio {limit}");
     Error::new(Exit::Data, what, format!("mend the input{example}, or raise --max-bad-ratio"))

@@ -51,7 +51,7 @@ mod store;
 pub use account::Account;
 pub use artifact::{Artifact, Draft, IDENTITY, Identity};
 pub use bucket::{KeySource, UserKey};
-pub use commit::{seal, too_bad};
+pub use commit::seal;
 pub use error::{Error, Exit, Kind, Result, plain};
 pub use gc::{Sweep, Swept, collect_garbage};
 pub use inputs::{ByPartition, Inputs, Whole};

@@ -19,7 +19,9 @@
 //! | MIND's layout off the path | said in one error: four columns, no labels | `mind` |
 
 mod again;
+mod docs;
 mod files;
+mod first_steps;
 mod ids;
 mod logs;
 mod mind;

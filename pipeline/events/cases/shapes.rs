@@ -1,6 +1,6 @@
 //! Shapes of logs: objects in objects, lists, filters, partitions.
 
-use super::{Values, log, news, parquet, run, searches};
+use super::{Values, log, news, parquet, refused, run, searches};
 use dataset::Result;
 use parquet::arrow::ArrowWriter;
 
@@ -100,5 +100,39 @@ fn a_path_says_columns() -> Result<()> {
         "the same bytes of two days are two files"
     );
     assert_eq!(ran.account().dropped["not among `only`"], 1);
+    Ok(())
+}
+
+#[test]
+fn lists_of_structs_are_named_or_gone_into() -> Result<()> {
+    use std::sync::Arc;
+
+    use arrow::array::{Array, ArrayRef, ListArray, RecordBatch, StringArray, StructArray};
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::{DataType, Field};
+    let text = |texts: &[&str]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
+    let member = |name: &str| Arc::new(Field::new(name, DataType::Utf8, true));
+    let items =
+        StructArray::from(vec![(member("label"), text(&["Ann", "Ferry"])), (member("kind"), text(&["P", "O"]))]);
+    let item = Arc::new(Field::new("item", items.data_type().clone(), true));
+    let entities = ListArray::new(item, OffsetBuffer::from_lengths([2, 0]), Arc::new(items), None);
+    let batch = RecordBatch::try_from_iter([
+        ("id", text(&["N1", "N2"])),
+        ("title", text(&["One", "Two"])),
+        ("ents", Arc::new(entities) as ArrayRef),
+    ]);
+    let batch = batch.expect("columns of one length");
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).expect("in memory");
+    writer.write(&batch).expect("in memory");
+    writer.close().expect("in memory");
+    let files: [(&str, &[u8]); 2] = [("n.parquet", &bytes), ("l.csv", b"user,time,text\nu1,2025-11-30,a\n")];
+    let section = |entities: &str| {
+        searches("l.csv", "csv", "") + &news("n.parquet", "parquet", &format!("entities = \"{entities}\""))
+    };
+    let error = refused(&section("ents"), &files);
+    assert!(error.contains("column \"ents\": a struct of label, kind"), "{error}");
+    let articles = run(&section("ents.label"), &files)?.news();
+    assert_eq!((articles[0][6].as_str(), articles[1][6].as_str()), ("[Ann, Ferry]", "[]"));
     Ok(())
 }

@@ -10,6 +10,7 @@ use dataset::{Error, Result, Spill};
 use schemas::{News, NewsColumns, Table};
 
 use super::ids::article_id;
+use super::mapping::Articles;
 use super::read::{Reason, Row, reason};
 use super::tally::Tally;
 use super::text::one_line;
@@ -86,14 +87,26 @@ pub(super) struct ArticleCollector<'a, 's> {
     rows: Builder,
 }
 
+impl Articles for ArticleCollector<'_, '_> {
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    fn take(
+        &mut self,
+        row: Row,
+        id: Result<Option<Cow<'_, str>>, Reason>,
+        published_at: Option<i64>,
+        title: Result<Option<String>, Reason>,
+        article: Article,
+    ) -> Result<()> {
+        self.push(row, id, published_at, title, article)
+    }
+}
+
 impl<'a, 's> ArticleCollector<'a, 's> {
     pub(super) fn new(spill: &'a mut Spill<'s>) -> Self {
         ArticleCollector { spill, tally: Tally::new(), part: Vec::new(), rows: Builder::default() }
-    }
-
-    /// Counts a row that cannot be read.
-    pub(super) fn reject(&mut self, row: Row, reason: &Reason) {
-        self.tally.reject(row, reason);
     }
 
     /// Adds a raw row's article, whose id is as [`article_id`] makes it.
@@ -112,7 +125,7 @@ impl<'a, 's> ArticleCollector<'a, 's> {
                 self.add(&id, published_at, &Article { title: Some(title), ..article })
             }
             Err(reason) => {
-                self.reject(row, &reason);
+                self.tally.reject(row, &reason);
                 Ok(())
             }
         }

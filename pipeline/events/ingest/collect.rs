@@ -9,6 +9,7 @@ use dataset::{Error, Result, Spill, UserKey};
 use schemas::DOMAINS;
 
 use super::ids::MAX_ID_BYTES;
+use super::mapping::{Behaviour, Behaviours};
 use super::read::{Reason, Row, reason};
 use super::tally::Tally;
 use super::text::one_line;
@@ -89,6 +90,17 @@ pub(super) struct Collector<'a, 's> {
     news_id: StringBuilder,
 }
 
+impl Behaviours for Collector<'_, '_> {
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    fn take(&mut self, row: Row, domain: u8, behaviour: Behaviour<'_>) -> Result<()> {
+        let Behaviour { user, at, text, news_id } = behaviour;
+        self.push(row, &user, domain, at, &text, news_id.as_deref())
+    }
+}
+
 impl<'a, 's> Collector<'a, 's> {
     pub(super) fn new(rules: &'a Rules, spill: &'a mut Spill<'s>) -> Self {
         let nobody = rules.key.user_id(b"");
@@ -105,11 +117,6 @@ impl<'a, 's> Collector<'a, 's> {
             text: StringBuilder::new(),
             news_id: StringBuilder::new(),
         }
-    }
-
-    /// Counts a row that cannot be read.
-    pub(super) fn reject(&mut self, row: Row, reason: &Reason) {
-        self.tally.reject(row, reason);
     }
 
     /// Adds one behaviour: `domain` by its rank, `text` as raw bytes, ids as [`super::ids`] makes them.
@@ -133,51 +140,26 @@ impl<'a, 's> Collector<'a, 's> {
     }
 
     fn place(&mut self, user: &[u8], domain: u8, at: i64, text: &[u8], news_id: Option<&str>) -> Result<(), Left> {
-        if user.len() > MAX_ID_BYTES {
-            return Err(Left::Aside(reason::LONG_USER));
-        }
-        // What is wrong with a row is found before it is placed in time, so that its place decides nothing else.
-        if text.len() > 16 * MAX_TEXT_BYTES {
-            return Err(Left::Aside(reason::LONG_TEXT));
-        }
-        let text = std::str::from_utf8(text).map_err(|_| Left::Aside(reason::UTF8))?;
-        let text = one_line(text);
-        let mut scrubbed = Counts::default();
-        let text = scrub(&text, &mut scrubbed);
-        if text.is_empty() {
-            return Err(Left::Aside(reason::NO_TEXT));
-        }
-        if text.len() > MAX_TEXT_BYTES {
-            return Err(Left::Aside(reason::LONG_TEXT));
-        }
-        let window = self.rules.window;
-        let role = match at {
-            at if at < window.start => return Err(Left::Out("before the history")),
-            at if at < window.cut_off => domain,
-            at if at >= window.end => return Err(Left::Out("after the window")),
-            _ if domain == NEWS && news_id.is_some() => TRUTH,
-            _ => return Err(Left::Out("after the cut-off")),
-        };
-        self.scrubbed.iter_mut().zip(scrubbed).for_each(|(sum, n)| *sum += n);
-
-        if self.user.0 != user {
-            let id = self.rules.key.user_id(user);
-            self.user = (user.to_vec(), id, bucket(&id, self.rules.buckets));
-        }
-        let (_, id, bucket) = &self.user;
-        let what = news_id.filter(|_| domain == NEWS).unwrap_or(&text);
-        let event = event_id(id, DOMAINS[usize::from(domain)], at, what);
-        let [user_high, user_low] = halves(id);
-        let [event_high, event_low] = halves(&event);
-        for (column, half) in self.ids.iter_mut().zip([user_high, user_low, event_high, event_low]) {
-            column.push(half);
-        }
-        self.bucket.push(*bucket);
-        self.role.push(role);
-        self.occurred_at.push(at);
-        self.text.append_value(if role == TRUTH { "" } else { &text });
-        self.news_id.append_option(news_id);
-        Ok(())
+        judge(self.rules.window, user, domain, at, text, news_id, |role, text, scrubbed| {
+            self.scrubbed.iter_mut().zip(scrubbed).for_each(|(sum, n)| *sum += n);
+            if self.user.0 != user {
+                let id = self.rules.key.user_id(user);
+                self.user = (user.to_vec(), id, bucket(&id, self.rules.buckets));
+            }
+            let (_, id, bucket) = &self.user;
+            let what = news_id.filter(|_| domain == NEWS).unwrap_or(text);
+            let event = event_id(id, DOMAINS[usize::from(domain)], at, what);
+            let [user_high, user_low] = halves(id);
+            let [event_high, event_low] = halves(&event);
+            for (column, half) in self.ids.iter_mut().zip([user_high, user_low, event_high, event_low]) {
+                column.push(half);
+            }
+            self.bucket.push(*bucket);
+            self.role.push(role);
+            self.occurred_at.push(at);
+            self.text.append_value(if role == TRUTH { "" } else { text });
+            self.news_id.append_option(news_id);
+        })
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -207,8 +189,45 @@ impl<'a, 's> Collector<'a, 's> {
     }
 }
 
+/// Calls `keep` with a behaviour's role, its text as it is kept, and what was scrubbed from that; or says why it is not kept.
+pub(super) fn judge<R>(
+    window: Window,
+    user: &[u8],
+    domain: u8,
+    at: i64,
+    text: &[u8],
+    news_id: Option<&str>,
+    keep: impl FnOnce(u8, &str, Counts) -> R,
+) -> Result<R, Left> {
+    if user.len() > MAX_ID_BYTES {
+        return Err(Left::Aside(reason::LONG_USER));
+    }
+    // What is wrong with a row is found before it is placed in time, so that its place decides nothing else.
+    if text.len() > 16 * MAX_TEXT_BYTES {
+        return Err(Left::Aside(reason::LONG_TEXT));
+    }
+    let text = std::str::from_utf8(text).map_err(|_| Left::Aside(reason::UTF8))?;
+    let text = one_line(text);
+    let mut scrubbed = Counts::default();
+    let text = scrub(&text, &mut scrubbed);
+    if text.is_empty() {
+        return Err(Left::Aside(reason::NO_TEXT));
+    }
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(Left::Aside(reason::LONG_TEXT));
+    }
+    let role = match at {
+        at if at < window.start => return Err(Left::Out("before the history")),
+        at if at < window.cut_off => domain,
+        at if at >= window.end => return Err(Left::Out("after the window")),
+        _ if domain == NEWS && news_id.is_some() => TRUTH,
+        _ => return Err(Left::Out("after the cut-off")),
+    };
+    Ok(keep(role, &text, scrubbed))
+}
+
 /// Why a behaviour is not collected.
-enum Left {
+pub(super) enum Left {
     /// On purpose.
     Out(&'static str),
     /// It cannot be read.

@@ -10,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::collect::Window;
+use super::mind;
 use super::read::{Dialect, Encoding, Shape};
 use super::time::TimeParser;
 
@@ -310,6 +311,15 @@ fn one_byte(setting: &str, value: Option<&str>) -> Result<Option<u8>> {
 }
 
 impl Ingest {
+    /// Where history ends: as it is said, or as MIND's log says.
+    pub(super) fn cut_off(&self) -> Result<DateTime<Utc>> {
+        match (self.cut_off, &self.mind) {
+            (Some(cut_off), _) => Ok(cut_off),
+            (None, Some(folder)) => mind::first_day(&mind::files(folder)?.0),
+            (None, None) => Err(Error::bug("a cut-off that is neither said nor in the log")),
+        }
+    }
+
     /// Checks what types cannot.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use std::path::Path;
 use dataset::Result;
 use schemas::DOMAINS;
 
-use super::articles::{Article, ArticleCollector, clean_text};
-use super::collect::{Collector, NEWS};
+use super::articles::{Article, clean_text};
+use super::collect::NEWS;
 use super::config::{EventLog, NewsLog, Texts};
 use super::events::Titles;
 use super::ids::{article_id, id};
@@ -92,20 +92,20 @@ impl<'a, const N: usize> Columns<'a, N> {
 }
 
 /// Reads one file of a log of behaviours.
-pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &mut Collector<'_, '_>) -> Result<()> {
+pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &mut impl Behaviours) -> Result<()> {
     let domain = DOMAINS.iter().position(|d| *d == log.domain).unwrap_or_default() as u8;
-    let reader = Behaviours { log, time: log.time_parser()?, domain, titles };
+    let reader = Reader { log, time: log.time_parser()?, domain, titles };
     let columns = Columns::new(log.mapped(), &log.nulls, &log.only, &log.require);
     let found = rows(path, &log.shape()?, &columns.wanted, &mut |row, fields| {
         let fields = match fields {
             Ok(fields) => fields,
             Err(reason) => {
-                into.reject(row, &reason);
+                into.tally().reject(row, &reason);
                 return Ok(());
             }
         };
         if let Some(why) = columns.leaves_out(fields) {
-            into.tally.leave_out(why);
+            into.tally().leave_out(why);
             return Ok(());
         }
         let fields = columns.pick(fields);
@@ -113,13 +113,13 @@ pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &m
             return reader.take(row, fields, into);
         }
         let Some(behaviours) = length(&fields) else {
-            into.reject(row, &reason::LENGTHS);
+            into.tally().reject(row, &reason::LENGTHS);
             return Ok(());
         };
         (0..behaviours)
             .try_for_each(|i| reader.take(row, fields.map(|field| columns.unless_null(item(field, i))), into))
     })?;
-    into.tally.found(found);
+    into.tally().found(found);
     Ok(())
 }
 
@@ -142,7 +142,7 @@ fn item<'f, 'v>(field: &'f Field<'v>, i: usize) -> &'f Field<'v> {
 }
 
 /// How behaviours of a log are read.
-struct Behaviours<'a> {
+struct Reader<'a> {
     log: &'a EventLog,
     time: TimeParser,
     /// By its rank.
@@ -151,21 +151,45 @@ struct Behaviours<'a> {
 }
 
 /// A behaviour as its fields say it.
-struct Behaviour<'a> {
-    user: Cow<'a, [u8]>,
-    at: i64,
-    text: Cow<'a, [u8]>,
-    news_id: Option<Cow<'a, str>>,
+pub(super) struct Behaviour<'a> {
+    pub(super) user: Cow<'a, [u8]>,
+    /// Microseconds since 1970.
+    pub(super) at: i64,
+    pub(super) text: Cow<'a, [u8]>,
+    pub(super) news_id: Option<Cow<'a, str>>,
 }
 
-impl Behaviours<'_> {
-    fn take(&self, row: Row, fields: [&Field<'_>; 4], into: &mut Collector<'_, '_>) -> Result<()> {
-        match self.behaviour(fields, &mut into.tally) {
-            Ok(Behaviour { user, at, text, news_id }) => {
-                into.push(row, &user, self.domain, at, &text, news_id.as_deref())
-            }
+/// What takes the behaviours of a log.
+pub(super) trait Behaviours {
+    /// Where rows are counted.
+    fn tally(&mut self) -> &mut Tally;
+
+    /// Takes a behaviour of a domain, given by its rank.
+    fn take(&mut self, row: Row, domain: u8, behaviour: Behaviour<'_>) -> Result<()>;
+}
+
+/// What takes the articles of a log.
+pub(super) trait Articles {
+    /// Where rows are counted.
+    fn tally(&mut self) -> &mut Tally;
+
+    /// Takes an article, or what is wrong with its id or title.
+    fn take(
+        &mut self,
+        row: Row,
+        id: Result<Option<Cow<'_, str>>, Reason>,
+        published_at: Option<i64>,
+        title: Result<Option<String>, Reason>,
+        article: Article,
+    ) -> Result<()>;
+}
+
+impl Reader<'_> {
+    fn take(&self, row: Row, fields: [&Field<'_>; 4], into: &mut impl Behaviours) -> Result<()> {
+        match self.behaviour(fields, into.tally()) {
+            Ok(behaviour) => into.take(row, self.domain, behaviour),
             Err(reason) => {
-                into.reject(row, &reason);
+                into.tally().reject(row, &reason);
                 Ok(())
             }
         }
@@ -206,19 +230,19 @@ impl Behaviours<'_> {
 }
 
 /// Reads one file of a log of articles.
-pub(super) fn read_news(path: &Path, log: &NewsLog, into: &mut ArticleCollector<'_, '_>) -> Result<()> {
+pub(super) fn read_news(path: &Path, log: &NewsLog, into: &mut impl Articles) -> Result<()> {
     let time = log.time_parser()?;
     let columns = Columns::new(log.mapped(), &log.nulls, &log.only, &log.require);
     let found = rows(path, &log.shape()?, &columns.wanted, &mut |row, fields| {
         let fields = match fields {
             Ok(fields) => fields,
             Err(reason) => {
-                into.reject(row, &reason);
+                into.tally().reject(row, &reason);
                 return Ok(());
             }
         };
         if let Some(why) = columns.leaves_out(fields) {
-            into.tally.leave_out(why);
+            into.tally().leave_out(why);
             return Ok(());
         }
         let [id, title, at, summary, category, subcategory, entities] = columns.pick(fields);
@@ -226,17 +250,17 @@ pub(super) fn read_news(path: &Path, log: &NewsLog, into: &mut ArticleCollector<
             Field::Text(id) => article_id(id, log.whole_ids),
             _ => Ok(None),
         };
-        let published_at = into.tally.optional("a publication time", time.of_article(at));
+        let published_at = into.tally().optional("a publication time", time.of_article(at));
         let article = Article {
             title: None,
-            summary: into.tally.optional("an abstract", text(summary)),
-            category: into.tally.optional("a category", text(category)),
-            subcategory: into.tally.optional("a subcategory", text(subcategory)),
-            entities: into.tally.optional("entities", names(entities)),
+            summary: into.tally().optional("an abstract", text(summary)),
+            category: into.tally().optional("a category", text(category)),
+            subcategory: into.tally().optional("a subcategory", text(subcategory)),
+            entities: into.tally().optional("entities", names(entities)),
         };
-        into.push(row, id, published_at, text(title), article)
+        into.take(row, id, published_at, text(title), article)
     })?;
-    into.tally.found(found);
+    into.tally().found(found);
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! is dated backwards, one second apart, in order, from that impression or the cut-off, whichever comes first: so it is history under any
 //! cut-off, and older than every click that has a time. An article is published when any impression first shows it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -14,9 +15,10 @@ use dataset::bucket::digest_128;
 use dataset::{Error, Result};
 
 use super::articles::{Article, ArticleCollector, clean_text};
-use super::collect::{Collector, NEWS};
+use super::collect::NEWS;
 use super::events::Titles;
 use super::ids::{article_id, id};
+use super::mapping::{Articles, Behaviour, Behaviours};
 use super::read::{Encoding, Reason, Row, lines, reason};
 use super::time::TimeParser;
 
@@ -113,7 +115,7 @@ pub(super) fn first_day(path: &Path) -> Result<DateTime<Utc>> {
 type First = (i64, usize, [u8; 16], u64);
 
 /// Reads the histories: one behaviour per click. Lines that cannot be read are counted here.
-pub(super) fn read_histories(path: &Path, cut_off: i64, titles: &Titles, into: &mut Collector<'_, '_>) -> Result<()> {
+pub(super) fn read_histories(path: &Path, cut_off: i64, titles: &Titles, into: &mut impl Behaviours) -> Result<()> {
     let mut first: HashMap<[u8; 16], First> = HashMap::new();
     lines(path, Encoding::Utf8, |line, bytes| {
         match parse(bytes) {
@@ -121,7 +123,7 @@ pub(super) fn read_histories(path: &Path, cut_off: i64, titles: &Titles, into: &
                 let this = (at, history.len(), digest_128(&[history.as_bytes()]), line);
                 first.entry(digest_128(&[user])).and_modify(|known| *known = this.min(*known)).or_insert(this);
             }
-            Err(reason) => into.reject(Row::at(line), &reason),
+            Err(reason) => into.tally().reject(Row::at(line), &reason),
         }
         Ok(())
     })?;
@@ -138,12 +140,12 @@ pub(super) fn read_histories(path: &Path, cut_off: i64, titles: &Titles, into: &
         Ok(())
     })?;
     // Dated from the cut-off, the histories hold under no other one.
-    into.tally.dated_from_cut_off = true;
+    into.tally().dated_from_cut_off = true;
     Ok(())
 }
 
 /// Reads the clicked impressions.
-pub(super) fn read_impressions(path: &Path, titles: &Titles, into: &mut Collector<'_, '_>) -> Result<()> {
+pub(super) fn read_impressions(path: &Path, titles: &Titles, into: &mut impl Behaviours) -> Result<()> {
     lines(path, Encoding::Utf8, |line, bytes| {
         // Lines that cannot be read are counted where the histories are read.
         let Ok(impression) = parse(bytes) else { return Ok(()) };
@@ -162,14 +164,17 @@ fn push(
     id: &str,
     at: i64,
     titles: &Titles,
-    into: &mut Collector<'_, '_>,
+    into: &mut impl Behaviours,
 ) -> Result<()> {
     let row = Row::at(line);
     let id = article_id(id.as_bytes(), false).ok().flatten().unwrap_or_default();
     match titles.get(id.as_ref()) {
-        Some(title) => into.push(row, impression.user, NEWS, at, title.as_bytes(), Some(&id)),
+        Some(title) => {
+            let (user, text) = (Cow::Borrowed(impression.user), Cow::Borrowed(title.as_bytes()));
+            into.take(row, NEWS, Behaviour { user, at, text, news_id: Some(id) })
+        }
         None => {
-            into.reject(row, &reason::UNKNOWN_NEWS);
+            into.tally().reject(row, &reason::UNKNOWN_NEWS);
             Ok(())
         }
     }
@@ -196,26 +201,26 @@ pub(super) fn read_shown(path: &Path, into: &mut ArticleCollector<'_, '_>) -> Re
 }
 
 /// Reads `news.tsv`: id, category, subcategory, title, abstract, URL, entities of the title, entities of the abstract.
-pub(super) fn read_news(path: &Path, into: &mut ArticleCollector<'_, '_>) -> Result<()> {
+pub(super) fn read_news(path: &Path, into: &mut impl Articles) -> Result<()> {
     lines(path, Encoding::Utf8, |line, bytes| {
         let row = Row::at(line);
         let fields: Vec<&[u8]> = bytes.split(|b| *b == b'\t').collect();
         let [id, category, subcategory, title, summary, _, title_entities, abstract_entities] = fields[..] else {
-            into.reject(row, &reason::fields(8, fields.len()));
+            into.tally().reject(row, &reason::fields(8, fields.len()));
             return Ok(());
         };
-        let mut entities = into.tally.optional("entities", labels(title_entities));
-        entities.extend(into.tally.optional("entities", labels(abstract_entities)));
+        let mut entities = into.tally().optional("entities", labels(title_entities));
+        entities.extend(into.tally().optional("entities", labels(abstract_entities)));
         entities.sort();
         entities.dedup();
         let article = Article {
             title: None,
-            summary: into.tally.optional("an abstract", clean_text(summary)),
-            category: into.tally.optional("a category", clean_text(category)),
-            subcategory: into.tally.optional("a subcategory", clean_text(subcategory)),
+            summary: into.tally().optional("an abstract", clean_text(summary)),
+            category: into.tally().optional("a category", clean_text(category)),
+            subcategory: into.tally().optional("a subcategory", clean_text(subcategory)),
             entities,
         };
-        into.push(row, article_id(id, false), None, clean_text(title), article)
+        into.take(row, article_id(id, false), None, clean_text(title), article)
     })
 }
 

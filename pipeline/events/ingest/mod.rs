@@ -14,6 +14,7 @@ mod articles;
 mod collect;
 mod config;
 mod events;
+mod explain;
 mod files;
 mod guard;
 mod ids;
@@ -23,6 +24,7 @@ mod news;
 mod quarantine;
 mod read;
 mod settle;
+mod suggest;
 mod tally;
 mod text;
 mod time;
@@ -32,18 +34,16 @@ use dataset::{Result, Runner, Summary};
 pub use collect::event_id;
 pub use config::{EventLog, Format, Ingest, NewsLog, Texts};
 pub use events::IngestEvents;
+pub use explain::explain;
 pub use news::IngestNews;
 pub use read::Encoding;
+pub use suggest::suggest;
 
 /// Runs the whole job. Returns the summaries of news and of behaviours.
 pub fn ingest(runner: &Runner, settings: &Ingest) -> Result<Vec<Summary>> {
     settings.check()?;
     let (behaviours, articles) = files::find(settings)?;
-    let cut_off = match (settings.cut_off, &settings.mind) {
-        (Some(cut_off), _) => cut_off,
-        (None, Some(folder)) => mind::first_day(&mind::files(folder)?.0)?,
-        (None, None) => unreachable!("checked above"),
-    };
+    let cut_off = settings.cut_off()?;
     // News is small: with shards every process makes it whole, and the first one wins.
     let news = IngestNews { found: articles };
     let news = runner.unsharded().run(&news, &["news", "news.quarantine", "news.raw_files"])?;

@@ -4,6 +4,7 @@
 //! (missing column, truncated archive, not Parquet) is one error. No reader accepts what a strict one refuses.
 
 mod columns;
+mod guess;
 mod hive;
 mod json;
 mod open;
@@ -16,6 +17,7 @@ use std::path::Path;
 use dataset::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use guess::{Kind, guess};
 pub(crate) use hive::partitions;
 pub(crate) use open::lines;
 pub(crate) use separated::Dialect;
