@@ -217,7 +217,7 @@ macro_rules! log {
 
             /// How times are read.
             pub(super) fn time_parser(&self) -> Result<TimeParser> {
-                TimeParser::new(&self.at("").trim_end_matches('.'), &self.time_format, &self.time_zone)
+                TimeParser::new(self.at("").trim_end_matches('.'), &self.time_format, &self.time_zone)
             }
         }
     };

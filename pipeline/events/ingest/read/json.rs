@@ -282,8 +282,11 @@ mod tests {
 
     use super::*;
 
-    /// Rows of a file: the line, and each wanted field or why there is none.
-    fn rows(text: &[u8], wanted: &[&str]) -> Result<(Vec<(u64, Result<Vec<String>, String>)>, Found)> {
+    /// A row: its line, and each wanted field or why there is none.
+    type Got = (u64, Result<Vec<String>, String>);
+
+    /// Rows of a file.
+    fn rows(text: &[u8], wanted: &[&str]) -> Result<(Vec<Got>, Found)> {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(text).expect("writable");
         let mut all = Vec::new();
