@@ -27,5 +27,3 @@ pub use user_days::UserDayColumns;
 pub const METRICS: [&str; 2] = ["dau", "ctr"];
 /// Which users, in the order of the report.
 pub const SEGMENTS: [&str; 3] = ["all", "cold", "warm"];
-/// Below this p-value of the sample-ratio check, an assignment is not to be trusted.
-pub const MISMATCH: f64 = 0.001;
