@@ -40,6 +40,7 @@ impl Job for Abtest {
     const NAME: &'static str = "abtest";
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
+        self.analysis.check()?;
         let gather =
             GatherExperiment { files: self.files.clone(), columns: self.columns.clone(), buckets: self.buckets };
         let gathered = context.run(&gather, &["experiment_users", "experiment_moments"])?;

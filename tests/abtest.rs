@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Float64Type;
 use tempfile::TempDir;
 
@@ -53,7 +53,7 @@ fn lifts(root: &Path, cuped: bool) -> BTreeMap<String, Vec<f64>> {
 fn known_lifts_are_found_reported_and_reproducible() {
     let folder = TempDir::new().expect("a folder");
     let root = folder.path().join("data");
-    let lift = ["--warm-lift", "0.1", "--cold-lift", "0.2", "--click-lift", "-0.1", "--experiment-days", "5"];
+    let lift = ["--warm-lift", "0.1", "--cold-lift", "0.2", "--click-lift", "-0.4", "--experiment-days", "5"];
     let files = simulated(&root, 6_000, &lift);
     let arguments = ["abtest", &files, "--buckets", "3", "--guardrails", "dau=0.01", "--simulate-aa", "100"];
     let said = succeed(&mut command(&root, &arguments));

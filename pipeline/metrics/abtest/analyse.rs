@@ -107,7 +107,8 @@ impl Stage for AbTest {
 }
 
 impl AbTest {
-    fn check(&self) -> Result<()> {
+    /// Checks what can be checked before anything is read.
+    pub fn check(&self) -> Result<()> {
         let positive = [("sequential_tuning", self.sequential_tuning), ("expected_lift", self.expected_lift)];
         for (name, value) in positive {
             if !(value.is_finite() && value > 0.0) {

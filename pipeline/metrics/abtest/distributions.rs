@@ -16,19 +16,29 @@ pub fn normal_quantile(p: f64) -> f64 {
     quantile(p, normal_tail, density)
 }
 
-/// The point x with P(X ≤ x) = `p` of a distribution that is symmetric around 0, by Newton's method for the logarithm of its tail.
+/// The point x with P(X ≤ x) = `p` of a distribution that is symmetric around 0: Newton's method for the logarithm of its tail, within a
+/// bracket that every step narrows.
 fn quantile(p: f64, tail: impl Fn(f64) -> f64, density: impl Fn(f64) -> f64) -> f64 {
     if p > 0.5 {
         return -quantile(1.0 - p, tail, density);
     }
-    let mut x = 0.0;
+    let (mut low, mut high, mut x) = (0.0, f64::INFINITY, 0.0);
     for _ in 0..200 {
         let at = tail(x);
+        if at > p {
+            low = x
+        } else {
+            high = x
+        }
         let step = at / density(x) * (at / p).ln();
-        x = (x + step).max(0.0);
-        if step.abs() <= 1e-14 * x.abs() || !step.is_finite() {
+        if step.abs() <= 1e-14 * x.abs() {
             break;
         }
+        x = match (low..=high).contains(&(x + step)) {
+            true => x + step,
+            false if high.is_finite() => 0.5 * (low + high),
+            false => 2.0 * x + 1.0,
+        };
     }
     -x
 }

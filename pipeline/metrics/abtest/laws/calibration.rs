@@ -117,6 +117,6 @@ fn intervals_cover_a_known_lift_and_the_past_makes_them_shorter() {
         }
         assert!(share(&found.iter().map(|f| f[metric].1).collect::<Vec<_>>()) >= 0.95, "metric {metric}");
         let ratio = found.iter().map(|f| f[metric].2).sum::<f64>() / found.len() as f64;
-        assert!(ratio < 0.8, "metric {metric}: with the past, intervals are {ratio} as long");
+        assert!(ratio < [0.8, 0.9][metric], "metric {metric}: with the past, intervals are {ratio} as long");
     }
 }

@@ -19,9 +19,10 @@ fn rows(users: usize) -> Vec<String> {
     for user in 0..users {
         let variant = if user % 2 == 0 { "control" } else { "new" };
         for day in 0..4 {
-            let come = (user * 7 + day * 5) % 3 > 0;
+            let chance = (user * 2_654_435_761 + day * 40_503_001) >> 9;
+            let come = chance % 5 > 1;
             if come || day == 0 {
-                let shown = if come { 3 + (user * day) % 5 } else { 0 };
+                let shown = if come { 3 + chance % 7 } else { 0 };
                 let (cold, active) = (u8::from(user % 3 == 0 && day < 2), u8::from(come));
                 let clicks = shown * (user % 4) / 4;
                 rows.push(format!(
@@ -149,6 +150,10 @@ fn what_makes_no_sense_is_one_error_that_names_it() {
         rows[row] = cells.join(",");
         rows
     };
+    // A control user's second row.
+    let same_user =
+        |pair: &[String]| pair[0].split(',').next() == pair[1].split(',').next() && pair[1].contains(",control,");
+    let second = 1 + good.windows(2).position(same_user).expect("somebody comes twice");
     let without = |text: &str| good.iter().filter(|row| !row.contains(text)).cloned().collect::<Vec<_>>();
     let twice = || good.iter().chain(&good[3..4]).cloned().collect::<Vec<_>>();
     for (rows, expected) in [
@@ -163,8 +168,11 @@ fn what_makes_no_sense_is_one_error_that_names_it() {
         (with(9, 1, ""), "row 10, column day: expected a date (YYYY-MM-DD), got none"),
         (with(9, 1, "soon"), "row 10, column day: expected a date (YYYY-MM-DD), got another text"),
         (with(9, 0, ""), "row 10, column user_id: expected a text, got none"),
-        (with(4, 2, "new"), "expected every user in one variant, got 1 users in several, among the 80 of bucket 0"),
-        (with(4, 7, "77"), "expected one past per user in all rows, got 1 users with several"),
+        (
+            with(second, 2, "new"),
+            "expected every user in one variant, got 1 users in several, among the 80 of bucket 0",
+        ),
+        (with(second, 7, "77"), "expected one past per user in all rows, got 1 users with several"),
         (twice(), "expected one row per user and day, got 1 users with several rows of a day"),
         (without(",new,"), "expected a control and a treatment, got \"control\" alone"),
         (without("2025-12-03"), "got none of \"control\" on 2025-12-03"),

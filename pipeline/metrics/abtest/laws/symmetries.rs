@@ -115,6 +115,6 @@ fn arms_without_variance_are_told_apart_or_not() {
     let arm = |n: f64| moments(&[[n, 1.0, 0.0, 0.0]; 5]);
     let (same, other) = (Pair::plain(&arm(1.0), &arm(1.0), 1.0), Pair::plain(&arm(1.0), &arm(2.0), 1.0));
     assert_eq!((same.p_value(), other.p_value()), (1.0, 0.0));
-    assert_eq!((other.lift().low, other.lift().high, other.detectable()), (1.0, 1.0, None));
+    assert_eq!((other.lift().low, other.lift().high, same.detectable()), (1.0, 1.0, None));
     assert_eq!((same.always_valid(5000.0).1, other.always_valid(5000.0).1), (1.0, 0.0));
 }
