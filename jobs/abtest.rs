@@ -76,8 +76,7 @@ impl Job for Abtest {
                 let mut row = vec![lift.name()];
                 row.extend(lift.cells());
                 if aside {
-                    row.push(lift.guardrail.map_or_else(String::new, |(_, p)| format!("{p:.3}")));
-                    row.push(lift.false_positives.map_or_else(String::new, |rate| format!("{:.1}%", 100.0 * rate)));
+                    row.extend(lift.checks());
                 }
                 table.push(row);
             }

@@ -2,7 +2,7 @@
 --
 -- Reads (one user bucket at a time): user_days, a row per user and day; users, a row per user. See schemas/experiment_moments.rs for n, d, p
 -- and q. With S what a user did until a day, and x what they did on it, the day adds S² − (S − x)² to the sum of squares: only days with
--- rows count, and the past is added on a user's first day.
+-- rows count, and the past is added on a user's first day. `again` counts rows of a day of which the user has another.
 WITH
 running AS (
     SELECT
@@ -10,7 +10,8 @@ running AS (
         CAST(sum(active) OVER until AS DOUBLE) AS all_active,
         CAST(sum(impressions) OVER until AS DOUBLE) AS all_impressions,
         CAST(sum(clicks) OVER until AS DOUBLE) AS all_clicks,
-        CAST(row_number() OVER until = 1 AS INT) AS entered
+        CAST(row_number() OVER until = 1 AS INT) AS entered,
+        CAST(coalesce(lag(day) OVER until = day, false) AS INT) AS again
     FROM user_days
     WINDOW until AS (PARTITION BY user_id ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 ),
@@ -25,7 +26,7 @@ visits AS (
 days AS (
     SELECT
         cold, variant, day,
-        sum(entered) AS users,
+        sum(entered) AS users, sum(again) AS again,
         sum(active) AS a, sum(impressions) AS i, sum(clicks) AS c,
         sum(entered * pre_active) AS pa, sum(entered * pre_impressions) AS pi, sum(entered * pre_clicks) AS pc,
         sum(active * (2 * all_active - active)) AS a_a,
@@ -44,14 +45,14 @@ days AS (
 ),
 moments AS (
     SELECT
-        'dau' AS metric, cold, variant, day, users,
+        'dau' AS metric, cold, variant, day, users, again,
         a AS n, CAST(users AS DOUBLE) AS d, pa AS p, CAST(users AS DOUBLE) AS q,
         a_a AS nn, a AS nd, a_pa AS np, a AS nq, CAST(users AS DOUBLE) AS dd, pa AS dp, CAST(users AS DOUBLE) AS dq,
         pa_pa AS pp, pa AS pq, CAST(users AS DOUBLE) AS qq
     FROM days
     UNION ALL
     SELECT
-        'ctr', cold, variant, day, users,
+        'ctr', cold, variant, day, users, again,
         c, i, pc, pi,
         c_c, c_i, c_pc, c_pi, i_i, i_pc, i_pi,
         pc_pc, pc_pi, pi_pi

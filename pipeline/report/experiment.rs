@@ -176,6 +176,17 @@ impl Lift {
     }
 }
 
+impl Lift {
+    /// The p-value of its guardrail, and how often random assignments find a difference, as cells of a table.
+    pub fn checks(&self) -> [String; 2] {
+        let rate = |rate: f64| format!("{:.1}%", 100.0 * rate);
+        [
+            self.guardrail.map_or_else(String::new, |(_, p)| p_value(p)),
+            self.false_positives.map_or_else(String::new, rate),
+        ]
+    }
+}
+
 /// The headings of [`Lift::cells`].
 pub const HEADINGS: [&str; 9] =
     ["control", "treatment", "lift", "95%", "always valid", "p", "p adjusted", "p always", "detectable"];

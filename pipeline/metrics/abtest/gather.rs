@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Date32Type, Int32Type};
 use clap::Args;
@@ -18,6 +18,7 @@ use schemas::{ExperimentMoments, ExperimentUsers, Table};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::METRICS;
 use super::checked::schema;
 use super::user_days::{Piece, UserDayColumns};
 use crate::engine::{Engine, Relation, as_table, column};
@@ -30,9 +31,8 @@ const MOMENTS_SQL: &str = include_str!("../../../sql/experiment_moments.sql");
 const BUCKET_ROWS: u64 = 250_000;
 const MOST_BUCKETS: u32 = 4096;
 /// What users' rows are that contradict each other, by the query's columns: what was expected, what was got.
-const CONTRADICTIONS: [(&str, &str, &str); 3] = [
+const CONTRADICTIONS: [(&str, &str, &str); 2] = [
     ("in_two_variants", "every user in one variant", "in several"),
-    ("twice_a_day", "one row per user and day", "with several rows of a day"),
     ("with_two_pasts", "one past per user in all rows", "with several"),
 ];
 
@@ -179,6 +179,7 @@ impl Stage for GatherExperiment {
         let tables =
             vec![("user_days", days()), ("users", Relation::Rows(ExperimentUsers::contract().schema(), users.clone()))];
         let moments = engine.query(MOMENTS_FILE, MOMENTS_SQL, Vec::new(), tables)?;
+        once_a_day(&moments)?;
         let moments = as_table(MOMENTS_FILE, &ExperimentMoments::contract(), &moments)?;
         let accounts = vec![account.clone(), Account::all(account.input)];
         Ok(Done { outputs: (Rows::new(users), Rows::new(moments)), accounts })
@@ -274,6 +275,21 @@ fn check(users: &[RecordBatch], partition: u32) -> Result<()> {
                 "mend the table: what such users were shown cannot be told",
             ));
         }
+    }
+    Ok(())
+}
+
+/// Refuses users with several rows of a day.
+fn once_a_day(moments: &[RecordBatch]) -> Result<()> {
+    let mut again = 0;
+    for batch in moments {
+        again += column::<Int64Array>(MOMENTS_FILE, batch, "again")?.values().iter().sum::<i64>();
+    }
+    if again > 0 {
+        // Every metric counts them.
+        let got = again / METRICS.len() as i64;
+        let what = format!("the experiment: expected one row per user and day, got {got} more");
+        return Err(Error::new(dataset::Exit::Data, what, "add up the rows of a user's day, or keep one of them"));
     }
     Ok(())
 }

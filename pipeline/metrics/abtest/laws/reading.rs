@@ -173,7 +173,7 @@ fn what_makes_no_sense_is_one_error_that_names_it() {
             "expected every user in one variant, got 1 users in several, among the 80 of bucket 0",
         ),
         (with(second, 7, "77"), "expected one past per user in all rows, got 1 users with several"),
-        (twice(), "expected one row per user and day, got 1 users with several rows of a day"),
+        (twice(), "expected one row per user and day, got 1 more"),
         (without(",new,"), "expected a control and a treatment, got \"control\" alone"),
         (without("2025-12-03"), "got none of \"control\" on 2025-12-03"),
         (
