@@ -160,9 +160,9 @@ impl Lift {
     }
 
     /// The cells of its row in tables: values, lift, p-values, and what is found with a probability of 80%.
-    pub fn cells(&self) -> Vec<String> {
+    pub fn cells(&self) -> [String; HEADINGS.len()] {
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "–".into());
-        vec![
+        [
             format!("{:.4}", self.values.0),
             format!("{:.4}", self.values.1),
             or_none(self.lift.map(|[value, ..]| percent(value))),
@@ -268,28 +268,34 @@ fn against(experiment: &Experiment, treatment: &str) -> Markup {
     }
 }
 
+/// A row per metric, segment and estimator; intervals and adjusted p-values below what they are of.
 fn table(lifts: &[&Lift]) -> Markup {
     let guarded = lifts.iter().any(|lift| lift.guardrail.is_some());
     let assigned = lifts.iter().any(|lift| lift.false_positives.is_some());
     html! {
         div.scroll { table {
             thead { tr {
-                th { "metric" }
-                @for heading in HEADINGS { th.number { (heading) } }
+                th { "metric" } th.number { "control" } th.number { "treatment" } th.number { "lift, 95%" } th.number { "always valid" }
+                th.number { "p, adjusted" } th.number { "p always" } th.number { "detectable" }
                 @if guarded { th.number { "guardrail" } }
                 @if assigned { th.number { "A/A" } }
             } }
-            @for lift in lifts { tr {
-                td { (lift.name()) }
-                @for cell in lift.cells() { td.number { (cell) } }
-                @if guarded { td.number { @if let Some((margin, p)) = lift.guardrail {
-                    "loss below " (format!("{:.1}%", 100.0 * margin)) ": p " (p_value(p))
-                } } }
-                @if assigned { td.number { @if let Some(rate) = lift.false_positives { (format!("{:.1}%", 100.0 * rate)) } } }
-            } }
+            @for lift in lifts {
+                @let [control, treatment, value, interval, always, p, adjusted, always_p, detectable] = lift.cells();
+                @let [guardrail, rate] = lift.checks();
+                tr {
+                    th { (lift.name()) } td.number { (control) } td.number { (treatment) }
+                    td.number { (value) br; span.soft { (interval) } } td.number { (always) }
+                    td.number { (p) br; span.soft { (adjusted) } } td.number { (always_p) } td.number { (detectable) }
+                    @if guarded { td.number { (guardrail) @if let Some((margin, _)) = lift.guardrail {
+                        br; span.soft { "loss below " (format!("{:.1}%", 100.0 * margin)) }
+                    } } }
+                    @if assigned { td.number { (rate) } }
+                }
+            }
         } }
         p.soft {
-            "p: two-sided. p adjusted: for all rows of one estimator. p always: at every look. Detectable: the lift that is found with a "
+            "p: two-sided; adjusted for all rows of one estimator. p always: at every look. Detectable: the lift that is found with a "
             "probability of 80%."
             @if guarded { " Guardrail: a small p says that less than the margin is lost." }
             @if assigned { " A/A: how often random assignments of the same users find p < 0.05, which should be 5%." }
@@ -380,7 +386,9 @@ mod tests {
         (experiment.lifts[0].guardrail, experiment.lifts[0].false_positives) = (Some((0.01, 0.03)), Some(0.049));
         experiment.lifts[2].lift = None;
         let page = section(&experiment).into_string();
-        for text in ["sample ratio mismatch (p &lt; 0.001)", "loss below 1.0%: p 0.030", "4.9%", "–"] {
+        for text in
+            ["sample ratio mismatch (p &lt; 0.001)", "0.030<br><span class=\"soft\">loss below 1.0%", "4.9%", "–"]
+        {
             assert!(page.contains(text), "{text}: {page}");
         }
     }
