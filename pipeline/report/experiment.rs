@@ -174,9 +174,7 @@ impl Lift {
             or_none(self.detectable.map(|lift| format!("{:.2}%", 100.0 * lift))),
         ]
     }
-}
 
-impl Lift {
     /// The p-value of its guardrail, and how often random assignments find a difference, as cells of a table.
     pub fn checks(&self) -> [String; 2] {
         let rate = |rate: f64| format!("{:.1}%", 100.0 * rate);

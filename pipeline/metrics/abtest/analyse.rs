@@ -138,7 +138,7 @@ impl AbTest {
         let order: Vec<usize> =
             std::iter::once(control).chain((0..figures.variants.len()).filter(|at| *at != control)).collect();
         let arms = self.arms(figures, &order)?;
-        for arm in arms.iter().filter(|arm| arm.users < self.min_users as f64) {
+        if let Some(arm) = arms.iter().find(|arm| arm.users < self.min_users as f64) {
             let what = format!(
                 "the experiment: expected at least {} users in each variant, got {} in {}",
                 self.min_users, arm.users, arm.variant

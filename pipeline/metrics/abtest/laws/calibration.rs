@@ -51,6 +51,9 @@ fn arm(random: &mut Xoshiro256PlusPlus, dau_lift: f64, ctr_lift: f64) -> Arm {
     arm
 }
 
+/// Whether a metric's p-value is below 0.05: at the end, as it is and with CUPED; at any of the days' ends, always valid and not.
+type Found = ([bool; 2], bool, bool);
+
 /// Each trial's two arms.
 fn experiments<T: Send>(purpose: &str, lifts: [f64; 2], of: impl Fn(&Arm, &Arm) -> T + Sync) -> Vec<T> {
     let trial = |number: u32| {
@@ -72,7 +75,7 @@ fn estimators(control: &Moments, treatment: &Moments) -> [Pair; 2] {
 #[test]
 fn without_a_difference_one_look_finds_one_in_20_times_and_a_week_of_looks_no_oftener() {
     let found = experiments("a/a", [0.0, 0.0], |control, treatment| {
-        std::array::from_fn::<_, 2, _>(|metric| {
+        std::array::from_fn::<Found, 2, _>(|metric| {
             let last =
                 estimators(&control[DAYS - 1][metric], &treatment[DAYS - 1][metric]).map(|pair| pair.p_value() < ALPHA);
             let looks = |of: &dyn Fn(Pair) -> f64| {
@@ -82,9 +85,7 @@ fn without_a_difference_one_look_finds_one_in_20_times_and_a_week_of_looks_no_of
         })
     });
     for metric in 0..2 {
-        let of = |of: &dyn Fn(&([bool; 2], bool, bool)) -> bool| {
-            share(&found.iter().map(|f| of(&f[metric])).collect::<Vec<_>>())
-        };
+        let of = |of: &dyn Fn(&Found) -> bool| share(&found.iter().map(|f| of(&f[metric])).collect::<Vec<_>>());
         for cuped in 0..2 {
             let rate = of(&|found| found.0[cuped]);
             assert!((rate - ALPHA).abs() <= allowed(), "metric {metric}, CUPED {cuped}: {rate}");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use arrow::array::Array;
 use dataset::{Result, Whole};
@@ -88,7 +89,7 @@ fn order_files_buckets_and_threads_decide_nothing() {
     let halves: Vec<Vec<String>> = reversed.chunks(reversed.len() / 3).map(<[String]>::to_vec).collect();
     // Which user is drawn when depends on the order of the users, which buckets decide; nothing else does.
     let plain = AbTest::default();
-    let first = results(&analyse(folder.path(), &[rows.clone()], 1, 1, &plain).unwrap());
+    let first = results(&analyse(folder.path(), slice::from_ref(&rows), 1, 1, &plain).unwrap());
     assert_eq!(first.len(), 2 * 3 * 2 + 2 * 3 * 4 + 2, "{first:#?}");
     assert_eq!(results(&analyse(folder.path(), &halves, 5, 3, &plain).unwrap()), first);
     let drawn = results(&analyse(folder.path(), &[reversed], 3, 1, &settings).unwrap());
@@ -99,7 +100,7 @@ fn order_files_buckets_and_threads_decide_nothing() {
 fn users_days_and_lifts_are_those_of_the_rows() {
     let folder = TempDir::new().unwrap();
     let rows = rows(120);
-    let root = analyse(folder.path(), &[rows.clone()], 2, 1, &AbTest::default()).unwrap();
+    let root = analyse(folder.path(), slice::from_ref(&rows), 2, 1, &AbTest::default()).unwrap();
     let store = dataset::Store::open(root.to_str().unwrap()).unwrap();
     let mut users = 0;
     for part in Whole::<ExperimentUsers>::open(&store, "experiment_users").unwrap().parts() {
@@ -115,7 +116,7 @@ fn users_days_and_lifts_are_those_of_the_rows() {
             cells[2] == variant
                 && cells[1] <= until
                 && cells[3] == "1"
-                && cold.is_none_or(|cold| (number % 3 == 0) == cold)
+                && cold.is_none_or(|cold| number.is_multiple_of(3) == cold)
         };
         rows.iter().filter(of).count() as f64
     };
@@ -195,7 +196,7 @@ fn what_makes_no_sense_is_one_error_that_names_it() {
         (AbTest { sequential_tuning: f64::NAN, ..AbTest::default() }, "more than 0"),
     ] {
         let folder = TempDir::new().unwrap();
-        let error = analyse(folder.path(), &[good.clone()], 1, 1, &settings).expect_err(expected);
+        let error = analyse(folder.path(), slice::from_ref(&good), 1, 1, &settings).expect_err(expected);
         assert!(error.to_string().contains(expected) && error.exit_code() == 2, "{error}\nexpected: {expected}");
     }
 }
