@@ -46,7 +46,7 @@ experiment = tea_tasting.Experiment(
     ctr_cuped=tea_tasting.RatioOfMeans("clicks", "impressions", "pre_clicks", "pre_impressions"),
     ratio=tea_tasting.SampleRatio(),
 )
-found = experiment.analyze(users, "control", variant="variant")
+found = experiment.analyze(users, "control")
 names = ["rel_effect_size", "rel_effect_size_ci_lower", "rel_effect_size_ci_upper", "pvalue"]
 lifts = {{metric: [getattr(found[metric], name) for name in names] for metric in ["dau", "dau_cuped", "ctr", "ctr_cuped"]}}
 print(json.dumps([lifts, time.perf_counter() - start, added]))
