@@ -54,6 +54,9 @@ impl Job for Abtest {
     /// The arms, and a table per treatment.
     fn show(&self, context: &Context, out: &mut dyn Write) -> Result<()> {
         let experiment = experiment(context.store())?;
+        if experiment.arms.is_empty() {
+            return Ok(());
+        }
         let mut arms = vec![output::cells(["variant", "users", "cold", "share"])];
         for arm in &experiment.arms {
             let share = format!("{:.2}%", 100.0 * arm.share);

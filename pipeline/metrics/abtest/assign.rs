@@ -1,7 +1,7 @@
 //! A/A tests on an experiment's own users: they are assigned to two arms anew, at random, so that whatever is found is found by chance.
 
-use dataset::bucket::stream;
-use dataset::{Result, Rows};
+use dataset::bucket::{stream, unhex};
+use dataset::{Error, Result, Rows};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
@@ -10,15 +10,20 @@ use schemas::ExperimentUsers;
 use super::figures::belongs;
 use super::{ALPHA, METRICS, Moments, Pair, SEGMENTS};
 
-/// What is known of the users: whether they are cold, and their n, d, p, q for each metric.
-#[derive(Debug, Default)]
-pub(super) struct People {
-    cold: Vec<bool>,
-    values: Vec<[[f32; 4]; METRICS.len()]>,
+/// The users, in the order of their ids: which are drawn does not depend on buckets.
+#[derive(Debug)]
+pub(super) struct People(Vec<Person>);
+
+/// A user: whether they are cold, and their n, d, p, q for each metric.
+#[derive(Debug)]
+struct Person {
+    id: [u8; 16],
+    cold: bool,
+    values: [[f32; 4]; METRICS.len()],
 }
 
 /// Bytes of memory that a user takes.
-pub(super) const BYTES_PER_USER: u64 = 1 + 4 * 4 * METRICS.len() as u64;
+pub(super) const BYTES_PER_USER: u64 = size_of::<Person>() as u64;
 
 /// How often p < 0.05 was found without a difference, by metric and segment: as it is, and with CUPED; none where it cannot be estimated.
 pub(super) type Rates = [[[Option<f64>; 2]; SEGMENTS.len()]; METRICS.len()];
@@ -26,11 +31,12 @@ pub(super) type Rates = [[[Option<f64>; 2]; SEGMENTS.len()]; METRICS.len()];
 impl People {
     /// Reads the users.
     pub(super) fn read(parts: impl Iterator<Item = Result<Rows<ExperimentUsers>>>) -> Result<Self> {
-        let mut people = People::default();
+        let mut people = Vec::new();
         for part in parts {
             for users in part?.columns() {
                 let users = users?;
-                for at in 0..users.cold.len() {
+                for (at, id) in users.user_id.iter().enumerate() {
+                    let wrong = || Error::unreadable("experiment_users", "a user id that is none", "run abtest again");
                     let [active, impressions, clicks, before, shown_before, clicked_before] = [
                         &users.active,
                         &users.impressions,
@@ -40,20 +46,22 @@ impl People {
                         &users.pre_clicks,
                     ]
                     .map(|column| column.value(at) as f32);
-                    people.cold.push(users.cold.value(at));
-                    people
-                        .values
-                        .push([[active, 1.0, before, 1.0], [clicks, impressions, clicked_before, shown_before]]);
+                    people.push(Person {
+                        id: id.and_then(unhex).ok_or_else(wrong)?,
+                        cold: users.cold.value(at),
+                        values: [[active, 1.0, before, 1.0], [clicks, impressions, clicked_before, shown_before]],
+                    });
                 }
             }
         }
-        Ok(people)
+        people.sort_unstable_by_key(|person| person.id);
+        Ok(People(people))
     }
 
     /// The moments of the users whom `chosen` chooses, who are asked for in order: by segment (cold, warm) and metric.
     fn moments(&self, mut chosen: impl FnMut() -> bool) -> [[Moments; METRICS.len()]; 2] {
         let mut moments = [[Moments::default(); METRICS.len()]; 2];
-        for (cold, values) in self.cold.iter().zip(&self.values) {
+        for Person { cold, values, .. } in &self.0 {
             if chosen() {
                 let of = &mut moments[usize::from(!cold)];
                 of.iter_mut().zip(values).for_each(|(moments, values)| moments.add(values.map(f64::from)));
