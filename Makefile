@@ -8,7 +8,7 @@ export PYTHONPATH = $(CURDIR)/.python
 BENCH_USERS ?= 500000
 GGUF = models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help setup setup-qwen python demo demo-qwen mind demo-mind test nightly test-data test-peers check bench bench-cleaner bench-news bench-policy bench-training bench-words clean
+.PHONY: help setup setup-qwen python demo demo-qwen mind demo-mind test nightly test-data test-peers check bench bench-abtest bench-cleaner bench-news bench-policy bench-training bench-words clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,9 +46,10 @@ demo-mind: mind setup ## real logs: make demo-mind MIND=folder
 test: setup python ## all tests that need nothing but this repository
 	cargo test --workspace
 
-nightly: setup python ## the long ones: 10,000 sequences of changes, 1,000 kills, larger bounds of the commit protocol's model
+nightly: setup python ## the long ones: 10,000 sequences of changes, 1,000 kills, 1,000 experiments, larger bounds of the commit protocol's model
 	QUERENT_SEQUENCES=10000 QUERENT_KILLS=1000 cargo test --workspace --test end-to-end -- freshness faults
 	cargo test --workspace --lib model -- --include-ignored
+	QUERENT_TRIALS=1000 cargo test --workspace --lib abtest
 
 test-data: setup python ## the tests on real logs: ../shared/data, or QUERENT_TEST_DATA=folder
 	cargo test --workspace --features querent/real-logs --test data
@@ -98,6 +99,12 @@ bench-words: ## NEWS=file: BM25 beside bm25s over MIND's news.tsv (bm25s, PyStem
 	@$(MAKE) --no-print-directory python
 	@cargo bench --no-run --workspace --bench bm25
 	$(BENCH)/bm25.py out/bench-words $(NEWS)
+
+bench-abtest: ## A/B analysis of 10 million user-days beside tea-tasting (tea-tasting, which needs Python 3.12)
+	@$(PYTHON) tests/bench/abtest.py --check out/bench-abtest
+	@$(MAKE) --no-print-directory python
+	@$(CARGO) build --release
+	$(BENCH)/abtest.py out/bench-abtest
 
 bench-policy: ## PROFILES=folder: rollouts beside transformers and llama.cpp (torch, transformers, llama-cpp-python)
 	@test -n "$(PROFILES)" || { echo "error: PROFILES: expected a folder of profiles: make bench-policy PROFILES=out/mind/profiles" >&2; exit 2; }

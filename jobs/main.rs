@@ -3,6 +3,7 @@
 //! One file per job. A line in [`COMMANDS`] makes a job a subcommand, a section of settings files and a step that pipelines may name
 //! (`frame/`). Exit codes: 0 done, 1 failed and worth retrying, 2 wrong usage or configuration, 3 data breaks its contract.
 
+mod abtest;
 mod annotate;
 mod cap;
 mod clean;
@@ -71,6 +72,7 @@ static COMMANDS: Commands = &[
     job::<retrieve::Retrieve>(),
     job::<import::Import>(),
     job::<evaluate::Evaluate>(),
+    job::<abtest::Abtest>(),
     job::<report::Report>(),
     job::<export::Export>(),
     tool::<commit::Commit>(),

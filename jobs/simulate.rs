@@ -10,18 +10,26 @@ use crate::frame::{Context, Job};
 ///
 /// Reads nothing. Writes raw_searches, raw_visits, raw_clicks and raw_news (as a platform would log them: raw ids, noise,
 /// misspellings), and for evaluation only latent_interests and true_labels.
+///
+/// With --experiment it writes an A/B test instead: raw_experiment (users in two arms, day by day), and for evaluation only true_lifts.
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(crate) struct Simulate {
     #[command(flatten)]
     #[serde(flatten)]
     world: events::simulate::Simulate,
+    #[command(flatten)]
+    #[serde(flatten)]
+    experiment: events::simulate::Experiment,
 }
 
 impl Job for Simulate {
     const NAME: &'static str = "simulate";
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
-        events::simulate::simulate(&context.runner, &self.world)
+        match self.experiment.experiment {
+            true => events::simulate::simulate_experiment(&context.runner, &self.world, &self.experiment),
+            false => events::simulate::simulate(&context.runner, &self.world),
+        }
     }
 }

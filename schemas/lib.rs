@@ -28,21 +28,26 @@
 //! # }
 //! ```
 
+mod arms;
 mod borderline;
 mod clean_events;
 mod cleaner_predictions;
 mod column;
 mod comparisons;
 mod contract;
+mod daily_lifts;
 mod delta;
 mod events;
 #[cfg(test)]
 #[expect(unreachable_pub, dead_code, reason = "made like any table, looked at by tests only")]
 mod every;
+mod experiment_moments;
+mod experiment_users;
 mod interests;
 mod kind;
 mod labels;
 mod latent_interests;
+mod lifts;
 mod lists;
 mod metrics;
 mod news;
@@ -63,21 +68,27 @@ mod table;
 mod text_scores;
 mod train_log;
 mod true_labels;
+mod true_lifts;
 mod truth;
 mod user_metrics;
 
+pub use arms::{Arms, ArmsColumns};
 pub use borderline::{Borderline, BorderlineColumns};
 pub use clean_events::{CleanEvents, CleanEventsColumns};
 pub use cleaner_predictions::{CleanerPredictions, CleanerPredictionsColumns};
 pub use column::Col;
 pub use comparisons::{Comparisons, ComparisonsColumns};
 pub use contract::{Column, Contract, Layout, SortColumn, Table};
+pub use daily_lifts::{DailyLifts, DailyLiftsColumns};
 pub use delta::BUCKET;
 pub use events::{DOMAINS, Events, EventsColumns};
+pub use experiment_moments::{ExperimentMoments, ExperimentMomentsColumns};
+pub use experiment_users::{ExperimentUsers, ExperimentUsersColumns};
 pub use interests::{Interests, InterestsColumns};
 pub use kind::{Bool, Bytes, Float32, Float64, Id, Int32, Int64, Kind, Record, Text, Texts, Time, Values, Vector};
 pub use labels::{Labels, LabelsColumns};
 pub use latent_interests::{LatentInterests, LatentInterestsColumns};
+pub use lifts::{Lifts, LiftsColumns};
 pub use lists::Lists;
 pub use metrics::{Metrics, MetricsColumns, SLICES};
 pub use news::{News, NewsColumns};
@@ -89,7 +100,8 @@ pub use popularity::{Popularity, PopularityColumns};
 pub use profiles::{Behaviours, Profiles, ProfilesColumns};
 pub use quarantine::{Quarantine, QuarantineColumns};
 pub use raw::{
-    RawClicks, RawClicksColumns, RawNews, RawNewsColumns, RawSearches, RawSearchesColumns, RawVisits, RawVisitsColumns,
+    RawClicks, RawClicksColumns, RawExperiment, RawExperimentColumns, RawNews, RawNewsColumns, RawSearches,
+    RawSearchesColumns, RawVisits, RawVisitsColumns,
 };
 pub use raw_files::{RawFiles, RawFilesColumns};
 pub use recommendations::{Recommendations, RecommendationsColumns, method_and_step};
@@ -99,6 +111,7 @@ pub use statistics::{Statistics, StatisticsColumns};
 pub use text_scores::{TextScores, TextScoresColumns};
 pub use train_log::{TrainLog, TrainLogColumns};
 pub use true_labels::{TrueLabels, TrueLabelsColumns};
+pub use true_lifts::{TrueLifts, TrueLiftsColumns};
 pub use truth::{Truth, TruthColumns};
 pub use user_metrics::{UserMetrics, UserMetricsColumns};
 
@@ -109,8 +122,10 @@ pub fn all() -> Vec<Contract> {
         RawVisits::contract(),
         RawClicks::contract(),
         RawNews::contract(),
+        RawExperiment::contract(),
         LatentInterests::contract(),
         TrueLabels::contract(),
+        TrueLifts::contract(),
         Events::contract(),
         Quarantine::contract(),
         RawFiles::contract(),
@@ -136,6 +151,11 @@ pub fn all() -> Vec<Contract> {
         UserMetrics::contract(),
         Metrics::contract(),
         Comparisons::contract(),
+        ExperimentUsers::contract(),
+        ExperimentMoments::contract(),
+        Arms::contract(),
+        Lifts::contract(),
+        DailyLifts::contract(),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! `raw_*`: the logs that `simulate` writes, in the shape of a platform's own: raw ids, raw texts, noise.
 
-use crate::kind::{Text, Texts, Time};
+use crate::kind::{Bool, Int32, Text, Texts, Time};
 use crate::table::table;
 
 table! {
@@ -71,6 +71,30 @@ table! {
             headline: Text = "title",
             summary: Option<Text> = "abstract; a third of the articles have none",
             tags: Texts = "the entity it is about",
+        }
+    }
+}
+
+table! {
+    /// Simulated experiment.
+    RawExperiment, RawExperimentColumns {
+        name: "raw_experiment",
+        version: 1,
+        about: "one row per user and day of a simulated experiment",
+        layout: Parts,
+        key: [user_id, day],
+        order: [],
+        columns: {
+            user_id: Text = "the platform's user id",
+            day: Text = "YYYY-MM-DD",
+            variant: Text = "control or treatment",
+            active: Bool = "whether the user came that day",
+            impressions: Int32 = "articles shown",
+            clicks: Int32 = "articles clicked",
+            cold: Bool = "the user had little history when the experiment began",
+            pre_active: Int32 = "active days in the two weeks before",
+            pre_impressions: Int32 = "articles shown in these",
+            pre_clicks: Int32 = "articles clicked in these",
         }
     }
 }

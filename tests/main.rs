@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binary over real files.
 
+mod abtest;
 mod annotate;
 mod cleaner;
 mod cli;

@@ -3,6 +3,7 @@
 //! A SQL job is a file in `sql/`, a table in `schemas/` and a line in `queries.rs`. Its inputs are dataset versions, and DataFusion is
 //! handed the bytes that were checked against them; it opens no file by itself.
 
+pub mod abtest;
 mod engine;
 mod evaluate;
 mod judge;

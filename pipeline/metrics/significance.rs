@@ -111,6 +111,20 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     adjusted
 }
 
+/// Benjamini and Hochberg's step-up adjustment (1995): the expected share of false discoveries is kept.
+pub fn benjamini_hochberg(p_values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p_values.len()).collect();
+    order.sort_by(|&a, &b| p_values[b].total_cmp(&p_values[a]));
+    let mut adjusted = vec![0.0; p_values.len()];
+    let mut smallest = 1.0_f64;
+    for (from_above, &at) in order.iter().enumerate() {
+        let rank = p_values.len() - from_above;
+        smallest = smallest.min(p_values[at] * p_values.len() as f64 / rank as f64);
+        adjusted[at] = smallest;
+    }
+    adjusted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ use dataset::account::list;
 use dataset::{Manifest, Result};
 use schemas::method_and_step;
 
+use crate::experiment::Experiment;
 use crate::found::Found;
 use crate::runs::TrainingRun;
 use crate::samples::{Sample, samples};
@@ -38,6 +39,8 @@ pub struct Content {
     pub samples: Vec<Sample>,
     /// Training runs, by name.
     pub runs: Vec<TrainingRun>,
+    /// The A/B test.
+    pub experiment: Experiment,
 }
 
 /// One dataset's current version.
@@ -82,6 +85,7 @@ impl Content {
             method: method.unwrap_or_default().to_owned(),
             samples: method.map_or(Ok(Vec::new()), |method| samples(found, method, users))?,
             runs: found.runs.iter().map(|run| TrainingRun::read(run, lists)).collect::<Result<_>>()?,
+            experiment: found.experiment()?,
         })
     }
 }

@@ -4,6 +4,8 @@
 
 mod chart;
 mod curves;
+mod experiment;
+mod forest;
 mod found;
 mod gather;
 mod line;
@@ -13,6 +15,7 @@ mod runs;
 mod samples;
 mod tables;
 
+pub use experiment::{Arm, DailyLift, Experiment, HEADINGS, Lift, experiment};
 pub use gather::{Content, DatasetLine};
 pub use page::page;
 pub use report::Report;

@@ -6,6 +6,7 @@ use schemas::method_and_step;
 
 use crate::chart::bars;
 use crate::curves::training;
+use crate::experiment::{p_value, section};
 use crate::gather::Content;
 use crate::samples::Sample;
 use crate::tables::{Measure, slices};
@@ -28,6 +29,7 @@ pub fn page(content: &Content) -> String {
                 h1 { "News that interests fetch" }
                 p.soft { "querent, from the datasets in " (content.root) }
                 (results(content))
+                (section(&content.experiment))
                 (statistics(content))
                 (training(&content.runs))
                 (samples(content))
@@ -274,13 +276,10 @@ fn heading(metric: &str) -> String {
     format!("{name}{cut}")
 }
 
-fn p_value(p: f64) -> String {
-    if p < 0.001 { "< 0.001".into() } else { format!("{p:.3}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::{Arm, DailyLift, Experiment, Lift};
     use crate::gather::DatasetLine;
     use crate::runs::TrainingRun;
     use crate::samples::News;
@@ -379,6 +378,23 @@ mod tests {
                 },
                 lists: Some(Ranked { step: 1, best: vec![rolled.clone()], worst: vec![rolled] }),
             }],
+            experiment: Experiment {
+                arms: vec![Arm { variant: evil.clone(), ..Arm::default() }],
+                lifts: vec![Lift {
+                    treatment: evil.clone(),
+                    metric: evil.clone(),
+                    segment: evil.clone(),
+                    lift: Some([0.5, 0.4, 0.6, 0.3, 0.7]),
+                    ..Lift::default()
+                }],
+                days: vec![DailyLift {
+                    treatment: evil.clone(),
+                    metric: evil.clone(),
+                    segment: evil.clone(),
+                    day: evil.clone(),
+                    ..DailyLift::default()
+                }],
+            },
         };
         let page = page(&content);
         assert!(!page.contains("<script") && !page.contains("<img") && page.contains("&lt;script&gt;"));

@@ -5,6 +5,7 @@
 //! they do not share. It writes raw logs as a platform would have them, and, apart from them and for evaluation only, the
 //! interests and the labels. A user is a pure function of (seed, number), so memory does not grow with users.
 
+mod experiment;
 mod noise;
 mod random;
 mod user;
@@ -20,6 +21,8 @@ use schemas::{
     RawSearches, RawSearchesColumns, RawVisits, RawVisitsColumns, TrueLabels, TrueLabelsColumns,
 };
 use serde::{Deserialize, Serialize};
+
+pub use experiment::{Experiment, simulate_experiment};
 
 use crate::ingest::event_id;
 use crate::scrub::{Counts, normalise, scrub};

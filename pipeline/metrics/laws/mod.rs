@@ -7,7 +7,7 @@ use std::path::Path;
 
 use dataset::{KeySource, Resources, Runner, Store, Style};
 
-fn runner(root: &Path, threads: usize) -> Runner {
+pub(crate) fn runner(root: &Path, threads: usize) -> Runner {
     let resources = Resources {
         store: Store::open(root.to_str().unwrap()).unwrap(),
         threads,

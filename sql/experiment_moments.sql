@@ -1,0 +1,62 @@
+-- What each day adds to an experiment's moments, by metric, segment and variant.
+--
+-- Reads (one user bucket at a time): user_days, a row per user and day; users, a row per user. See schemas/experiment_moments.rs for n, d, p
+-- and q. With S what a user did until a day, and x what they did on it, the day adds S² − (S − x)² to the sum of squares: only days with
+-- rows count, and the past is added on a user's first day. `again` counts rows of a day of which the user has another.
+WITH
+running AS (
+    SELECT
+        user_id, day, CAST(active AS DOUBLE) AS active, CAST(impressions AS DOUBLE) AS impressions, CAST(clicks AS DOUBLE) AS clicks,
+        CAST(sum(active) OVER until AS DOUBLE) AS all_active,
+        CAST(sum(impressions) OVER until AS DOUBLE) AS all_impressions,
+        CAST(sum(clicks) OVER until AS DOUBLE) AS all_clicks,
+        CAST(row_number() OVER until = 1 AS INT) AS entered,
+        CAST(coalesce(lag(day) OVER until = day, false) AS INT) AS again
+    FROM user_days
+    WINDOW until AS (PARTITION BY user_id ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+),
+visits AS (
+    SELECT
+        running.*, users.variant, users.cold,
+        CAST(users.pre_active AS DOUBLE) AS pre_active,
+        CAST(users.pre_impressions AS DOUBLE) AS pre_impressions,
+        CAST(users.pre_clicks AS DOUBLE) AS pre_clicks
+    FROM running JOIN users ON running.user_id = users.user_id
+),
+days AS (
+    SELECT
+        cold, variant, day,
+        sum(entered) AS users, sum(again) AS again,
+        sum(active) AS a, sum(impressions) AS i, sum(clicks) AS c,
+        sum(entered * pre_active) AS pa, sum(entered * pre_impressions) AS pi, sum(entered * pre_clicks) AS pc,
+        sum(active * (2 * all_active - active)) AS a_a,
+        sum(impressions * (2 * all_impressions - impressions)) AS i_i,
+        sum(clicks * (2 * all_clicks - clicks)) AS c_c,
+        sum(clicks * all_impressions + impressions * all_clicks - clicks * impressions) AS c_i,
+        sum(active * pre_active) AS a_pa,
+        sum(clicks * pre_clicks) AS c_pc, sum(clicks * pre_impressions) AS c_pi,
+        sum(impressions * pre_clicks) AS i_pc, sum(impressions * pre_impressions) AS i_pi,
+        sum(entered * pre_active * pre_active) AS pa_pa,
+        sum(entered * pre_clicks * pre_clicks) AS pc_pc,
+        sum(entered * pre_clicks * pre_impressions) AS pc_pi,
+        sum(entered * pre_impressions * pre_impressions) AS pi_pi
+    FROM visits
+    GROUP BY cold, variant, day
+),
+moments AS (
+    SELECT
+        'dau' AS metric, cold, variant, day, users, again,
+        a AS n, CAST(users AS DOUBLE) AS d, pa AS p, CAST(users AS DOUBLE) AS q,
+        a_a AS nn, a AS nd, a_pa AS np, a AS nq, CAST(users AS DOUBLE) AS dd, pa AS dp, CAST(users AS DOUBLE) AS dq,
+        pa_pa AS pp, pa AS pq, CAST(users AS DOUBLE) AS qq
+    FROM days
+    UNION ALL
+    SELECT
+        'ctr', cold, variant, day, users, again,
+        c, i, pc, pi,
+        c_c, c_i, c_pc, c_pi, i_i, i_pc, i_pi,
+        pc_pc, pc_pi, pi_pi
+    FROM days
+)
+SELECT * FROM moments
+ORDER BY metric, cold, variant, day
