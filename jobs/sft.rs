@@ -14,8 +14,7 @@ use crate::index::popularity;
 /// Reads profiles, news and news_vectors; with --lists interests.NAME. Writes a folder that is a policy, with train_log/ in it. The lists to
 /// learn are made of each user's themes (content words of a behaviour of each theme; never a title word for word), or are those of another
 /// model. Users of the split train are learnt from, those of valid say which checkpoint is kept, those of test are never seen. With
-/// --init scratch a small policy is made from random weights; the first half of its steps teaches it to say again what it reads. With --init pruned
-/// it is made of some layers of a larger one. A killed run goes on from its last look.
+/// --init scratch a small policy is made from random weights, with --init pruned of some layers of a larger one. A killed run goes on from its last look.
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(crate) struct Sft {

@@ -183,22 +183,11 @@ impl Prompter {
 
     /// What follows the prefix for a user; `None` for one without behaviours. They come most recent first.
     pub fn prompt(&self, behaviours: &[Behaviour<'_>]) -> Option<Vec<u32>> {
-        self.fitting(behaviours).map(|(_, tokens)| [tokens.as_slice(), &self.suffix].concat())
-    }
-
-    /// The texts that a prompt shows, the most recent first.
-    pub fn shown(&self, behaviours: &[Behaviour<'_>]) -> Vec<String> {
-        let lines = self.fitting(behaviours).map(|(lines, _)| lines).unwrap_or_default();
-        lines.iter().map(|(_, line)| line.strip_prefix(BULLET).unwrap_or(line).trim_end().to_owned()).collect()
-    }
-
-    /// The most recent behaviours that the budget holds, as lines, and the turn's tokens.
-    fn fitting(&self, behaviours: &[Behaviour<'_>]) -> Option<(Vec<Line>, Vec<u32>)> {
         let mut lines = self.lines(behaviours, self.settings.budget_tokens);
         while !lines.is_empty() {
             let tokens = self.tokenizer.encode(&self.text(&lines));
             if tokens.len() <= self.most {
-                return Some((lines, tokens));
+                return Some([tokens.as_slice(), &self.suffix].concat());
             }
             // A tokenizer may need more tokens for all lines than for each: the oldest goes.
             lines.pop();

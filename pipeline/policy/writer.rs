@@ -86,11 +86,6 @@ impl Task {
         self.prompter.prompt(behaviours)
     }
 
-    /// The texts that a prompt shows of these behaviours, the most recent first.
-    pub fn shown(&self, behaviours: &[Behaviour<'_>]) -> Vec<String> {
-        self.prompter.shown(behaviours)
-    }
-
     /// Rollouts with a version of the weights.
     ///
     /// # Errors

@@ -1,14 +1,10 @@
-//! What `sft` shows: a user's prompt, and the lists to say after it.
+//! What `sft` shows: a user's prompt, and the list to say after it.
 
 use std::collections::HashMap;
 
-use dataset::bucket::stream;
 use dataset::{Result, Whole};
 use engine::Tree;
 use policy::{Generate, Task};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_xoshiro::Xoshiro256PlusPlus;
 use reward::Rewards;
 use schemas::Interests;
 
@@ -17,34 +13,34 @@ use crate::pseudo;
 
 /// Users whose lists a vocabulary is learnt from, beside everyone's texts: enough to have seen how a list is written.
 const CORPUS_LISTS: usize = 64;
-/// Lists of what was read, for each user of a step that teaches to say it again.
-const ECHOES: usize = 4;
 
-/// A user's prompt, and lists to learn for it.
+/// A user's prompt and the list to learn for it, as one sequence.
 #[derive(Debug)]
 pub(crate) struct Example {
-    pub(crate) prompt: Vec<u32>,
-    pub(crate) lists: Vec<Vec<u32>>,
+    tokens: Vec<u32>,
+    /// Where what is learnt begins.
+    cut: usize,
 }
 
 impl Example {
+    /// The same, with the prompt to learn as well.
+    pub(crate) fn whole(self) -> Self {
+        Example { cut: 1, ..self }
+    }
+
     /// Tokens that are learnt.
     pub(crate) fn learnt(&self) -> usize {
-        self.lists.iter().map(Vec::len).sum()
+        self.tokens.len() - self.cut
     }
 
     /// All tokens.
     pub(crate) fn tokens(&self) -> usize {
-        self.prompt.len() + self.learnt()
-    }
-
-    /// Tokens of the prompt and its longest list.
-    pub(crate) fn longest(&self) -> usize {
-        self.prompt.len() + self.lists.iter().map(Vec::len).max().unwrap_or(0)
+        self.tokens.len()
     }
 
     pub(crate) fn tree(&self) -> Tree<'_> {
-        Tree { prompt: &self.prompt, lists: self.lists.iter().map(Vec::as_slice).collect() }
+        let (prompt, list) = self.tokens.split_at(self.cut);
+        Tree { prompt, lists: vec![list] }
     }
 }
 
@@ -63,8 +59,10 @@ impl Teacher {
     /// An example of each user, none where there is no list to learn.
     pub(crate) fn examples(&self, task: &Task, people: &[Shown<'_>]) -> Result<Vec<Option<Example>>> {
         let example = |((person, left_out), list): (&Shown<'_>, Option<Vec<String>>)| {
-            let lists = vec![task.answer(&list?)];
-            Some(Example { prompt: task.prompt(&person.shown(*left_out))?, lists })
+            let mut tokens = task.prompt(&person.shown(*left_out))?;
+            let cut = tokens.len();
+            tokens.extend(task.answer(&list?));
+            Some(Example { tokens, cut })
         };
         Ok(people.iter().zip(self.lists(people)?).map(example).collect())
     }
@@ -80,23 +78,6 @@ impl Teacher {
         }
         examples.truncate(most);
         Ok(examples)
-    }
-
-    /// An example that teaches to say again what was read: lists of some of the texts that the prompt shows, in any order. `seed` is of this
-    /// user at this time.
-    pub(crate) fn echo(&self, task: &Task, (person, left_out): Shown<'_>, seed: u64) -> Option<Example> {
-        let shown = person.shown(left_out);
-        let (prompt, mut texts) = (task.prompt(&shown)?, task.shown(&shown));
-        if texts.len() < self.settings.rule.min_queries {
-            return None;
-        }
-        let mut random = Xoshiro256PlusPlus::seed_from_u64(stream(seed, "echo", person.user_id.as_bytes()));
-        let some = texts.len().min(self.settings.prompts.queries);
-        let mut list = || {
-            texts.shuffle(&mut random);
-            task.answer(&texts[..some])
-        };
-        Some(Example { prompt, lists: (0..ECHOES).map(|_| list()).collect() })
     }
 
     /// What a vocabulary is learnt from: the training users' texts, and lists as they are written.

@@ -138,7 +138,7 @@ impl Sft {
 
 impl Artifact for Sft {
     const NAME: &'static str = "sft";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 1;
     type Inputs = SftInputs;
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<SftInputs> {
@@ -251,12 +251,10 @@ impl Sft {
                     (person, self.left_out(person, epoch))
                 })
                 .collect();
-            match self.echoes(step) {
-                true => examples.extend(shown.into_iter().zip(cursor..).filter_map(|(shown, at)| {
-                    let seed = stream(self.seed, "echo", at.to_le_bytes());
-                    teacher.echo(task, shown, seed)
-                })),
-                false => examples.extend(teacher.examples(task, &shown)?.into_iter().flatten()),
+            let shown = teacher.examples(task, &shown)?.into_iter().flatten();
+            match self.learns_prompts(step) {
+                true => examples.extend(shown.map(Example::whole)),
+                false => examples.extend(shown),
             }
             cursor += missing;
         }
@@ -304,8 +302,9 @@ impl Sft {
         random.random_range(0..=person.behaviours() / 2)
     }
 
-    /// Whether a step teaches to say again what was read, as the first half of the steps from scratch do.
-    fn echoes(&self, step: u64) -> bool {
+    /// Whether a step learns prompts too, as the first half of the steps from scratch do: a policy from scratch learns the language from many more
+    /// tokens so.
+    fn learns_prompts(&self, step: u64) -> bool {
         self.init == Init::Scratch && step <= self.steps / 2
     }
 }
@@ -325,6 +324,6 @@ fn trees(examples: &[Example]) -> Vec<Tree<'_>> {
 
 /// Positions that the task and these examples need: a list to learn may be longer than one that is sampled.
 fn positions(task: &Task, examples: &[Example]) -> usize {
-    let longest = examples.iter().map(Example::longest).max().unwrap_or(0);
+    let longest = examples.iter().map(Example::tokens).max().unwrap_or(0);
     task.positions().max(task.prefix().len() + longest)
 }
