@@ -4,6 +4,7 @@
 //! (`frame/`). Exit codes: 0 done, 1 failed and worth retrying, 2 wrong usage or configuration, 3 data breaks its contract.
 
 mod annotate;
+mod baseline;
 mod cap;
 mod clean;
 mod commit;
@@ -69,6 +70,7 @@ static COMMANDS: Commands = &[
     job::<generate::Generate>(),
     job::<score::Score>(),
     job::<retrieve::Retrieve>(),
+    job::<baseline::Baseline>(),
     job::<import::Import>(),
     job::<evaluate::Evaluate>(),
     job::<report::Report>(),
