@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary over real files.
 
 mod annotate;
+mod baselines;
 mod cleaner;
 mod cli;
 mod disk;

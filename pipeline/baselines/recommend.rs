@@ -1,6 +1,7 @@
 //! `recommendations.<name>`: each user's list by a baseline, of the same candidates, without what they have read, as long as any other's.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use dataset::{Account, ByPartition, Done, Error, Inputs, Resources, Result, Rows, Stage, Whole};
@@ -11,7 +12,7 @@ use news::{
 use schemas::{Events, News, NewsVectors, Profiles, Recommendations};
 use serde::{Deserialize, Serialize};
 
-use crate::{Clicks, PinnerSage};
+use crate::{Articles, Clicks, Item, Network, PinnerSage, candle};
 
 /// Users whose clicks are put to a model together.
 const TOGETHER: usize = 256;
@@ -22,11 +23,24 @@ const TOGETHER: usize = 256;
 pub enum Model {
     /// Medoids of the clusters of what a user read ([`PinnerSage`]); not trained.
     Pinnersage,
+    /// A recurrent network over clicks.
+    Gru,
+    /// Causal self-attention over clicks.
+    Sasrec,
+    /// Gated attention by SiLU over clicks and their times.
+    Hstu,
 }
 
 impl std::fmt::Display for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+impl Model {
+    /// Whether it must be trained first.
+    pub fn is_trained(self) -> bool {
+        self != Model::Pinnersage
     }
 }
 
@@ -64,6 +78,9 @@ pub struct Recommend {
     pub model: Model,
     /// Settings of [`Model::Pinnersage`]; none of others.
     pub pinnersage: Option<PinnerSage>,
+    /// The folder of the trained model; none of [`Model::Pinnersage`].
+    #[serde(skip)]
+    pub trained: Option<PathBuf>,
     /// How the lists that several vectors of a user fetch become one.
     pub fusion: Fusion,
     /// Who gets lists, of which articles.
@@ -98,6 +115,7 @@ pub struct Sources {
     vectors: Whole<NewsVectors>,
     encoder: String,
     cut_off_us: i64,
+    trained: Option<PathBuf>,
 }
 
 /// What all partitions share.
@@ -106,7 +124,15 @@ pub struct Shared {
     lists: ByVectors,
     /// All articles, candidates or not: their numbers are those of clicks.
     all: Pool,
-    vectors: Vectors,
+    asks: Asks,
+}
+
+/// What makes vectors of users.
+#[derive(Debug)]
+enum Asks {
+    /// Vectors of all articles, of which medoids are chosen.
+    Medoids(Vectors),
+    Network(Box<Network>),
 }
 
 /// A user and what they read.
@@ -136,7 +162,11 @@ impl Stage for Recommend {
         let news = declare.whole::<News>("news")?.columns(&[News::news_id.name()]);
         let (vectors, encoder) = declare_vectors(declare, None)?;
         let [cut_off_us, _] = declare.value_of::<Events, [i64; 2]>("events", "window_us")?;
-        Ok(Sources { people, profiles, corpus, news, vectors, encoder, cut_off_us })
+        let trained = self.trained.clone();
+        if let Some(folder) = &trained {
+            declare.artifact(Self::NAME, folder)?;
+        }
+        Ok(Sources { people, profiles, corpus, news, vectors, encoder, cut_off_us, trained })
     }
 
     fn open(&self, inputs: &Sources, _: &Resources) -> Result<Shared> {
@@ -144,8 +174,19 @@ impl Stage for Recommend {
         let all = Pool::all(&inputs.news)?;
         let vectors = Vectors::read(&inputs.vectors, &all, &inputs.encoder)?;
         let candidates: Vec<u32> = pool.ids().iter().filter_map(|id| all.number(id)).collect();
-        let lists = ByVectors::new(pool, vectors.gather(&candidates), self.lists.articles, self.fusion)?;
-        Ok(Shared { lists, all, vectors })
+        let (of_candidates, asks) = match &inputs.trained {
+            None => (vectors.gather(&candidates), Asks::Medoids(vectors)),
+            Some(folder) => {
+                let articles = |item| match item {
+                    Item::Text => Articles::Texts(&vectors),
+                    Item::Id => Articles::Ids(vectors.len()),
+                };
+                let (network, ..) = Network::load(folder, articles)?;
+                (network.table(&candidates).map_err(candle)?, Asks::Network(Box::new(network)))
+            }
+        };
+        let lists = ByVectors::new(pool, of_candidates, self.lists.articles, self.fusion)?;
+        Ok(Shared { lists, all, asks })
     }
 
     fn run(&self, inputs: &Sources, shared: &Shared, partition: u32) -> Result<Done<Self::Outputs>> {
@@ -157,7 +198,8 @@ impl Stage for Recommend {
         }
         let mut made = Vec::with_capacity(users.len());
         for users in users.chunks_mut(TOGETHER) {
-            let vectors: Vec<Vectors> = users.iter_mut().map(|user| self.asked(inputs, shared, user)).collect();
+            let vectors: Vec<Vectors> =
+                users.iter_mut().map(|user| self.asked(inputs, shared, user)).collect::<Result<_>>()?;
             let people: Vec<Person> = users.iter().map(|user| user.person.clone()).collect();
             made.extend(shared.lists.of(&people, &vectors)?);
         }
@@ -175,7 +217,11 @@ impl Stage for Recommend {
 
     /// The candidates, and the vectors of all articles.
     fn shared_bytes(&self, shared: &Shared) -> u64 {
-        shared.lists.memory_bytes() + shared.all.memory_bytes() + 4 * shared.vectors.values().len() as u64
+        let asks = match &shared.asks {
+            Asks::Medoids(vectors) => 4 * vectors.values().len() as u64,
+            Asks::Network(network) => network.memory_bytes(),
+        };
+        shared.lists.memory_bytes() + shared.all.memory_bytes() + asks
     }
 
     /// The users' rows as sets, and their lists.
@@ -205,13 +251,21 @@ fn users(inputs: &Sources, all: &Pool, partition: u32) -> Result<(Vec<User>, u64
 }
 
 impl Recommend {
-    /// The vectors that a user asks with. What they are of is noted as their queries.
-    fn asked(&self, inputs: &Sources, shared: &Shared, user: &mut User) -> Vectors {
+    /// The vectors that a user asks with; none without clicks. The titles of medoids are noted as their queries. A network is asked about
+    /// one user at a time, so that who is beside them decides nothing.
+    fn asked(&self, inputs: &Sources, shared: &Shared, user: &mut User) -> Result<Vectors> {
+        let vectors = match &shared.asks {
+            Asks::Network(network) if user.clicks.is_empty() => {
+                return Ok(Vectors::new(network.sizes.width, Vec::new()));
+            }
+            Asks::Network(network) => return network.ask(&user.clicks).map_err(candle),
+            Asks::Medoids(vectors) => vectors,
+        };
         let settings = self.pinnersage.unwrap_or_default();
-        let mut clusters = settings.clusters(&user.clicks, &shared.vectors, inputs.cut_off_us);
+        let mut clusters = settings.clusters(&user.clicks, vectors, inputs.cut_off_us);
         clusters.truncate(settings.medoids);
         user.person.queries = clusters.iter().map(|cluster| user.titles[cluster.medoid].clone()).collect();
         let medoids: Vec<u32> = clusters.iter().map(|cluster| user.clicks.articles[cluster.medoid]).collect();
-        shared.vectors.gather(&medoids)
+        Ok(vectors.gather(&medoids))
     }
 }
