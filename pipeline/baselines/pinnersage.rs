@@ -19,7 +19,7 @@ const DAY_US: f64 = 86_400e6;
 #[serde(default)]
 pub struct PinnerSage {
     /// pinnersage: clusters are merged while that costs at most so much; two articles cost the distance of their vectors of unit length
-    #[arg(long, value_name = "COST", default_value_t = 1.2)]
+    #[arg(long, value_name = "COST", default_value_t = 1.0)]
     pub alpha: f64,
     /// pinnersage: medoids that fetch articles, the most important ones (the authors: 3)
     #[arg(long, value_name = "N", default_value_t = 3)]
