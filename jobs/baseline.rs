@@ -57,6 +57,7 @@ impl Job for Baseline {
                 None => context.beside(&format!("{}.{method}", Self::NAME), "--output")?,
             };
             crate::keep_memory();
+            crate::undivided_operations();
             let made = context.make(&Train { model, settings: self.train.clone() }, &folder)?;
             let would_run = matches!(made.outcome, Outcome::WouldRun(_));
             summaries.push(made);

@@ -52,6 +52,19 @@ fn keep_memory() {
     }
 }
 
+/// Keeps candle from sharing one operation out among threads: they wait for each other spinning, a thousand times a step. For jobs that
+/// share a step out themselves. Before candle's first large operation; what the environment says already counts.
+fn undivided_operations() {
+    const THREADS: &str = "CANDLE_NUM_THREADS";
+    if std::env::var_os(THREADS).is_none() {
+        #[expect(unsafe_code, reason = "candle has no other setting for it")]
+        // SAFETY: readers in Rust take the same lock as this does; ONNX Runtime, the one library in C at work, reads when it is loaded.
+        unsafe {
+            std::env::set_var(THREADS, "1");
+        }
+    }
+}
+
 /// Every command: the jobs in the order of the data's way.
 static COMMANDS: Commands = &[
     tool::<Run>(),
