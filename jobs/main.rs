@@ -5,6 +5,7 @@
 
 mod abtest;
 mod annotate;
+mod baseline;
 mod cap;
 mod clean;
 mod commit;
@@ -52,6 +53,19 @@ fn keep_memory() {
     }
 }
 
+/// Keeps candle from sharing one operation out among threads: they wait for each other spinning, a thousand times a step. For jobs that
+/// share a step out themselves. Before candle's first large operation; what the environment says already counts.
+fn undivided_operations() {
+    const THREADS: &str = "CANDLE_NUM_THREADS";
+    if std::env::var_os(THREADS).is_none() {
+        #[expect(unsafe_code, reason = "candle has no other setting for it")]
+        // SAFETY: readers in Rust take the same lock as this does; ONNX Runtime, the one library in C at work, reads when it is loaded.
+        unsafe {
+            std::env::set_var(THREADS, "1");
+        }
+    }
+}
+
 /// Every command: the jobs in the order of the data's way.
 static COMMANDS: Commands = &[
     tool::<Run>(),
@@ -70,6 +84,7 @@ static COMMANDS: Commands = &[
     job::<generate::Generate>(),
     job::<score::Score>(),
     job::<retrieve::Retrieve>(),
+    job::<baseline::Baseline>(),
     job::<import::Import>(),
     job::<evaluate::Evaluate>(),
     job::<abtest::Abtest>(),

@@ -2,6 +2,7 @@
 
 mod abtest;
 mod annotate;
+mod baselines;
 mod cleaner;
 mod cli;
 mod disk;

@@ -32,13 +32,14 @@ pub(super) fn show(folder: &Path, out: &mut impl Write) -> Result<()> {
     curve(&history, "loss", |a, b| a < b, out)?;
     table(&history, out)?;
     let seconds = history.seconds();
-    if let Some(speed) = history.tokens_per_second() {
+    if !seconds.is_empty() {
         let phases: Vec<String> = seconds.iter().map(|(phase, mean)| format!("{phase} {mean:.2}")).collect();
         let step: f64 = seconds.iter().map(|(_, mean)| mean).sum();
         writeln!(
             out,
-            "a step takes {step:.2} s: {}; {speed:.0} tokens/s (looks at valid not counted)",
-            phases.join(", ")
+            "a step takes {step:.2} s: {}{} (looks at valid not counted)",
+            phases.join(", "),
+            history.tokens_per_second().map_or_else(String::new, |speed| format!("; {speed:.0} tokens/s"))
         )?;
     }
     Ok(())
@@ -55,7 +56,7 @@ fn standing(folder: &Path, history: &History) -> Result<String> {
     };
     Ok(match (history.ended, history.chosen) {
         (_, None) => format!("{job}, before its first checkpoint"),
-        (true, Some(chosen)) => format!("{job}, ended after {steps}; the policy is that of step {chosen}"),
+        (true, Some(chosen)) => format!("{job}, ended after {steps}; the model is that of step {chosen}"),
         (false, Some(chosen)) => {
             format!("{job}, not ended; {steps} until its last checkpoint, the best is that of step {chosen}")
         }

@@ -124,7 +124,7 @@ impl Artifact for Index {
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<IndexInputs> {
         let corpus = self.pool.declare(declare)?;
         declare.remark(format!("of {}", corpus.about()));
-        let (vectors, encoder) = vectors::declare(declare, self.vectors.as_deref())?;
+        let (vectors, encoder) = vectors::declare_vectors(declare, self.vectors.as_deref())?;
         Ok(IndexInputs { corpus, vectors, encoder })
     }
 

@@ -11,6 +11,7 @@
 //! equally good articles the one with the greater number (and id) comes first.
 
 mod bm25;
+mod by_vectors;
 mod embed;
 mod encoder;
 mod exact;
@@ -35,6 +36,7 @@ mod vectors;
 mod words;
 
 pub use bm25::Bm25;
+pub use by_vectors::ByVectors;
 pub use embed::{Articles, Embed, Fields};
 pub use encoder::EncoderSettings;
 pub use exact::{Exact, dot};
@@ -44,13 +46,13 @@ pub use index::{Index, IndexAbout, IndexInputs, SearchSettings};
 pub use ivf::Ivf;
 pub use measure::{ByProbes, Measured, Searched, ask, recall};
 pub use medoids::{MedoidSettings, Medoids};
-pub use people::Among;
+pub use people::{Among, People, Person, Phrases, Queries};
 pub use pool::{Candidates, Corpus, POOL, Pool, PoolSettings};
 pub use popularity::popularity;
-pub use retrieve::{METHODS, Retrieve, Retriever};
+pub use retrieve::{METHODS, NOT_ASKED, Retrieve, Retriever, recommendations};
 pub use searcher::{Search, Searcher, SearcherInputs};
 pub use themes::{Theme, ThemeSettings};
-pub use vectors::{NEWS_VECTORS, Vectors};
+pub use vectors::{NEWS_VECTORS, Vectors, declare_vectors};
 pub use words::Language;
 
 /// An article that a query fetched: its number in the pool, and its similarity.

@@ -102,8 +102,7 @@ impl Lists {
 
     /// The lists of some users, best first, without what they have seen.
     pub(crate) fn of(&self, people: &[Person]) -> Result<Vec<Vec<Fetched>>> {
-        let seen: Vec<HashSet<u32>> =
-            people.iter().map(|p| p.seen.iter().filter_map(|id| self.pool.number(id)).collect()).collect();
+        let seen: Vec<HashSet<u32>> = people.iter().map(|person| person.seen_of(&self.pool)).collect();
         Ok(match &self.fetch {
             Fetch::Queries { searched, fusion } => {
                 let dense = |dense: &Dense| self.asked(people, &seen, *fusion, |texts, ks| dense.search(texts, ks));
@@ -137,10 +136,7 @@ impl Lists {
     ) -> Result<Vec<Vec<Fetched>>> {
         let (mut texts, mut ks): (Vec<&str>, Vec<usize>) = (Vec::new(), Vec::new());
         let mut at: HashMap<(&str, usize), usize> = HashMap::new();
-        let k_of = |seen: &HashSet<u32>| {
-            let enough = self.articles.saturating_add(seen.len());
-            enough.checked_next_multiple_of(self.articles).unwrap_or(enough).min(self.pool.len())
-        };
+        let k_of = |seen: &HashSet<u32>| enough(self.articles, seen.len(), self.pool.len());
         for (person, k) in people.iter().zip(seen.iter().map(k_of)) {
             for query in &person.queries {
                 at.entry((query, k)).or_insert_with(|| {
@@ -178,6 +174,12 @@ impl Lists {
         }
         list
     }
+}
+
+/// Articles that a query asks for, so that `articles` are left when `seen` ones are taken away: a multiple of `articles`, at most the pool.
+pub(crate) fn enough(articles: usize, seen: usize, pool: usize) -> usize {
+    let enough = articles.saturating_add(seen);
+    enough.checked_next_multiple_of(articles).unwrap_or(enough).min(pool)
 }
 
 /// Two lists of a user made one by reciprocal rank (Cormack, Clarke, Büttcher 2009). An article's query is that of the list where it

@@ -8,11 +8,18 @@ use dataset::{ByPartition, Error, Inputs, Result, Whole};
 use schemas::{Behaviours, Events, Interests, LatentInterests, LatentInterestsColumns, Lists, Profiles};
 use serde::{Deserialize, Serialize};
 
+use crate::Pool;
+
 /// Where a user's queries come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Queries {
+pub enum Queries {
     /// The chosen list of this dataset; or the best of the first so many samples, where all lists were kept.
-    Interests { dataset: String, best_of: Option<usize> },
+    Interests {
+        /// The dataset.
+        dataset: String,
+        /// How many samples count, if not all.
+        best_of: Option<usize>,
+    },
     /// The user's own most recent news titles, at most this many.
     OwnTitles(usize),
     /// What is known of a simulated user's latent interests.
@@ -57,21 +64,28 @@ impl Asked {
 
 /// One user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Person {
+pub struct Person {
     /// Our id.
-    pub(crate) user_id: String,
+    pub user_id: String,
     /// Distinct, not blank.
-    pub(crate) queries: Vec<String>,
+    pub queries: Vec<String>,
     /// Articles read before the cut-off.
-    pub(crate) seen: HashSet<String>,
+    pub seen: HashSet<String>,
+}
+
+impl Person {
+    /// The articles of a pool that they have read.
+    pub(crate) fn seen_of(&self, pool: &Pool) -> HashSet<u32> {
+        self.seen.iter().filter_map(|id| pool.number(id)).collect()
+    }
 }
 
 /// What simulated users care about, as queries: the phrases of their latent interests, those of the weightiest first.
-pub(crate) type Phrases = HashMap<String, Vec<String>>;
+pub type Phrases = HashMap<String, Vec<String>>;
 
 /// The users of `profiles`, bucket by bucket.
 #[derive(Debug)]
-pub(crate) struct People {
+pub struct People {
     profiles: ByPartition<Profiles>,
     events: Option<ByPartition<Events>>,
     interests: Option<ByPartition<Interests>>,
@@ -82,7 +96,7 @@ pub(crate) struct People {
 
 impl People {
     /// Declares what is read of users; `events` only where articles that they have read are left out.
-    pub(crate) fn declare(declare: &mut Inputs<'_>, queries: Queries, keep_seen: bool, among: Among) -> Result<Self> {
+    pub fn declare(declare: &mut Inputs<'_>, queries: Queries, keep_seen: bool, among: Among) -> Result<Self> {
         let asked = among.declare(declare)?;
         let columns = [Profiles::user_id.name(), Profiles::behaviours.name()];
         let columns = if matches!(queries, Queries::OwnTitles(_)) { &columns[..] } else { &columns[..1] };
@@ -110,7 +124,7 @@ impl People {
     ///
     /// Of the phrasings tried on the demo's world this one fetched most of what was read next (docs/experiments.md). It is no bound: what
     /// users did says how much they care, too.
-    pub(crate) fn phrases(&self) -> Result<Phrases> {
+    pub fn phrases(&self) -> Result<Phrases> {
         let mut weighted: HashMap<String, Vec<(f64, String)>> = HashMap::new();
         for part in self.latent.iter().flat_map(Whole::parts) {
             for columns in part?.columns() {
@@ -131,7 +145,7 @@ impl People {
 
     /// The users of a bucket, in the order of their ids. `phrases`: those of [`People::phrases`].
     /// Those who are not to get lists are only counted.
-    pub(crate) fn read(&self, partition: u32, phrases: &Phrases) -> Result<(Vec<Person>, u64)> {
+    pub fn read(&self, partition: u32, phrases: &Phrases) -> Result<(Vec<Person>, u64)> {
         let mut people = Vec::new();
         let asked = self.asked.as_ref().map(|asked| asked.read(partition)).transpose()?;
         let mut passed_over = HashSet::new();

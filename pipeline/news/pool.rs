@@ -78,7 +78,7 @@ impl PoolSettings {
     }
 
     /// Declares what the candidates are chosen from, and their digest as the value [`POOL`].
-    pub(crate) fn declare(&self, declare: &mut Inputs<'_>) -> Result<Corpus> {
+    pub fn declare(&self, declare: &mut Inputs<'_>) -> Result<Corpus> {
         let news = declare.whole::<News>("news")?;
         let window = match self.candidates {
             Candidates::All => [i64::MIN, i64::MAX],
@@ -200,7 +200,7 @@ impl Pool {
     }
 
     /// All articles of `news`.
-    pub(crate) fn all(news: &Whole<News>) -> Result<Self> {
+    pub fn all(news: &Whole<News>) -> Result<Self> {
         let mut ids = Vec::new();
         for part in news.parts() {
             for batch in part?.batches() {
@@ -226,7 +226,7 @@ impl Pool {
     }
 
     /// Bytes in memory.
-    pub(crate) fn memory_bytes(&self) -> u64 {
+    pub fn memory_bytes(&self) -> u64 {
         self.ids.iter().map(|id| (id.capacity() + size_of::<String>()) as u64).sum()
     }
 

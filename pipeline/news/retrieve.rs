@@ -19,7 +19,7 @@ use crate::{
 const TOGETHER: usize = 256;
 
 /// Why a user has no list.
-pub(crate) const NOT_ASKED: &str = "not in interests";
+pub const NOT_ASKED: &str = "not in interests";
 
 /// Methods of our own: nothing else is called so.
 pub const METHODS: [&str; 6] = [INTERESTS, OWN_TITLES, THEMES, ATTAINABLE, POPULARITY, RANDOM];
@@ -317,7 +317,7 @@ impl Stage for Retrieve {
             account.note("queries", person.queries.len() as u64);
             account.note("recommendations", list.len() as u64);
         }
-        let rows = columns(&self.name(), &lists.pool, &people, &made);
+        let rows = recommendations(&self.name(), &lists.pool, &people, &made);
         Ok(Done { outputs: Rows::of(rows)?, accounts: vec![account] })
     }
 
@@ -356,7 +356,8 @@ impl Retrieve {
     }
 }
 
-fn columns(method: &str, pool: &Pool, people: &[Person], lists: &[Vec<Fetched>]) -> RecommendationsColumns {
+/// Lists as rows. An article's query is the one of the person's that fetched it; none where nothing was asked.
+pub fn recommendations(method: &str, pool: &Pool, people: &[Person], lists: &[Vec<Fetched>]) -> RecommendationsColumns {
     let rows = || people.iter().zip(lists).flat_map(|(person, list)| list.iter().map(move |fetched| (person, fetched)));
     let ranks: Vec<i32> = lists.iter().flat_map(|list| 1..=list.len() as i32).collect();
     RecommendationsColumns {

@@ -66,7 +66,7 @@ impl Search<'_> {
     /// The same, of articles that are declared.
     pub(crate) fn declare_vectors(&self, declare: &mut Inputs<'_>, corpus: &Corpus) -> Result<DenseInputs> {
         let encoder = self.encoder.declare(declare)?;
-        let (vectors, made_by) = vectors::declare(declare, self.vectors)?;
+        let (vectors, made_by) = vectors::declare_vectors(declare, self.vectors)?;
         let index = self.index(corpus, declare.store())?;
         let declared = |(folder, identity): (PathBuf, Option<Identity>)| -> Result<_> {
             let identity = identity.map(|_| declare.artifact("index", &folder)).transpose()?;

@@ -23,7 +23,7 @@ pub struct Vectors {
 }
 
 /// Declares the vectors of `embed@name`, and which encoder made them: its name.
-pub(crate) fn declare(declare: &mut Inputs<'_>, name: Option<&str>) -> Result<(Whole<NewsVectors>, String)> {
+pub fn declare_vectors(declare: &mut Inputs<'_>, name: Option<&str>) -> Result<(Whole<NewsVectors>, String)> {
     let dataset = dataset(name);
     let vectors = declare.whole::<NewsVectors>(&dataset)?;
     let encoder = declare.value_of::<NewsVectors, String>(&dataset, "encoder")?;
@@ -103,7 +103,7 @@ impl Vectors {
     }
 
     /// Some of the vectors, in this order.
-    pub(crate) fn gather(&self, rows: &[u32]) -> Self {
+    pub fn gather(&self, rows: &[u32]) -> Self {
         let mut values = Vec::with_capacity(rows.len() * self.dimensions);
         rows.iter().for_each(|&row| values.extend_from_slice(self.get(row as usize)));
         Vectors::new(self.dimensions, values)

@@ -53,6 +53,21 @@ pub struct State {
     pub metrics: BTreeMap<String, f64>,
 }
 
+/// A checkpoint's tensors, and what it says of itself: of any model, of policies and others.
+#[derive(Debug)]
+pub struct Tensors {
+    /// What the model is, as JSON.
+    pub config: String,
+    /// How it reads texts, as JSON.
+    pub tokenizer: String,
+    /// Rank and α of adapters, as JSON; none without adapters.
+    pub lora: Option<String>,
+    /// The trained tensors, by name.
+    pub weights: BTreeMap<String, Tensor>,
+    /// The optimizer's moments.
+    pub moments: Moments,
+}
+
 /// The two moments of a trained tensor: means of its gradient and of the gradient's square.
 pub type Moments = BTreeMap<String, [Tensor; 2]>;
 
@@ -84,23 +99,39 @@ pub fn base(path: &Path) -> Result<BTreeMap<String, String>> {
 /// # Errors
 /// When a figure is not finite, or there are adapters and the state does not name their base.
 pub fn save(store: &Store, name: &str, model: &Model, state: &State, moments: &Moments) -> Result<bool> {
-    if let Some((metric, value)) = state.metrics.iter().find(|(_, value)| !value.is_finite()) {
-        return Err(Error::setting(metric, "a finite figure", value, "training has gone wrong"));
-    }
     let policy = &model.policy;
     if policy.lora().is_some() && (state.base.is_empty() || state.base_path.is_none()) {
         return Err(Error::setting("base", "the model that the adapters stand on", "none", "name it in the state"));
+    }
+    let weights: BTreeMap<String, Tensor> = match policy.lora() {
+        Some(_) => policy.trainable().into_iter().map(|(name, var)| (name, var.as_tensor().clone())).collect(),
+        None => policy.stored(),
+    };
+    let tensors = Tensors {
+        config: policy.config.to_json().to_string(),
+        tokenizer: model.tokenizer.to_json()?,
+        lora: policy.lora().map(|lora| json(&lora)).transpose()?,
+        weights,
+        moments: moments.clone(),
+    };
+    save_tensors(store, name, &tensors, state)
+}
+
+/// The same of any model.
+///
+/// # Errors
+/// When a figure is not finite.
+pub fn save_tensors(store: &Store, name: &str, tensors: &Tensors, state: &State) -> Result<bool> {
+    if let Some((metric, value)) = state.metrics.iter().find(|(_, value)| !value.is_finite()) {
+        return Err(Error::setting(metric, "a finite figure", value, "training has gone wrong"));
     }
     let folder = folder(name, state.step);
     let at = |file: &str| format!("{folder}/{file}");
     if store.get(&at(STATE))?.is_some() {
         return Ok(false);
     }
-    let trained: BTreeMap<String, Tensor> = match policy.lora() {
-        Some(_) => policy.trainable().into_iter().map(|(name, var)| (name, var.as_tensor().clone())).collect(),
-        None => policy.stored(),
-    };
-    let weights = trained.iter().map(|(name, tensor)| (name.as_str(), 0, tensor));
+    let Tensors { config, tokenizer, lora, weights, moments } = tensors;
+    let weights = weights.iter().map(|(name, tensor)| (name.as_str(), 0, tensor));
     let pairs =
         moments.iter().flat_map(|(name, pair)| (1..).zip(pair).map(move |(n, tensor)| (name.as_str(), n, tensor)));
     let mut files = put(store, &folder, WEIGHTS, Cut::default(), weights)?;
@@ -113,9 +144,9 @@ pub fn save(store: &Store, name: &str, model: &Model, state: &State, moments: &M
         settings_digest: text(state.settings_digest.clone()),
         base: text(json(&state.base)?),
         base_path: vec![state.base_path.as_ref().map(|path| path.display().to_string())].into(),
-        config: text(policy.config.to_json().to_string()),
-        lora: vec![policy.lora().map(|lora| json(&lora)).transpose()?].into(),
-        tokenizer: text(model.tokenizer.to_json()?),
+        config: text(config.clone()),
+        lora: vec![lora.clone()].into(),
+        tokenizer: text(tokenizer.clone()),
         metrics: text(json(&state.metrics)?),
         files: text(json(&files)?),
     };
@@ -165,13 +196,29 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
 pub fn load_on(path: &Path, base: Option<&Path>) -> Result<Checkpoint> {
     let row = Row::open(path)?;
     let (state, _) = row.state()?;
-    let mut parts = row.tensors(path, OPTIMIZER)?;
-    let names: Vec<String> = parts.keys().filter(|(_, moment)| *moment == 1).map(|(name, _)| name.clone()).collect();
-    let moments = names.into_iter().filter_map(|name| {
-        let pair = [parts.remove(&(name.clone(), 1))?, parts.remove(&(name.clone(), 2))?];
-        Some((name, pair))
-    });
-    Ok(Checkpoint { moments: moments.collect(), model: open(path, base)?, state })
+    Ok(Checkpoint { moments: row.moments(path)?, model: open(path, base)?, state })
+}
+
+/// Reads a checkpoint of any model from its folder on a local disk; once its run has ended, it has no moments.
+///
+/// # Errors
+/// When a file is missing, or is not the one that the state names.
+pub fn load_tensors(path: &Path) -> Result<(Tensors, State)> {
+    let row = Row::open(path)?;
+    let (state, _) = row.state()?;
+    let moments = match path.join(format!("{OPTIMIZER}-0000.parquet")).exists() {
+        true => row.moments(path)?,
+        false => Moments::new(),
+    };
+    let PolicyStateColumns { config, tokenizer, lora, .. } = &row.columns;
+    let tensors = Tensors {
+        config: config.value(0).to_owned(),
+        tokenizer: tokenizer.value(0).to_owned(),
+        lora: lora.is_valid(0).then(|| lora.value(0).to_owned()),
+        weights: row.tensors(path, WEIGHTS)?.into_iter().map(|((name, _), tensor)| (name, tensor)).collect(),
+        moments,
+    };
+    Ok((tensors, state))
 }
 
 /// Where training stood, from a checkpoint's folder on a local disk.
@@ -254,6 +301,18 @@ impl Row {
             metrics: self.json("metrics", metrics)?,
         };
         Ok((state, if lora.is_valid(0) { Some(self.json("lora", lora)?) } else { None }))
+    }
+
+    /// The optimizer's moments.
+    fn moments(&self, folder: &Path) -> Result<Moments> {
+        let mut parts = self.tensors(folder, OPTIMIZER)?;
+        let names: Vec<String> =
+            parts.keys().filter(|(_, moment)| *moment == 1).map(|(name, _)| name.clone()).collect();
+        let moments = names.into_iter().filter_map(|name| {
+            let pair = [parts.remove(&(name.clone(), 1))?, parts.remove(&(name.clone(), 2))?];
+            Some((name, pair))
+        });
+        Ok(moments.collect())
     }
 
     /// The tensors in the checkpoint's files of this stem, each of which must be the one that the state names.

@@ -188,7 +188,7 @@ impl Steps<'_> {
     }
 
     fn draw(&self, people: &[&Person], samples: usize, step: u64) -> Result<Drawn> {
-        Drawn::of(&self.task, &self.run.snapshot, people, samples, self.settings.seed, step)
+        Drawn::of(&self.task, self.run.snapshot(), people, samples, self.settings.seed, step)
     }
 
     /// Puts lists to the objective, with student and teacher; with `update`, one update by what comes of it.
@@ -206,7 +206,7 @@ impl Steps<'_> {
         let objective =
             Distance { divergence: *divergence, tokens: drawn.learnt().max(1), vocabulary: self.vocabulary };
         let reference = Some(Reference { snapshot: &self.teacher, adapters: Adapters::Off });
-        let mut pass = Pass::new(&self.run.snapshot, self.task.prefix(), self.task.positions(), reference, update);
+        let mut pass = Pass::new(self.run.snapshot(), self.task.prefix(), self.task.positions(), reference, update);
         let apart = trees.chunks(1).flat_map(|tree| pass.put(tree, &objective)).collect();
         if !update {
             return Ok((apart, None));

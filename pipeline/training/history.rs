@@ -85,7 +85,7 @@ impl History {
         let tokens: f64 = self.of("tokens").iter().map(|(_, tokens)| tokens).sum();
         let timed = self.figures.iter().filter(|(name, _)| name.starts_with(SECONDS));
         let seconds: f64 = timed.flat_map(|(_, series)| series).map(|(_, seconds)| seconds).sum();
-        (seconds > 0.0).then(|| tokens / seconds)
+        (tokens > 0.0 && seconds > 0.0).then(|| tokens / seconds)
     }
 }
 

@@ -16,6 +16,7 @@ mod grpo;
 mod history;
 #[cfg(test)]
 mod laws;
+mod learner;
 mod log;
 mod objective;
 mod order;
@@ -34,8 +35,12 @@ pub use distill::{Distill, DistillInputs};
 pub use groups::Advantage;
 pub use grpo::{GrpoInputs, TrainGrpo};
 pub use history::{History, thinned};
+pub use learner::Learner;
+pub use log::Log;
 pub use objective::{Apart, Distance, Divergence, Fitted, Form, Grpo, Kl, Likelihood, Ratio, Said, Sampled};
+pub use order::Order;
 pub use ranked::{Ranked, Rolled};
+pub use run::{Run, Trainee, has_ended};
 pub use scratch::Scratch;
 pub use sft::{Init, Sft, SftInputs};
 

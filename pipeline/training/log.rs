@@ -5,13 +5,13 @@ use schemas::{TrainLog, TrainLogColumns};
 
 /// Rows of `train_log` that are not saved yet.
 #[derive(Debug, Default)]
-pub(crate) struct Log {
+pub struct Log {
     rows: Vec<(u64, String, f64)>,
 }
 
 impl Log {
     /// Notes a figure. One that is not finite has no place in a table: it stops the run.
-    pub(crate) fn note(&mut self, step: u64, figure: impl Into<String>, value: f64) -> Result<()> {
+    pub fn note(&mut self, step: u64, figure: impl Into<String>, value: f64) -> Result<()> {
         let figure = figure.into();
         if !value.is_finite() {
             let what = format!("step {step}, {figure}");

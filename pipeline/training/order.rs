@@ -7,7 +7,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// Users number 0 to `users`, endlessly.
 #[derive(Debug)]
-pub(crate) struct Order {
+pub struct Order {
     users: usize,
     seed: u64,
     /// The epoch whose order is known.
@@ -16,12 +16,13 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    pub(crate) fn new(users: usize, seed: u64) -> Self {
+    /// The order of so many users.
+    pub fn new(users: usize, seed: u64) -> Self {
         Order { users, seed, epoch: None, order: Vec::new() }
     }
 
     /// The user at a place of the endless order, and the epoch.
-    pub(crate) fn at(&mut self, cursor: u64) -> (usize, u64) {
+    pub fn at(&mut self, cursor: u64) -> (usize, u64) {
         let epoch = cursor / self.users as u64;
         if self.epoch != Some(epoch) {
             self.order = (0..self.users).collect();

@@ -14,14 +14,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use candle_core::Tensor;
 use dataset::{Draft, Error, Result, Rows, Store, encode, fault};
 use policy::checkpoint::{self, Moments, State};
-use policy::{Adapters, Generate, Model, Snapshot, Task, Template};
 use schemas::{Table, TrainLog};
 
+use crate::learner::Learner;
 use crate::log::Log;
 use crate::{AdamW, Parameters, Update, candle};
 
@@ -32,73 +31,61 @@ pub(crate) const CHOSEN_BY: &str = "chosen_by";
 /// Checkpoints besides the best that are kept.
 const KEPT: usize = 1;
 
-/// A run at work.
-#[derive(Debug)]
-pub(crate) struct Run<'a> {
-    draft: &'a Draft,
-    store: Store,
-    model: Model,
-    parameters: Parameters,
-    /// The weights as they are now.
-    pub(crate) snapshot: Arc<Snapshot>,
-    /// Where it stands.
-    pub(crate) state: State,
-    /// Figures since the last checkpoint.
-    pub(crate) log: Log,
+/// What a run trains: named tensors that go into its checkpoints.
+pub trait Trainee {
+    /// The values of what is trained, row-major, by name.
+    fn values(&self) -> Result<BTreeMap<String, Vec<f32>>>;
+
+    /// Takes on these values.
+    fn set(&mut self, values: &BTreeMap<String, Vec<f32>>) -> Result<()>;
+
+    /// Writes a checkpoint of these values under `name`.
+    fn save(&self, store: &Store, name: &str, state: &State, parameters: &Parameters) -> Result<()>;
 }
 
-impl<'a> Run<'a> {
-    /// Goes on from its last checkpoint, or begins with a model that has something to train. `base`: where the model lay, if it was read.
-    pub(crate) fn begin(draft: &'a Draft, base: Option<&Path>, start: impl FnOnce() -> Result<Model>) -> Result<Self> {
+/// A run at work.
+#[derive(Debug)]
+pub struct Run<'a, M = Learner> {
+    draft: &'a Draft,
+    store: Store,
+    parameters: Parameters,
+    /// What is trained, as it is now.
+    pub model: M,
+    /// Where it stands.
+    pub state: State,
+    /// Figures since the last checkpoint.
+    pub log: Log,
+}
+
+impl<'a, M: Trainee> Run<'a, M> {
+    /// Goes on from its last checkpoint, which `load` reads from its folder, or begins with what `start` gives.
+    pub fn resume(
+        draft: &'a Draft,
+        load: impl FnOnce(&Path) -> Result<(M, State, Moments)>,
+        start: impl FnOnce() -> Result<(M, State)>,
+    ) -> Result<Self> {
         let store = Store::open(&draft.path.display().to_string())?;
-        let flat = |x: &Tensor| x.flatten_all().and_then(|x| x.to_vec1::<f32>()).map_err(candle);
-        let (mut model, state, moments) = match checkpoint::steps(&store, STEPS)?.last() {
-            Some(step) => {
-                let found = checkpoint::load(&draft.path.join(checkpoint::folder(STEPS, *step)))?;
-                (found.model, found.state, found.moments)
-            }
+        let (model, state, moments) = match checkpoint::steps(&store, STEPS)?.last() {
+            Some(step) => load(&draft.path.join(checkpoint::folder(STEPS, *step)))?,
             None => {
-                let mut state = State::default();
-                if let Some(path) = base {
-                    state.base = checkpoint::base(path)?;
-                    state.base_path = Some(path.canonicalize().map_err(Error::at(path))?);
-                }
-                (start()?, state, Moments::new())
+                let (model, state) = start()?;
+                (model, state, Moments::new())
             }
         };
-        if model.policy.lora().is_none() {
-            model.policy.train_all().map_err(candle)?;
+        let mut parameters = Parameters::new(model.values()?);
+        for (name, [mean, square]) in moments {
+            parameters.moments.insert(name, [flat(&mean)?, flat(&square)?]);
         }
-        let mut values = BTreeMap::new();
-        for (name, var) in model.policy.trainable() {
-            values.insert(name, flat(var.as_tensor())?);
-        }
-        let mut parameters = Parameters::new(values);
-        for (name, pair) in moments {
-            parameters.moments.insert(name, [flat(&pair[0])?, flat(&pair[1])?]);
-        }
-        let snapshot = Snapshot::new(&model.policy, Adapters::On).map_err(candle)?;
-        Ok(Run { draft, store, model, parameters, snapshot: Arc::new(snapshot), state, log: Log::default() })
-    }
-
-    /// The model that is trained. Its weights are those of the last checkpoint.
-    pub(crate) fn model(&self) -> &Model {
-        &self.model
-    }
-
-    /// The task for this model.
-    pub(crate) fn task(&self, template: &Template, settings: &Generate) -> Result<Task> {
-        Task::new(Arc::new(self.model.tokenizer.clone()), &self.model.policy.config, template, settings)
+        Ok(Run { draft, store, parameters, model, state, log: Log::default() })
     }
 
     /// One update by these gradients.
     ///
     /// # Errors
     /// When one is not finite: nothing is changed then.
-    pub(crate) fn update(&mut self, settings: &AdamW, gradients: &engine::Gradients) -> Result<Update> {
+    pub fn update(&mut self, settings: &AdamW, gradients: &engine::Gradients) -> Result<Update> {
         let update = settings.step(self.state.step + 1, &mut self.parameters, gradients)?;
-        let snapshot = Arc::get_mut(&mut self.snapshot).ok_or_else(|| Error::bug("weights are in use"))?;
-        self.parameters.values.iter().for_each(|(name, values)| snapshot.set(name, values));
+        self.model.set(&self.parameters.values)?;
         fault::point(fault::UPDATED);
         Ok(update)
     }
@@ -110,24 +97,22 @@ impl<'a> Run<'a> {
     }
 
     /// Writes a checkpoint, and before it the figures since the last one. `chosen_by`: how good it is.
-    pub(crate) fn save(&mut self, chosen_by: f64) -> Result<()> {
+    pub fn save(&mut self, chosen_by: f64) -> Result<()> {
         let rows = self.log.take()?;
         self.write::<TrainLog>(rows)?;
         fault::point(fault::FIGURES);
         self.state.metrics.insert(CHOSEN_BY.into(), chosen_by);
-        let mut moments = Moments::new();
-        for (name, var) in self.model.policy.trainable() {
-            let tensor = |values: &[f32]| Tensor::from_slice(values, var.shape(), var.device()).map_err(candle);
-            var.set(&tensor(&self.parameters.values[&name])?).map_err(candle)?;
-            let [mean, square] = &self.parameters.moments[&name];
-            moments.insert(name, [tensor(mean)?, tensor(square)?]);
-        }
-        checkpoint::save(&self.store, STEPS, &self.model, &self.state, &moments)?;
+        self.model.save(&self.store, STEPS, &self.state, &self.parameters)?;
         checkpoint::retain(&self.store, STEPS, KEPT, CHOSEN_BY)
     }
 
+    /// The step of the best checkpoint so far; none before the first.
+    pub fn best_step(&self) -> Result<Option<u64>> {
+        Ok(best(&self.draft.path)?.map(|state| state.step))
+    }
+
     /// The best checkpoint becomes the folder's own, and the others go. Returns its step.
-    pub(crate) fn finish(self) -> Result<u64> {
+    pub fn finish(self) -> Result<u64> {
         let best = best(&self.draft.path)?.ok_or_else(|| Error::bug("a run without a checkpoint"))?;
         let step = best.step;
         let folder = self.draft.path.join(checkpoint::folder(STEPS, step));
@@ -147,6 +132,11 @@ impl<'a> Run<'a> {
     }
 }
 
+/// A tensor's values, row-major.
+pub(crate) fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.flatten_all().and_then(|x| x.to_vec1()).map_err(candle)
+}
+
 /// The best of the checkpoints that a run in a folder can go on from, and of equals the first; none before the first checkpoint.
 pub(crate) fn best(folder: &Path) -> Result<Option<State>> {
     let store = Store::open(&folder.display().to_string())?;
@@ -162,7 +152,7 @@ pub(crate) fn best(folder: &Path) -> Result<Option<State>> {
 }
 
 /// Whether an earlier attempt at the run came to its end; what it left behind is cleared then.
-pub(crate) fn has_ended(draft: &Draft) -> Result<bool> {
+pub fn has_ended(draft: &Draft) -> Result<bool> {
     let ended = draft.path.join(checkpoint::STATE).exists();
     if ended {
         clear(draft)?;

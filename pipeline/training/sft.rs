@@ -191,7 +191,7 @@ impl Artifact for Sft {
             let (tokens, loss) = self.step(&mut run, &task, &teacher, &people, &mut order)?;
             let step = run.state.step;
             if step.is_multiple_of(self.look_every) || step == self.steps {
-                let (loss, likeliest) = look(&run.snapshot, &task, &valid);
+                let (loss, likeliest) = look(run.snapshot(), &task, &valid);
                 let count = valid.iter().map(Example::learnt).sum::<usize>() as f64;
                 run.log.note(step, "valid.loss", loss / count)?;
                 run.log.note(step, "valid.likeliest", likeliest as f64 / count)?;
@@ -265,7 +265,7 @@ impl Sft {
         let prepared = started.elapsed().as_secs_f64();
         let started = Instant::now();
         let objective = Likelihood { tokens: examples.iter().map(Example::learnt).sum() };
-        let mut pass = Pass::new(&run.snapshot, task.prefix(), positions(task, &examples), None, true);
+        let mut pass = Pass::new(run.snapshot(), task.prefix(), positions(task, &examples), None, true);
         let mut fitted: Vec<Fitted> = Vec::new();
         for trees in trees(&examples).chunks(8) {
             fitted.extend(pass.put(trees, &objective).into_iter().flatten());

@@ -102,7 +102,7 @@ impl Training<'_> {
     }
 
     fn draw(&self, people: &[&Person], samples: usize, step: u64) -> Result<Drawn> {
-        Drawn::of(&self.task, &self.run.snapshot, people, samples, self.settings.seed, step)
+        Drawn::of(&self.task, self.run.snapshot(), people, samples, self.settings.seed, step)
     }
 
     fn score(&self, people: &[&Person], drawn: &Drawn) -> Result<Vec<Vec<Score>>> {
@@ -157,10 +157,10 @@ impl Training<'_> {
         if count > 0 {
             let reference = (settings.beta > 0.0).then(|| match &self.frozen {
                 Some(snapshot) => Reference { snapshot, adapters: Adapters::Off },
-                None => Reference { snapshot: &self.run.snapshot, adapters: Adapters::Off },
+                None => Reference { snapshot: self.run.snapshot(), adapters: Adapters::Off },
             });
             let objective = Grpo { form: settings.form(), lists: &sampled, count };
-            let mut pass = Pass::new(&self.run.snapshot, self.task.prefix(), self.task.positions(), reference, true);
+            let mut pass = Pass::new(self.run.snapshot(), self.task.prefix(), self.task.positions(), reference, true);
             for tree in trees.chunks(1) {
                 said.extend(pass.put(tree, &objective));
             }

@@ -1,0 +1,75 @@
+//! Baselines on a public data set of ids alone, for comparison with published figures:
+//! `cargo run -p querent-baselines --example ids -- FILE.inter MODEL SEED [LENGTH]`.
+//!
+//! Reads a file as RecBole has them: a heading, then user, item, rating and time with tabs between. Each user's last item is to be told, the one
+//! before it says when to stop, all others are learnt; every item that the user has not had is a candidate. Prints hit rate and NDCG at 10.
+
+#![expect(clippy::print_stdout, reason = "an example says what it found")]
+
+use std::collections::BTreeMap;
+
+use baselines::{Articles, Clicks, Histories, Item, Model, Network, Sizes, TrainSettings, measure};
+use clap::ValueEnum;
+use training::{Order, Parameters};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [file, model, seed, more @ ..] = arguments.as_slice() else {
+        return Err("usage: ids FILE.inter MODEL SEED [LENGTH]".into());
+    };
+    let (model, seed) = (Model::from_str(model, false)?, seed.parse()?);
+    let length = more.first().map_or(Ok(200), |length| length.parse())?;
+    let sizes = Sizes { item: Item::Id, width: 50, length, ..Sizes::default() };
+    let settings =
+        TrainSettings { sizes, negatives: 512, look_every: 25, patience: 8, seed, ..TrainSettings::default() };
+    settings.check()?;
+
+    let (users, items) = read(&std::fs::read_to_string(file)?)?;
+    let until = |left_out: usize| -> Vec<Clicks> { users.iter().map(|user| user.without_last(left_out)).collect() };
+    let (train, valid, test) = (until(2), until(1), until(0));
+    let histories = Histories { train, valid };
+    let (clicked, all): (_, Vec<u32>) = (histories.clicked(), (0..items as u32).collect());
+    let network = Network::random(model, &settings.sizes, &Articles::Ids(items), seed)?;
+    let mut parameters = Parameters::new(network.weights.values()?);
+    let mut order = Order::new(histories.train.len(), seed);
+    let (mut best, mut best_step, mut told) = (f64::NEG_INFINITY, 0, Default::default());
+    for step in 1..=settings.steps {
+        let first = (step - 1) * settings.users as u64;
+        let of_step: Vec<&Clicks> =
+            (first..first + settings.users as u64).map(|at| &histories.train[order.at(at).0]).collect();
+        let (_, gradients) = settings.gradients(&network, &of_step, &settings.draw(&clicked, step), step)?;
+        settings.optimizer().step(step, &mut parameters, &gradients)?;
+        network.weights.set(&parameters.values)?;
+        if step % settings.look_every == 0 {
+            let valid = measure(&network, &histories.valid, &all)?;
+            if valid.ndcg_10 > best {
+                (best, best_step, told) = (valid.ndcg_10, step, measure(&network, &test, &all)?);
+            }
+            if step - best_step >= settings.patience * settings.look_every {
+                break;
+            }
+        }
+    }
+    println!("{model} seed {seed}: HR@10 {:.4} NDCG@10 {:.4} (step {best_step})", told.recall_10, told.ndcg_10);
+    Ok(())
+}
+
+/// Users and how many items there are. Of equal times the line that comes first is earlier.
+fn read(text: &str) -> Result<(Vec<Clicks>, usize), Box<dyn std::error::Error>> {
+    let mut items: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut users: BTreeMap<&str, Vec<(i64, u32)>> = BTreeMap::new();
+    for line in text.lines().skip(1) {
+        let [user, item, _, time] = line.split('\t').collect::<Vec<_>>()[..] else {
+            return Err(format!("expected four columns, got {line}").into());
+        };
+        let next = items.len() as u32;
+        let item = *items.entry(item).or_insert(next);
+        users.entry(user).or_default().push((time.parse::<f64>()? as i64, item));
+    }
+    let clicks = |mut events: Vec<(i64, u32)>| {
+        events.sort_by_key(|(time, _)| *time);
+        let at_us = events.iter().map(|(time, _)| time * 1_000_000).collect();
+        Clicks::new(events.into_iter().map(|(_, item)| item).collect(), at_us)
+    };
+    Ok((users.into_values().map(clicks).filter(|clicks| clicks.len() > 3).collect(), items.len()))
+}

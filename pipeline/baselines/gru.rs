@@ -1,0 +1,30 @@
+//! GRU: a user is the last state of a recurrent network over what they read (Okura et al. 2017; Hidasi et al. 2016 of ids).
+//!
+//! Okura's articles are a denoising autoencoder's; here they are what they are to every model of this crate, so that models differ in how
+//! they see users alone.
+
+use candle_core::{Result, Tensor};
+use nn::{Batch, Dropout, Parameter, Weights, gru, gru_parameters, linear, linear_parameters};
+
+use crate::Sizes;
+
+/// Its tensors, beside the articles'.
+pub(crate) fn parameters(sizes: &Sizes) -> Vec<Parameter> {
+    let layer = |layer: usize| gru_parameters(&format!("layers.{layer}"), sizes.width, sizes.width);
+    (0..sizes.layers).flat_map(layer).chain(linear_parameters("output", sizes.width, sizes.width, true)).collect()
+}
+
+/// The states after each click, `[B·T, D]`.
+pub(crate) fn states(
+    weights: &Weights,
+    sizes: &Sizes,
+    x_nd: &Tensor,
+    batch: &Batch,
+    dropout: &mut Dropout,
+) -> Result<Tensor> {
+    let mut x_nd = x_nd.clone();
+    for layer in 0..sizes.layers {
+        x_nd = gru(weights, &format!("layers.{layer}"), &dropout.apply(&x_nd)?, batch.rows)?;
+    }
+    linear(weights, "output", &dropout.apply(&x_nd)?)
+}

@@ -1,0 +1,179 @@
+//! Laws of trained baselines: gradients are PyTorch's, groups and neighbours decide nothing, steps follow from their numbers.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device};
+use news::Vectors;
+use nn::{Dropout, Negatives, Weights};
+use serde::Deserialize;
+
+use crate::{Articles, Clicks, Drawn, Item, Model, Network, Sizes, TrainSettings, measure};
+
+#[derive(Deserialize)]
+struct Fixture {
+    articles: usize,
+    sizes: Sizes,
+    users: Vec<User>,
+    negatives: Drawing,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    articles: Vec<u32>,
+    at_s: Vec<i64>,
+}
+
+#[derive(Deserialize)]
+struct Drawing {
+    items: Vec<u32>,
+    log_q: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    model: Model,
+    item: Item,
+    loss: f64,
+    clicks: usize,
+}
+
+fn clicks(articles: &[u32], at_s: &[i64]) -> Clicks {
+    let at_us = at_s.iter().map(|s| s * 1_000_000).collect();
+    Clicks { articles: articles.to_vec(), at_us, places: Vec::new() }
+}
+
+#[test]
+fn losses_and_gradients_are_pytorchs() -> candle_core::Result<()> {
+    let fixture: Fixture =
+        serde_json::from_str(include_str!("../../fixtures/baselines/gradients.json")).expect("the fixture");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/baselines/gradients.safetensors");
+    let tensors = candle_core::safetensors::load(file, &Device::Cpu)?;
+    let flat = |name: &str| tensors[name].to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+    let vectors = Vectors::new(flat("vectors")?.len() / fixture.articles, flat("vectors")?);
+    let users: Vec<Clicks> = fixture
+        .users
+        .iter()
+        .map(|user| {
+            let mut at_s = user.at_s.clone();
+            // When the last click came is no input.
+            at_s.resize(user.articles.len(), 0);
+            clicks(&user.articles, &at_s)
+        })
+        .collect();
+    let users: Vec<&Clicks> = users.iter().collect();
+    let negatives = Negatives { items: fixture.negatives.items, log_q: fixture.negatives.log_q };
+    for case in &fixture.cases {
+        let about = format!("{}-{}", case.model, if case.item == Item::Text { "text" } else { "id" });
+        let sizes = Sizes { item: case.item, ..fixture.sizes.clone() };
+        let articles = match case.item {
+            Item::Text => Articles::Texts(&vectors),
+            Item::Id => Articles::Ids(fixture.articles),
+        };
+        let prefix = format!("{about}/value/");
+        let values: BTreeMap<_, _> = tensors
+            .iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix(&prefix)?.to_owned(), value.clone())))
+            .collect();
+        let parameters = Network::parameters(case.model, &sizes, articles.inner());
+        assert_eq!(parameters.len(), values.len(), "{about}");
+        let network = Network::of(case.model, &sizes, &articles, Weights::of(&parameters, values)?)?;
+        let (loss, count) = network.loss(&users, &negatives, &mut Dropout::off())?;
+        assert_eq!(count, case.clicks);
+        let got = f64::from(loss.to_scalar::<f32>()?);
+        assert!((got - case.loss).abs() < 1e-5 * case.loss, "{about}: {got} {}", case.loss);
+        let gradients = network.weights.gradients(&loss.backward()?)?;
+        let largest = |values: &[f32]| values.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        let most = gradients.values().map(|gradient| largest(gradient)).fold(0.0, f32::max);
+        for (name, gradient) in &gradients {
+            let expected = flat(&format!("{about}/gradient/{name}"))?;
+            let apart: Vec<f32> = gradient.iter().zip(&expected).map(|(a, b)| a - b).collect();
+            let scale = largest(&expected).max(1e-3 * most);
+            assert!(largest(&apart) < 1e-4 * scale, "{about}, {name}: {} of {scale}", largest(&apart));
+            // A softmax does not change when all its keys move alike.
+            assert!(largest(gradient) > 1e-3 * most || name.ends_with("key.bias"), "{about}, {name}: {gradient:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Users of a small world: they go round three rings of articles.
+fn rings(users: usize) -> Vec<Clicks> {
+    let user = |user: usize| {
+        let articles: Vec<u32> = (0..3 + user % 9).map(|step| ((user + step) % 10 + 10 * (user % 3)) as u32).collect();
+        let at_s: Vec<i64> = (0..articles.len() as i64).map(|step| step * 1000 + user as i64).collect();
+        clicks(&articles, &at_s)
+    };
+    (0..users).map(user).collect()
+}
+
+fn settings() -> TrainSettings {
+    let sizes = Sizes { width: 16, length: 8, item: Item::Id, ..Sizes::default() };
+    TrainSettings { sizes, dropout: 0.1, negatives: 12, learning_rate: 1e-2, ..TrainSettings::default() }
+}
+
+#[test]
+fn what_comes_next_is_learnt() -> dataset::Result<()> {
+    let users = rings(60);
+    let all: Vec<u32> = (0..30).collect();
+    let clicked: Vec<(u32, u64)> = all.iter().map(|article| (*article, 1)).collect();
+    for model in [Model::Gru, Model::Sasrec, Model::Hstu] {
+        let mut settings = settings();
+        settings.drawn = if model == Model::Gru { Drawn::Clicks } else { Drawn::Uniform };
+        let network = Network::random(model, &settings.sizes, &Articles::Ids(30), 3).map_err(crate::candle)?;
+        let before = measure(&network, &users, &all).map_err(crate::candle)?;
+        let mut parameters = training::Parameters::new(network.weights.values().map_err(crate::candle)?);
+        let of_step: Vec<&Clicks> = users.iter().collect();
+        for step in 1..=60 {
+            let (_, gradients) = settings.gradients(&network, &of_step, &settings.draw(&clicked, step), step)?;
+            settings.optimizer().step(step, &mut parameters, &gradients)?;
+            network.weights.set(&parameters.values).map_err(crate::candle)?;
+        }
+        let after = measure(&network, &users, &all).map_err(crate::candle)?;
+        assert!(after.ndcg_10 > 0.9 && before.ndcg_10 < 0.5, "{model}: {before:?}, {after:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_step_follows_from_its_number_and_a_user_from_themselves() -> dataset::Result<()> {
+    let users = rings(40);
+    let users: Vec<&Clicks> = users.iter().collect();
+    let clicked: Vec<(u32, u64)> = (0..30).map(|article| (article, 1 + u64::from(article))).collect();
+    for model in [Model::Gru, Model::Sasrec, Model::Hstu] {
+        let settings = settings();
+        let network = Network::random(model, &settings.sizes, &Articles::Ids(30), 3).map_err(crate::candle)?;
+        let of = |step: u64| settings.gradients(&network, &users, &settings.draw(&clicked, step), step);
+        assert_eq!(of(5)?, of(5)?, "{model}");
+        assert_ne!(of(5)?, of(6)?, "{model}");
+        let together = network.last(&users).and_then(|x| x.to_vec2::<f32>()).map_err(crate::candle)?;
+        for (user, expected) in users.iter().zip(together) {
+            let alone = network.ask(user).map_err(crate::candle)?;
+            let apart = alone.values().iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart < 1e-5, "{model}: padding is seen: {apart}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn negatives_are_drawn_as_often_as_they_should() {
+    let clicked = [(4, 1), (7, 3)];
+    let share = |drawn| {
+        let settings = TrainSettings { negatives: 10_000, drawn, ..settings() };
+        let negatives = settings.draw(&clicked, 1);
+        assert_ne!(negatives, settings.draw(&clicked, 2));
+        let sevens = negatives.items.iter().filter(|item| **item == 7).count();
+        (sevens as f64 / 10_000.0, negatives)
+    };
+    let (half, uniform) = share(Drawn::Uniform);
+    assert!((half - 0.5).abs() < 0.03 && uniform.log_q.is_empty());
+    let (most, drawn) = share(Drawn::Clicks);
+    assert!((most - 0.75).abs() < 0.03);
+    for (item, log_q) in drawn.items.iter().zip(drawn.log_q) {
+        let expected = if *item == 7 { 1.5_f32.ln() } else { 0.5_f32.ln() };
+        assert!((log_q - expected).abs() < 1e-6);
+    }
+    let full = TrainSettings { negatives: 0, ..settings() };
+    assert_eq!(full.draw(&clicked, 1), Negatives { items: vec![4, 7], log_q: Vec::new() });
+}

@@ -1,0 +1,228 @@
+//! What the trained baselines share: what an article is, what a user is, and the loss between the two.
+//!
+//! An article is its text's vector under a learnt projection, or a row of a learnt table. A user after a click is what GRU, SASRec or HSTU
+//! make of the clicks until then. Both are brought to unit length, and told apart by their cosine over a temperature (as HSTU's authors
+//! train it, and SASRec beside it): so lists are found by the same exact search as all others.
+
+use candle_core::{Device, Result, Tensor};
+use clap::{Args, ValueEnum};
+use dataset::Error;
+use dataset::bucket::stream;
+use news::Vectors;
+use nn::{Batch, Dropout, Negatives, Parameter, Start, Weights, linear, select, softmax_loss, unit_length};
+use serde::{Deserialize, Serialize};
+
+use crate::{Clicks, Model, gru, hstu, sasrec};
+
+/// Articles that are embedded together where all of them are.
+const TOGETHER: usize = 4096;
+
+/// What an article is to a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Item {
+    /// Its vector in news_vectors, under a learnt projection: articles may be new.
+    #[default]
+    Text,
+    /// A row of a learnt table: what was never clicked says nothing. To check an implementation against published figures.
+    Id,
+}
+
+/// Sizes of a model.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sizes {
+    /// What an article is: its text, or its id
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub item: Item,
+    /// Width of articles, users and layers
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub width: usize,
+    /// Layers
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub layers: usize,
+    /// Heads of attention (sasrec, hstu)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub heads: usize,
+    /// Latest clicks that a model looks at
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub length: usize,
+    /// Users and articles are compared by their cosine over this
+    #[arg(long, value_name = "TAU", default_value_t = 0.05)]
+    pub temperature: f64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        dataset::defaults()
+    }
+}
+
+/// A model with its weights.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// Which.
+    pub model: Model,
+    /// How large.
+    pub sizes: Sizes,
+    /// What is trained.
+    pub weights: Weights,
+    /// `[articles, dimensions]`: the articles' texts, where they are what an article is.
+    vectors: Option<Tensor>,
+}
+
+impl Network {
+    /// The tensors of a model. `inner`: dimensions of the texts' vectors; of ids, the number of articles.
+    pub fn parameters(model: Model, sizes: &Sizes, inner: usize) -> Vec<Parameter> {
+        let mut parameters = match sizes.item {
+            // Vectors of unit length stay about as long.
+            Item::Text => {
+                let start = Start::Normal(1.0 / (sizes.width as f64).sqrt());
+                let [weight, bias] = ["weight", "bias"].map(|part| format!("{ITEMS}.{part}"));
+                vec![
+                    Parameter::new(weight, &[sizes.width, inner], start),
+                    Parameter::new(bias, &[sizes.width], Start::Zeros),
+                ]
+            }
+            Item::Id => vec![Parameter::new(format!("{ITEMS}.weight"), &[inner, sizes.width], Start::Normal(0.02))],
+        };
+        parameters.extend(match model {
+            Model::Pinnersage => Vec::new(),
+            Model::Gru => gru::parameters(sizes),
+            Model::Sasrec => sasrec::parameters(sizes),
+            Model::Hstu => hstu::parameters(sizes),
+        });
+        parameters
+    }
+
+    /// Before training. `vectors`: of all articles, in the order of their numbers.
+    pub fn random(model: Model, sizes: &Sizes, vectors: &Articles<'_>, seed: u64) -> Result<Self> {
+        let weights = Weights::random(&Self::parameters(model, sizes, vectors.inner()), seed)?;
+        Self::of(model, sizes, vectors, weights)
+    }
+
+    /// With these weights.
+    pub fn of(model: Model, sizes: &Sizes, vectors: &Articles<'_>, weights: Weights) -> Result<Self> {
+        let vectors = match vectors {
+            Articles::Texts(vectors) => {
+                let shape = (vectors.len(), vectors.dimensions());
+                Some(Tensor::from_slice(vectors.values(), shape, &Device::Cpu)?)
+            }
+            Articles::Ids(_) => None,
+        };
+        Ok(Network { model, sizes: sizes.clone(), weights, vectors })
+    }
+
+    /// `[n, D]`: articles as a model's input has them.
+    fn embed(&self, items: &[u32]) -> Result<Tensor> {
+        match &self.vectors {
+            Some(vectors) => linear(&self.weights, ITEMS, &select(vectors, items)?),
+            None => select(self.weights.get(&format!("{ITEMS}.weight")), items),
+        }
+    }
+
+    /// `[n, D]`, of unit length: articles as users are compared with them.
+    pub fn articles(&self, items: &[u32]) -> Result<Tensor> {
+        unit_length(&self.embed(items)?)
+    }
+
+    /// `[B·T, D]`, of unit length: each user after each click.
+    pub fn users(&self, batch: &Batch, dropout: &mut Dropout) -> Result<Tensor> {
+        let x_nd = (self.embed(&batch.items)? * (self.sizes.width as f64).sqrt())?;
+        let states_nd = match self.model {
+            Model::Gru => gru::states(&self.weights, &self.sizes, &x_nd, batch, dropout),
+            Model::Sasrec => sasrec::states(&self.weights, &self.sizes, &x_nd, batch, dropout),
+            Model::Hstu => hstu::states(&self.weights, &self.sizes, &x_nd, batch, dropout),
+            Model::Pinnersage => candle_core::bail!("{} is not trained", self.model),
+        }?;
+        unit_length(&states_nd)
+    }
+
+    /// `[users, D]`, of unit length: users after their last click. None without clicks.
+    pub fn last(&self, users: &[&Clicks]) -> Result<Tensor> {
+        let sequences: Vec<_> = users.iter().map(|clicks| clicks.latest(self.sizes.length, 0)).collect();
+        let batch = Batch::new(&sequences);
+        select(&self.users(&batch, &mut Dropout::off())?, &batch.last())
+    }
+
+    /// Summed loss of telling each click from the clicks before it, and how many there are. Users have at least two clicks.
+    pub fn loss(&self, users: &[&Clicks], negatives: &Negatives, dropout: &mut Dropout) -> Result<(Tensor, usize)> {
+        let length = self.sizes.length;
+        let sequences: Vec<_> = users.iter().map(|clicks| clicks.latest(length, 1)).collect();
+        let batch = Batch::new(&sequences);
+        let states_pd = select(&self.users(&batch, dropout)?, &batch.places())?;
+        let targets: Vec<u32> = users.iter().flat_map(|clicks| clicks.targets(length).iter().copied()).collect();
+        let targets_pd = self.articles(&targets)?;
+        let negatives_sd = self.articles(&negatives.items)?;
+        let temperature = self.sizes.temperature;
+        let loss = softmax_loss(&states_pd, &targets_pd, &targets, &negatives_sd, negatives, temperature)?;
+        Ok((loss, targets.len()))
+    }
+
+    /// A user's vector of unit length.
+    pub fn ask(&self, clicks: &Clicks) -> Result<Vectors> {
+        Ok(Vectors::new(self.sizes.width, self.last(&[clicks])?.flatten_all()?.to_vec1()?))
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let weights: usize = self.weights.tensors().values().map(Tensor::elem_count).sum();
+        4 * (weights + self.vectors.as_ref().map_or(0, Tensor::elem_count)) as u64
+    }
+
+    /// Vectors of unit length of some articles.
+    pub fn table(&self, items: &[u32]) -> Result<Vectors> {
+        let mut values = Vec::with_capacity(items.len() * self.sizes.width);
+        for items in items.chunks(TOGETHER) {
+            values.extend(self.articles(items)?.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(Vectors::new(self.sizes.width, values))
+    }
+}
+
+/// The learnt projection, or the learnt table.
+const ITEMS: &str = "items";
+
+/// All articles, by what they are.
+#[derive(Debug, Clone, Copy)]
+pub enum Articles<'a> {
+    /// Vectors of their texts.
+    Texts(&'a Vectors),
+    /// So many.
+    Ids(usize),
+}
+
+impl Articles<'_> {
+    pub(crate) fn inner(&self) -> usize {
+        match self {
+            Articles::Texts(vectors) => vectors.dimensions(),
+            Articles::Ids(count) => *count,
+        }
+    }
+}
+
+impl Sizes {
+    /// Checks that the sizes make sense.
+    pub fn check(&self) -> dataset::Result<()> {
+        let Sizes { width, layers, heads, length, temperature, .. } = *self;
+        for (setting, ok, expected, got) in [
+            ("width", (1..=4096).contains(&width), "1 to 4096", width.to_string()),
+            ("layers", (1..=64).contains(&layers), "1 to 64", layers.to_string()),
+            ("heads", heads >= 1 && width.is_multiple_of(heads), "a divisor of the width", heads.to_string()),
+            ("length", (1..=4096).contains(&length), "1 to 4096", length.to_string()),
+            ("temperature", temperature > 0.0 && temperature.is_finite(), "above 0", temperature.to_string()),
+        ] {
+            if !ok {
+                let setting = format!("baseline.{setting}");
+                return Err(Error::setting(&setting, expected, got, "see `querent baseline --help`"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Dropout of one group of a step.
+pub(crate) fn dropout(rate: f64, seed: u64, step: u64, group: usize) -> Dropout {
+    let number = [step.to_le_bytes(), (group as u64).to_le_bytes()].concat();
+    Dropout::new(rate, stream(seed, "dropout", number))
+}

@@ -1,0 +1,137 @@
+//! Baselines end to end: trained and not, beside other methods in `evaluate` and the report; a killed training ends with the same bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int32Type;
+use tempfile::TempDir;
+
+use crate::support::{at_rest, batches, by_version, config, fail, pipeline, querent, succeed};
+
+/// A tiny world with vectors.
+fn world(folder: &TempDir) -> PathBuf {
+    let root = folder.path().join("data");
+    succeed(&mut pipeline(&config(&root, 120, 5)));
+    succeed(querent().args(["embed", "--fields", "title", "--quiet", "--data"]).arg(&root));
+    root
+}
+
+fn baseline(root: &Path, model: &str) -> Command {
+    let mut command = querent();
+    command.args(["baseline", "--model", model, "--quiet", "--data"]).arg(root);
+    command.args(["--width", "16", "--length", "10", "--users", "24", "--steps", "20", "--look-every", "5"]);
+    command.args(["--learning-rate", "0.01", "--negatives", "64", "--articles", "30"]);
+    command
+}
+
+/// The files of a model, and the rows of its log without times.
+fn content(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = ["state.parquet", "weights-0000.parquet"];
+    files.iter().map(|file| ((*file).to_owned(), std::fs::read(folder.join(file)).expect("readable"))).collect()
+}
+
+/// Each user's articles in order, of a dataset of lists.
+fn lists(root: &Path, dataset: &str) -> BTreeMap<String, Vec<String>> {
+    let mut lists: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for batch in batches(root, dataset) {
+        let text = |name: &str| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
+        let (users, news) = (text("user_id"), text("news_id"));
+        let ranks = batch.column_by_name("rank").expect("rank").as_primitive::<Int32Type>().clone();
+        for row in 0..batch.num_rows() {
+            let list = lists.entry(users.value(row).to_owned()).or_default();
+            assert_eq!(ranks.value(row) as usize, list.len() + 1);
+            list.push(news.value(row).to_owned());
+        }
+    }
+    lists
+}
+
+#[test]
+fn baselines_stand_beside_other_methods_and_a_killed_training_ends_the_same() {
+    let folder = TempDir::new().expect("a folder");
+    let root = world(&folder);
+    let models = ["pinnersage", "gru", "sasrec", "hstu"];
+    for model in models {
+        succeed(&mut baseline(&root, model));
+        assert!(succeed(&mut baseline(&root, model)).contains("up to date"), "{model}");
+    }
+    let mut retrieve = querent();
+    retrieve.args([
+        "retrieve",
+        "--methods",
+        "own-titles,popularity",
+        "--fields",
+        "title",
+        "--articles",
+        "30",
+        "--quiet",
+    ]);
+    succeed(retrieve.arg("--data").arg(&root));
+
+    // The same users, candidates and seen articles as any other method.
+    let popular = lists(&root, "recommendations.popularity");
+    let mut seen: BTreeSet<(String, String)> = BTreeSet::new();
+    for batch in batches(&root, "events") {
+        let text = |name: &str| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
+        let (users, news) = (text("user_id"), text("news_id"));
+        for row in (0..batch.num_rows()).filter(|&row| news.is_valid(row)) {
+            seen.insert((users.value(row).to_owned(), news.value(row).to_owned()));
+        }
+    }
+    for model in models {
+        let lists = lists(&root, &format!("recommendations.{model}"));
+        assert!(lists.len() > 80 && lists.keys().all(|user| popular.contains_key(user)), "{model}: {}", lists.len());
+        for (user, list) in &lists {
+            assert_eq!(list.len(), popular[user].len(), "{model}");
+            assert_eq!(list.iter().collect::<BTreeSet<_>>().len(), list.len(), "{model}");
+            assert!(list.iter().all(|news| !seen.contains(&(user.clone(), news.clone()))), "{model}");
+        }
+    }
+
+    let said = succeed(querent().args(["evaluate", "--quiet", "--data"]).arg(&root));
+    assert!(models.iter().all(|model| said.contains(model)), "{said}");
+    let said = succeed(querent().args(["inspect", "baseline.sasrec", "--data"]).arg(&root));
+    assert!(said.contains("baseline, ended after 20 steps") && said.contains("loss"), "{said}");
+    succeed(querent().args(["report", "--quiet", "--data"]).arg(&root));
+    let page = std::fs::read_to_string(root.join("report.html")).expect("written");
+    assert!(page.contains("hstu") && page.contains("<h3>baseline.gru</h3>"));
+
+    // Killed at any point, it goes on to the same model and the same lists.
+    let expected = (content(&root.join("baseline.hstu")), by_version(&root, "recommendations.hstu"));
+    for fault in ["updated:8", "figures:2", "chosen:1", "put-error:3"] {
+        std::fs::remove_dir_all(root.join("baseline.hstu")).expect("there");
+        let mut command = baseline(&root, "hstu");
+        let first = command.env("QUERENT_FAULT", fault).output().expect("the binary starts");
+        assert!(!first.status.success() && !root.join("baseline.hstu").exists(), "{fault}");
+        succeed(command.env_remove("QUERENT_FAULT"));
+        let got = (content(&root.join("baseline.hstu")), by_version(&root, "recommendations.hstu"));
+        assert!(got == expected, "{fault}");
+        assert!(!root.join("baseline.hstu.unfinished").exists());
+    }
+    at_rest(&root);
+
+    // One thread or several, the same lists; another seed, others.
+    let other = |name: &str, more: [&str; 2]| {
+        let mut command = querent();
+        let file = root.with_extension(format!("{name}.toml"));
+        let text = format!(
+            "[run]\njobs = [\"baseline@{name}\"]\n[baseline.{name}]\nmodel = \"hstu\"\nwidth = 16\nlength = 10\nusers = 24\n\
+             steps = 20\nlook_every = 5\nlearning_rate = 0.01\nnegatives = 64\narticles = 30\n"
+        );
+        std::fs::write(&file, text).expect("writable");
+        command.arg("run").arg(&file).args(["--quiet"]).args(more).arg("--data").arg(&root);
+        succeed(&mut command);
+        lists(&root, &format!("recommendations.{name}"))
+    };
+    let lists_of_hstu = lists(&root, "recommendations.hstu");
+    assert_eq!(other("alone", ["--threads", "1"]), lists_of_hstu);
+    assert_ne!(other("seeded", ["--set", "baseline.seed=2"]), lists_of_hstu);
+
+    let wrong = |more: [&str; 2]| fail(baseline(&root, "sasrec").args(more), 2);
+    assert!(wrong(["--heads", "3"]).contains("baseline.heads: expected a divisor of the width, got 3"));
+    assert!(wrong(["--dropout", "1"]).contains("baseline.dropout: expected a share"));
+    let said = fail(querent().args(["baseline", "--data"]).arg(&root), 2);
+    assert!(said.contains("baseline.model: expected one of pinnersage, gru, sasrec, hstu"), "{said}");
+}
