@@ -18,7 +18,7 @@ table! {
             domain: Text = "search, browse or news",
             occurred_at: Time = "when it happened",
             text: Text = "query, page title or news title; scrubbed of personal data",
-            news_id: Option<Text> = "the article, for news clicks; else null",
+            news_id: Option<Text> = "the article of a news click, or a page's id where the log has one; a hash of it where it may hold what is personal",
             source: Text = "the raw log it came from, as the configuration names it",
             keep_score: Option<Float32> = "the classifier's probability of keep; null when nothing was classified",
         }
