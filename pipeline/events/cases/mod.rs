@@ -16,6 +16,7 @@
 //! | MIND's histories | one per user, as of the first impression, older than all that has a time | `mind` |
 //! | objects in objects, lists, rows of other kinds, partitions | names with dots, parallel lists, `only` and `require`, columns of the path | `shapes` |
 //! | a file that comes again changed | takes the place of what came of it, and the version says so | `again` |
+//! | personal data in any script | users' texts scrubbed of it, numbers that are nobody's left; publishers' lose e-mail addresses only | `personal`, `scrub/` |
 //! | MIND's layout off the path | said in one error: four columns, no labels | `mind` |
 
 mod again;
@@ -25,6 +26,7 @@ mod first_steps;
 mod ids;
 mod logs;
 mod mind;
+mod personal;
 mod shapes;
 mod times;
 

@@ -14,7 +14,7 @@ use super::mapping::Articles;
 use super::read::{Reason, Row, reason};
 use super::tally::Tally;
 use super::text::one_line;
-use crate::scrub::{Counts, scrub};
+use crate::scrub::{Counts, scrub_published};
 
 /// Parts of `news`, by hash of the article's id.
 pub(super) const PARTS: u32 = 8;
@@ -168,6 +168,6 @@ pub(super) fn clean_text(bytes: &[u8]) -> Result<Option<String>, Reason> {
     }
     let text = std::str::from_utf8(bytes).map_err(|_| reason::UTF8)?;
     let text = one_line(text);
-    let text = scrub(&text, &mut Counts::default());
+    let text = scrub_published(&text, &mut Counts::default());
     Ok((!text.is_empty()).then(|| text.into_owned()))
 }

@@ -13,7 +13,7 @@ use super::mapping::{Behaviour, Behaviours};
 use super::read::{Reason, Row, reason};
 use super::tally::Tally;
 use super::text::one_line;
-use crate::scrub::{Counts, KINDS, scrub};
+use crate::scrub::{Counts, KINDS, scrub, scrub_published};
 
 /// Texts longer than this say nothing that a query or a headline says.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -209,7 +209,8 @@ pub(super) fn judge<R>(
     let text = std::str::from_utf8(text).map_err(|_| Left::Aside(reason::UTF8))?;
     let text = one_line(text);
     let mut scrubbed = Counts::default();
-    let text = scrub(&text, &mut scrubbed);
+    // The text of a news click is its publisher's; what is searched for or visited is the user's.
+    let text = if domain == NEWS { scrub_published(&text, &mut scrubbed) } else { scrub(&text, &mut scrubbed) };
     if text.is_empty() {
         return Err(Left::Aside(reason::NO_TEXT));
     }

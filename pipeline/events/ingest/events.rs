@@ -121,7 +121,7 @@ impl IngestEvents {
 
 impl Stage for IngestEvents {
     const NAME: &'static str = "ingest";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const UNIT: &'static str = "behaviours";
     type Inputs = EventInputs;
     type Shared = ();

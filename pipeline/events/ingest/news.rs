@@ -40,7 +40,7 @@ pub struct NewsInputs {
 
 impl Stage for IngestNews {
     const NAME: &'static str = "ingest-news";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const UNIT: &'static str = "articles";
     type Inputs = NewsInputs;
     type Shared = ();

@@ -1,0 +1,216 @@
+//! Phone numbers: by how countries group their digits, and by the words around them.
+
+use std::cell::OnceCell;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::checks::groups;
+use super::regex;
+
+static RUN: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:\+|\(\s?\+?\s?)?[0-9](?:[ ().\-/]{0,3}[0-9])*"));
+
+/// Groups of digits in a phone number.
+const MAX_GROUPS: usize = 8;
+
+/// What looks like a phone number and is none: dates, years one after the other, fractions.
+static NO_PHONE: LazyLock<Regex> = LazyLock::new(|| {
+    let (day, month, year) = ("(?:0?[1-9]|[12][0-9]|3[01])", "(?:0?[1-9]|1[0-2])", "(?:19|20)[0-9]{2}");
+    regex(&format!(
+        r"\b(?:{year}[\-/.]{month}[\-/.]{day}|{day}[\-/.]{day}[\-/.]{year}|{year}(?:[ \-/]+{year})+|{year}[\-/][0-9]{{2}}|(?:[1-9][0-9]{{0,2}}|0)\.[0-9]{{5,}})\b"
+    ))
+});
+
+/// Words that a phone number follows, in the languages of the fixtures.
+static CALL: LazyLock<Regex> = LazyLock::new(|| {
+    let words = "tel|tlf|phone|telephone|telefon|telefono|teléfono|telefone|téléphone|telefoon|telefonu|telefonnummer|mobile|mobil|mobiel|\
+        móvil|celular|cellulare|handy|handynummer|rufnummer|cell|call|calling|dial|ring|ringe|ringen|sms|text me at|whatsapp|fax|hotline|\
+        llama|llamar|appeler|appelez|chiama|chiamare|ligar|ligue|zadzwoń|dzwonić|komórka|numer telefonu|bel|bellen|ara|arayın|тел|телефон|телефона|\
+        телефону|звоните|позвоните|позвонить|номер|моб|τηλ|τηλέφωνο|gọi|sđt|điện thoại|हेल्पलाइन|फ़ोन|फोन|मोबाइल|कॉल|هاتف|اتصل|جوال|الجوال|موبايل|تلفون|الهاتف|\
+        טלפון|נייד|להתקשר";
+    let unspaced = "电话|電話|手机|手機|致电|拨打|携帯|전화|휴대폰|연락처|핸드폰|โทร|เบอร์";
+    regex(&format!(r"(?i)(?:(?:^|[^\p{{L}}\p{{M}}])(?:{words})|{unspaced})(?:[^<>;!?,0-9]{{0,16}})$"))
+});
+
+/// Words and signs after which a number is none.
+static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
+    let words = "isbn|issn|ean|asin|sku|order|bestellung|bestellnummer|id|post|ticket|tracking|version|ver|v|build|article|artikel|item|serial|\
+        patent|doi|invoice|rechnung|lotto|lottery|lotería|loterie|loto|lotto numbers|jackpot|numbers|numbers drawn|score|scores|season|population|budget|error|\
+        code|model|part|case|usd|eur|gbp|pedido|commande|ordine|zamówienie|bestelling|sipariş|заказ|заказа|население|población|\
+        popolazione|population of|einwohner|ऑर्डर|رقم الطلب|السكان";
+    regex(&format!(
+        r"(?i)(?:(?:^|[^\p{{L}}\p{{M}}])(?:{words})|订单号?|注文|주문번호|주문|人口|인구|[#№$€£¥₹₽₩])[^\p{{L}}0-9]{{0,4}}$"
+    ))
+});
+
+/// What follows an amount.
+static AMOUNT: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r"(?i)^(?:,[0-9]|[ ]?(?:euros?\b|eur\b|dollars?\b|usd\b|kr\b|kronor\b|zł\b|shares\b|people\b|inhabitants\b|views\b|einwohner\b|habitant|abitanti\b|mieszkańców\b|inwoners\b|lira\b|tl\b|reais\b|euro\b|руб|рублей|человек|жител|रुपये|लोग|دولار|ريال|نسمة|[$€£¥₹₽₩%元円원万億亿억만人명]|[a-z]?bytes\b))",
+    )
+});
+
+/// Where phone numbers are.
+pub(super) fn phones(text: &str) -> Vec<Range<usize>> {
+    let mut dates = NO_PHONE.find_iter(text).map(|m| m.range()).peekable();
+    let mut found = Vec::new();
+    for run in RUN.find_iter(text) {
+        // Groups of digits that no date divides.
+        let mut part: Vec<Range<usize>> = Vec::new();
+        for group in groups(run.as_str(), run.start()) {
+            while dates.next_if(|date| date.end <= group.start).is_some() {}
+            if dates.peek().is_some_and(|date| date.start < group.end) {
+                phones_of(text, run.start(), &part, &mut found);
+                part.clear();
+            } else {
+                part.push(group);
+            }
+        }
+        phones_of(text, run.start(), &part, &mut found);
+    }
+    found
+}
+
+/// Phone numbers among groups of digits, the longest first.
+fn phones_of(text: &str, run: usize, groups: &[Range<usize>], found: &mut Vec<Range<usize>>) {
+    let mut at = 0;
+    while at < groups.len() {
+        let ahead = &groups[at..groups.len().min(at + MAX_GROUPS)];
+        if ahead.iter().map(Range::len).sum::<usize>() < 7 {
+            at += 1;
+            continue;
+        }
+        let number = Number::at(text, run, ahead);
+        let count = number.longest();
+        if let Some(count) = count {
+            let last = groups[at + count - 1].end;
+            // A bracket around the whole number, or behind a code that the number begins with.
+            let closed = text[number.start..last].matches('(').count() > text[number.start..last].matches(')').count();
+            found.push(number.start..if closed && text[last..].starts_with(')') { last + 1 } else { last });
+        }
+        at += count.unwrap_or(1);
+    }
+}
+
+/// What may be a phone number: groups of digits, and what stands before and after them.
+struct Number<'a> {
+    text: &'a str,
+    groups: &'a [Range<usize>],
+    /// Where it begins, with its plus or bracket.
+    start: usize,
+    plus: bool,
+    bracket: bool,
+    /// What stands before it, as far as words count.
+    before: &'a str,
+    called: OnceCell<bool>,
+    counted: OnceCell<bool>,
+    glued: bool,
+}
+
+impl<'a> Number<'a> {
+    fn at(text: &'a str, run: usize, groups: &'a [Range<usize>]) -> Self {
+        let first = groups[0].start;
+        let sign = text[run..first].trim_end_matches(['(', '+', ' ']).len() + run;
+        let sign = sign + text[sign..first].len() - text[sign..first].trim_start().len();
+        let prefix = &text[sign..first];
+        let before = &text[..sign];
+        let from = before.char_indices().rev().nth(39).map_or(0, |(at, _)| at);
+        Number {
+            text,
+            groups,
+            start: sign,
+            plus: prefix.contains('+'),
+            bracket: prefix.contains('('),
+            before: &before[from..],
+            called: OnceCell::new(),
+            counted: OnceCell::new(),
+            glued: before.ends_with(|c: char| c.is_ascii_alphanumeric() || "_.,:".contains(c)),
+        }
+    }
+
+    fn is_called(&self) -> bool {
+        *self.called.get_or_init(|| CALL.is_match(self.before))
+    }
+
+    fn is_counted(&self) -> bool {
+        *self.counted.get_or_init(|| NUMBER.is_match(self.before))
+    }
+
+    /// How many groups are the longest phone number.
+    fn longest(&self) -> Option<usize> {
+        let counts = || (1..=self.groups.len()).rev();
+        counts().find(|count| self.is_shaped(*count)).or_else(|| {
+            let digits = |count: usize| self.groups[..count].iter().map(Range::len).sum::<usize>();
+            let joined = |count: &usize| !self.text[self.groups[0].start..self.groups[count - 1].end].contains(". ");
+            counts().find(|count| {
+                self.is_called() && !self.is_counted() && (7..=15).contains(&digits(*count)) && joined(count)
+            })
+        })
+    }
+
+    fn is_shaped(&self, count: usize) -> bool {
+        let groups = &self.groups[..count];
+        let lengths: Vec<usize> = groups.iter().map(Range::len).collect();
+        let total: usize = lengths.iter().sum();
+        let digits: Vec<&str> = groups.iter().map(|group| &self.text[group.clone()]).collect();
+        let (first, last) = (digits[0], digits[count - 1]);
+        if self.plus {
+            return (8..=15).contains(&total) && !first.starts_with('0');
+        }
+        if first.starts_with("00") && !first.starts_with("000") && (11..=17).contains(&total) && lengths[count - 1] > 1
+        {
+            return !self.glued;
+        }
+        let end = groups[count - 1].end;
+        let glued = self.glued || self.text[end..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        if first.starts_with('0') {
+            return self.is_trunk(&digits, &lengths, total) && (!self.is_counted() || count == 1);
+        }
+        let year = first.len() == 4 && (first.starts_with("19") || first.starts_with("20"));
+        if self.bracket && (2..=5).contains(&first.len()) && self.text[groups[0].end..].starts_with(')') {
+            return !year && (8..=12).contains(&total) && count > 1 && lengths[count - 1] > 1;
+        }
+        if glued {
+            return false;
+        }
+        let initial = first.as_bytes()[0];
+        let dotted = groups.windows(2).any(|pair| &self.text[pair[0].end..pair[1].start] == ".");
+        let shaped = match lengths.as_slice() {
+            [3, 3, 4] => initial >= b'2',
+            [1, 3, 3, 4] => matches!(initial, b'1' | b'7' | b'8'),
+            [1, 3, 3, 2, 2] => matches!(initial, b'7' | b'8'),
+            [3, 3, 2, 2] => initial == b'9',
+            [3, 4, 4] => initial == b'1' && first.as_bytes()[1] >= b'3',
+            [2, 5, 4] => !dotted,
+            [3, 3, 3] => initial >= b'5' && last != "000" && !dotted,
+            [3, 2, 2, 2] => matches!(initial, b'6' | b'7' | b'9') && !dotted,
+            [5, 5] => initial >= b'6' && !dotted,
+            [3, 7] => initial == b'3' && !dotted,
+            [3, 6] => matches!(initial, b'6' | b'7' | b'9') && !dotted,
+            [9] => matches!(initial, b'6' | b'7' | b'9') && last[3..] != *"000000",
+            [10] => initial >= b'2' && last[4..] != *"000000",
+            [11] => {
+                (initial == b'1' && first.as_bytes()[1] >= b'3')
+                    || (matches!(initial, b'7' | b'8') && first.as_bytes()[1] >= b'3')
+            }
+            _ => false,
+        };
+        shaped && !self.is_counted() && !AMOUNT.is_match(&self.text[end..])
+    }
+
+    /// A national number with its leading zero.
+    fn is_trunk(&self, digits: &[&str], lengths: &[usize], total: usize) -> bool {
+        let pairs = lengths.iter().all(|length| *length == 2);
+        if pairs {
+            // France. Numbers that rise are a lottery's.
+            let rising =
+                digits.windows(2).all(|pair| pair[0] < pair[1]) && digits.last().is_some_and(|last| *last < "60");
+            return lengths.len() == 5 && (!rising || self.is_called());
+        }
+        let glued = self.glued && !(lengths.len() == 1 && (10..=12).contains(&total));
+        let short = lengths.len() > 1 && (lengths[lengths.len() - 1] == 1 || lengths[0] < 2 && !self.bracket);
+        let dates = lengths.len() > 2 && lengths[0] == 2 && lengths[1] <= 2;
+        (9..=12).contains(&total) && !glued && !short && !dates && lengths.len() <= 6
+    }
+}
