@@ -14,11 +14,11 @@ static RUN: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:\+|\(\s?\+?\s?)?[0-9](
 /// Groups of digits in a phone number.
 const MAX_GROUPS: usize = 8;
 
-/// What looks like a phone number and is none: dates, years one after the other, fractions.
+/// What looks like a phone number and is none: dates, years one after the other, fractions, UUIDs.
 static NO_PHONE: LazyLock<Regex> = LazyLock::new(|| {
     let (day, month, year) = ("(?:0?[1-9]|[12][0-9]|3[01])", "(?:0?[1-9]|1[0-2])", "(?:19|20)[0-9]{2}");
     regex(&format!(
-        r"\b(?:{year}[\-/.]{month}[\-/.]{day}|{day}[\-/.]{day}[\-/.]{year}|{year}(?:[ \-/]+{year})+|{year}[\-/][0-9]{{2}}|(?:[1-9][0-9]{{0,2}}|0)\.[0-9]{{5,}})\b"
+        r"\b(?:{year}[\-/.]{month}[\-/.]{day}|{day}[\-/.]{day}[\-/.]{year}|{year}(?:[ \-/]+{year})+|{year}[\-/][0-9]{{2}}|(?:[1-9][0-9]{{0,2}}|0)\.[0-9]{{5,}}|[0-9A-Fa-f]{{8}}(?:-[0-9A-Fa-f]{{4}}){{3}}-[0-9A-Fa-f]{{12}})\b"
     ))
 });
 
@@ -40,7 +40,7 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
         code|model|part|case|usd|eur|gbp|pedido|commande|ordine|zamówienie|bestelling|sipariş|заказ|заказа|население|población|\
         popolazione|population of|einwohner|ऑर्डर|رقم الطلب|السكان";
     regex(&format!(
-        r"(?i)(?:(?:^|[^\p{{L}}\p{{M}}])(?:{words})|订单号?|注文|주문번호|주문|人口|인구|[#№$€£¥₹₽₩])[^\p{{L}}0-9]{{0,4}}$"
+        r"(?i)(?:(?:^|[^\p{{L}}\p{{M}}])(?:{words})(?:[ .]{{1,2}}(?:number|no|nr|nummer|numéro))?|订单号?|注文|주문번호|주문|人口|인구|[#№$€£¥₹₽₩])[^\p{{L}}0-9]{{0,4}}$"
     ))
 });
 
@@ -84,10 +84,14 @@ fn phones_of(text: &str, run: usize, groups: &[Range<usize>], found: &mut Vec<Ra
         let number = Number::at(text, run, ahead);
         let count = number.longest();
         if let Some(count) = count {
-            let last = groups[at + count - 1].end;
-            // A bracket around the whole number, or behind a code that the number begins with.
-            let closed = text[number.start..last].matches('(').count() > text[number.start..last].matches(')').count();
-            found.push(number.start..if closed && text[last..].starts_with(')') { last + 1 } else { last });
+            let (first, last) = (groups[at].start, groups[at + count - 1].end);
+            let open = text[number.start..last].matches('(').count() > text[number.start..last].matches(')').count();
+            found.push(match open {
+                false => number.start..last,
+                true if text[last..].starts_with(')') => number.start..last + 1,
+                // A bracket that is closed behind other words.
+                true => first - usize::from(number.plus)..last,
+            });
         }
         at += count.unwrap_or(1);
     }
@@ -105,7 +109,10 @@ struct Number<'a> {
     before: &'a str,
     called: OnceCell<bool>,
     counted: OnceCell<bool>,
+    /// Behind a letter or digit of ASCII.
     glued: bool,
+    /// Behind a decimal sign.
+    fraction: bool,
 }
 
 impl<'a> Number<'a> {
@@ -125,7 +132,10 @@ impl<'a> Number<'a> {
             before: &before[from..],
             called: OnceCell::new(),
             counted: OnceCell::new(),
-            glued: before.ends_with(|c: char| c.is_ascii_alphanumeric() || "_.,:".contains(c)),
+            glued: before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'),
+            fraction: before
+                .strip_suffix([',', '.'])
+                .is_some_and(|whole| whole.ends_with(|c: char| c.is_ascii_digit())),
         }
     }
 
@@ -164,14 +174,18 @@ impl<'a> Number<'a> {
         }
         let end = groups[count - 1].end;
         let glued = self.glued || self.text[end..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        if first.starts_with("00") {
+            return false;
+        }
         if first.starts_with('0') {
-            return self.is_trunk(&digits, &lengths, total) && (!self.is_counted() || count == 1);
+            return self.is_trunk(&digits, &lengths, total, self.text[..groups[count - 1].start].ends_with('-'))
+                && (!self.is_counted() || count == 1);
         }
         let year = first.len() == 4 && (first.starts_with("19") || first.starts_with("20"));
         if self.bracket && (2..=5).contains(&first.len()) && self.text[groups[0].end..].starts_with(')') {
             return !year && (8..=12).contains(&total) && count > 1 && lengths[count - 1] > 1;
         }
-        if glued {
+        if glued || self.fraction {
             return false;
         }
         let initial = first.as_bytes()[0];
@@ -181,6 +195,7 @@ impl<'a> Number<'a> {
             [1, 3, 3, 4] => matches!(initial, b'1' | b'7' | b'8'),
             [1, 3, 3, 2, 2] => matches!(initial, b'7' | b'8'),
             [3, 3, 2, 2] => initial == b'9',
+            [4, 3, 4] => first == "1800",
             [3, 4, 4] => initial == b'1' && first.as_bytes()[1] >= b'3',
             [2, 5, 4] => !dotted,
             [3, 3, 3] => initial >= b'5' && last != "000" && !dotted,
@@ -200,7 +215,7 @@ impl<'a> Number<'a> {
     }
 
     /// A national number with its leading zero.
-    fn is_trunk(&self, digits: &[&str], lengths: &[usize], total: usize) -> bool {
+    fn is_trunk(&self, digits: &[&str], lengths: &[usize], total: usize, extended: bool) -> bool {
         let pairs = lengths.iter().all(|length| *length == 2);
         if pairs {
             // France. Numbers that rise are a lottery's.
@@ -208,9 +223,10 @@ impl<'a> Number<'a> {
                 digits.windows(2).all(|pair| pair[0] < pair[1]) && digits.last().is_some_and(|last| *last < "60");
             return lengths.len() == 5 && (!rising || self.is_called());
         }
-        let glued = self.glued && !(lengths.len() == 1 && (10..=12).contains(&total));
-        let short = lengths.len() > 1 && (lengths[lengths.len() - 1] == 1 || lengths[0] < 2 && !self.bracket);
+        // A single last digit is an extension behind a hyphen, or something else.
+        let short =
+            lengths.len() > 1 && (lengths[lengths.len() - 1] == 1 && !extended || lengths[0] < 2 && !self.bracket);
         let dates = lengths.len() > 2 && lengths[0] == 2 && lengths[1] <= 2;
-        (9..=12).contains(&total) && !glued && !short && !dates && lengths.len() <= 6
+        (9..=12).contains(&total) && !self.fraction && !short && !dates && lengths.len() <= 6
     }
 }
