@@ -165,6 +165,7 @@ impl<'a> Number<'a> {
         let total: usize = lengths.iter().sum();
         let digits: Vec<&str> = groups.iter().map(|group| &self.text[group.clone()]).collect();
         let (first, last) = (digits[0], digits[count - 1]);
+        // With a country's code.
         if self.plus {
             return (8..=15).contains(&total) && !first.starts_with('0');
         }
@@ -172,8 +173,6 @@ impl<'a> Number<'a> {
         {
             return !self.glued;
         }
-        let end = groups[count - 1].end;
-        let glued = self.glued || self.text[end..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
         if first.starts_with("00") {
             return false;
         }
@@ -185,6 +184,8 @@ impl<'a> Number<'a> {
         if self.bracket && (2..=5).contains(&first.len()) && self.text[groups[0].end..].starts_with(')') {
             return !year && (8..=12).contains(&total) && count > 1 && lengths[count - 1] > 1;
         }
+        let end = groups[count - 1].end;
+        let glued = self.glued || self.text[end..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
         if glued || self.fraction {
             return false;
         }
