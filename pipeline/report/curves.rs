@@ -172,7 +172,9 @@ mod tests {
             assert!(page.contains(&format!("<figcaption>{title}")), "{title}: {page}");
         }
         assert_eq!(page.matches("<polygon").count(), 1, "only align's spread is of the steps of its line: {page}");
-        assert!(page.contains("grpo: 3 steps; the one that is kept is of step 2; 2.0 s a step (rollout 2.0), 25 tokens/s."));
+        assert!(
+            page.contains("grpo: 3 steps; the one that is kept is of step 2; 2.0 s a step (rollout 2.0), 25 tokens/s.")
+        );
         assert!(training(&[]).into_string().is_empty());
         assert!(training(&[run(&[])]).into_string().contains("grpo: 0 of 3 steps"));
     }
