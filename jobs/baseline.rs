@@ -52,10 +52,7 @@ impl Job for Baseline {
         let (model, method) = self.named(context)?;
         let mut summaries = popularity(&context.unnamed(), self.lists.pool.reads_popularity())?;
         let trained = if model.is_trained() {
-            let folder = match &self.output {
-                Some(folder) => folder.clone(),
-                None => context.beside(&format!("{}.{method}", Self::NAME), "--output")?,
-            };
+            let folder = context.output(self.output.as_deref(), &format!("{}.{method}", Self::NAME))?;
             crate::keep_memory();
             crate::undivided_operations();
             let made = context.make(&Train { model, settings: self.train.clone() }, &folder)?;

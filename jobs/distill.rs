@@ -47,9 +47,6 @@ impl Job for Distill {
 
 impl Distill {
     fn folder(&self, context: &Context) -> Result<PathBuf> {
-        match &self.output {
-            Some(folder) => Ok(folder.clone()),
-            None => context.beside(&context.dataset("policy.distill"), "--output"),
-        }
+        context.output(self.output.as_deref(), &context.dataset("policy.distill"))
     }
 }

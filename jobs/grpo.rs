@@ -49,9 +49,6 @@ impl Job for Grpo {
 
 impl Grpo {
     fn folder(&self, context: &Context) -> Result<PathBuf> {
-        match &self.output {
-            Some(folder) => Ok(folder.clone()),
-            None => context.beside(&context.dataset("policy.grpo"), "--output"),
-        }
+        context.output(self.output.as_deref(), &context.dataset("policy.grpo"))
     }
 }

@@ -52,9 +52,6 @@ impl Job for Sft {
 
 impl Sft {
     fn folder(&self, context: &Context) -> Result<PathBuf> {
-        match &self.output {
-            Some(folder) => Ok(folder.clone()),
-            None => context.beside(&context.dataset("policy.sft"), "--output"),
-        }
+        context.output(self.output.as_deref(), &context.dataset("policy.sft"))
     }
 }

@@ -179,6 +179,14 @@ impl Context {
         self.step.named(name)
     }
 
+    /// The folder of an artifact: where `--output` says, else `name` under the root.
+    ///
+    /// # Errors
+    /// When nothing is said, and the root is no folder of this machine.
+    pub(crate) fn output(&self, said: Option<&Path>, name: &str) -> Result<PathBuf> {
+        said.map_or_else(|| self.beside(name, "--output"), |folder| Ok(folder.to_owned()))
+    }
+
     /// A file or folder of this step's under the root, for what is no dataset and was given no name.
     ///
     /// # Errors

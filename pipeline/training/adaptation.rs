@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use clap::Args;
-use dataset::{Error, Result};
+use dataset::Result;
 use policy::{Lora, Model, Policy};
 use serde::{Deserialize, Serialize};
 
 use crate::candle;
+use crate::checks::check;
 
 /// All weights, or low-rank adapters beside them (Hu et al., 2021).
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
@@ -30,11 +31,8 @@ impl Default for Adaptation {
 impl Adaptation {
     /// Errs when a setting makes no sense.
     pub(crate) fn check(&self, job: &str) -> Result<()> {
-        if self.lora_alpha > 0.0 && self.lora_alpha.is_finite() {
-            return Ok(());
-        }
-        let hint = format!("see `querent {job} --help`");
-        Err(Error::setting(&format!("{job}.lora_alpha"), "a number above 0", self.lora_alpha, hint))
+        let alpha = self.lora_alpha > 0.0 && self.lora_alpha.is_finite();
+        check(job, &[("lora_alpha", alpha, "a number above 0", self.lora_alpha.to_string())])
     }
 
     /// A model to start from, with something to train. What adapters it came with are part of its weights then.

@@ -14,10 +14,10 @@ use clap::Args;
 use dataset::{Artifact, Draft, Error, Inputs, Progress, Resources, Result, Rows, Whole};
 use engine::{Pass, Reference, Tree};
 use policy::{Adapters, Generate, Model, PromptSettings, Snapshot, Task, Template};
-use reward::Components;
 use schemas::{Profiles, Rollouts};
 use serde::{Deserialize, Serialize};
 
+use crate::checks::{check, pace};
 use crate::draw::{Drawn, as_it_is};
 use crate::order::Order;
 use crate::people::{self, People, Person};
@@ -95,17 +95,10 @@ impl Distill {
     pub fn check(&self) -> Result<()> {
         self.optimizer.check("distill")?;
         self.adaptation.check("distill")?;
-        let wrong = |key: &str, expected: &str, got: &dyn std::fmt::Display| {
-            Err(Error::setting(&format!("distill.{key}"), expected, got, "see `querent distill --help`"))
-        };
-        match self {
-            _ if !(1..=100_000).contains(&self.users) => wrong("users", "1 to 100000", &self.users),
-            _ if !(1..=1024).contains(&self.samples) => wrong("samples", "1 to 1024", &self.samples),
-            _ if self.steps == 0 => wrong("steps", "at least 1", &self.steps),
-            _ if self.look_every == 0 => wrong("look_every", "at least 1", &self.look_every),
-            _ if self.valid_users == 0 => wrong("valid_users", "at least 1", &self.valid_users),
-            _ => self.writing().check(),
-        }
+        check("distill", &pace(self.users, self.steps, self.look_every, self.valid_users))?;
+        let samples = (1..=1024).contains(&self.samples);
+        check("distill", &[("samples", samples, "1 to 1024", self.samples.to_string())])?;
+        self.writing().check()
     }
 
     fn writing(&self) -> Generate {
@@ -132,11 +125,7 @@ impl Artifact for Distill {
             return Ok(());
         }
         let people = People::read(&inputs.profiles)?;
-        if people.train.len() < self.users || people.valid.is_empty() {
-            let got = format!("{} and {}", people.train.len(), people.valid.len());
-            let expected = format!("at least {} users of the split train, and some of valid", self.users);
-            return Err(Error::setting("profiles", expected, got, "give more users, or lower --users"));
-        }
+        people.suffice(self.users)?;
         let teacher = Model::open(&inputs.teacher)?;
         let run = Run::begin(draft, Some(&inputs.policy), || self.adaptation.start(&inputs.policy, self.seed))?;
         let vocabulary = run.model().tokenizer.shared(&teacher.tokenizer).map_err(|differ| {
@@ -235,7 +224,9 @@ impl Steps<'_> {
         }
         let loss = apart.iter().flatten().map(|apart| apart.loss).sum::<f64>() / drawn.learnt().max(1) as f64;
         let tokens = drawn.tokens();
-        self.keep(step, &users, drawn, apart);
+        let mut rows = drawn.rows(&self.task, &self.train(&users), step);
+        rows.iter_mut().zip(apart.into_iter().flatten()).for_each(|(row, apart)| row.reference = apart.teacher);
+        self.lists.extend(rows);
         self.run.state.step = step;
         self.run.state.prompt_cursor = cursor + settings.users as u64;
         Ok((tokens, loss))
@@ -278,26 +269,5 @@ impl Steps<'_> {
         self.run.write::<Rollouts>(Rows::of(columns(rows))?)?;
         self.run.save(-reverse)?;
         Ok(reverse)
-    }
-
-    fn keep(&mut self, step: u64, users: &[usize], drawn: Drawn, apart: Vec<Vec<Apart>>) {
-        let Drawn { requests, outputs, lists, .. } = drawn;
-        for (user, ((outputs, lists), apart)) in outputs.into_iter().zip(lists).zip(apart).enumerate() {
-            for (sample, ((output, list), apart)) in outputs.into_iter().zip(lists).zip(apart).enumerate() {
-                self.lists.push(Row {
-                    step,
-                    user_id: self.people.train[users[user]].user_id.clone(),
-                    sample,
-                    seed: requests[user].seeds[sample],
-                    text: self.task.text(&output.tokens),
-                    list,
-                    output,
-                    reference: apart.teacher,
-                    score: None,
-                    weighted: Components::default(),
-                    advantage: None,
-                });
-            }
-        }
     }
 }

@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use dataset::Result;
 use policy::{Completion, Generate, List, PromptSettings, Request, Snapshot, Task};
+use reward::Components;
 
 use crate::people::Person;
+use crate::rows::Row;
 
 /// Lists of some users.
 pub(crate) struct Drawn {
@@ -36,6 +38,30 @@ impl Drawn {
         let outputs = task.rollout(snapshot.clone())?.run(&requests, &|_| ())?;
         let lists = outputs.iter().map(|outputs| outputs.iter().map(|output| task.read(output)).collect()).collect();
         Ok(Drawn { requests, outputs, lists, seconds: started.elapsed().as_secs_f64() })
+    }
+
+    /// The lists as rows of `rollouts`, by user and sample. What becomes of them is not known yet.
+    pub(crate) fn rows(self, task: &Task, people: &[&Person], step: u64) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let of_users = self.requests.into_iter().zip(self.outputs).zip(self.lists);
+        for (person, ((request, outputs), lists)) in people.iter().zip(of_users) {
+            for (sample, (output, list)) in outputs.into_iter().zip(lists).enumerate() {
+                rows.push(Row {
+                    step,
+                    user_id: person.user_id.clone(),
+                    sample,
+                    seed: request.seeds[sample],
+                    text: task.text(&output.tokens),
+                    list,
+                    output,
+                    reference: Vec::new(),
+                    score: None,
+                    weighted: Components::default(),
+                    advantage: None,
+                });
+            }
+        }
+        rows
     }
 
     /// Tokens of prompts and lists.

@@ -19,9 +19,14 @@ fn fixture(path: &str) -> PathBuf {
 }
 
 fn policy(folder: &str) -> Policy {
-    let json = std::fs::read(fixture("config.json")).expect("the fixture is part of the repository");
+    read(&fixture(""), &fixture(folder))
+}
+
+/// The policy of a configuration and weights in two folders, all of it trainable.
+fn read(configuration: &Path, weights: &Path) -> Policy {
+    let json = std::fs::read(configuration.join("config.json")).expect("the fixture is part of the repository");
     let config = Config::from_json(&json).expect("a configuration");
-    let path = fixture(folder).join("model.safetensors");
+    let path = weights.join("model.safetensors");
     let tensors = candle_core::safetensors::load(&path, &Device::Cpu).expect("safetensors");
     let mut policy = Policy::new(config, tensors.into_iter().collect(), &path).expect("a policy");
     policy.train_all().expect("variables");

@@ -7,6 +7,7 @@
 
 mod adamw;
 mod adaptation;
+mod checks;
 mod distill;
 mod draw;
 mod examples;

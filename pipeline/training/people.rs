@@ -1,6 +1,6 @@
 //! The users that a policy is trained on.
 
-use dataset::{Result, Whole};
+use dataset::{Error, Result, Whole};
 use policy::Behaviour;
 use schemas::Profiles;
 
@@ -57,6 +57,16 @@ pub(crate) struct People {
 pub(crate) const COLUMNS: [&str; 3] = [Profiles::user_id.name(), Profiles::split.name(), Profiles::behaviours.name()];
 
 impl People {
+    /// Errs when there are fewer users of `train` than a step takes, or none of `valid`.
+    pub(crate) fn suffice(&self, users: usize) -> Result<()> {
+        if self.train.len() >= users && !self.valid.is_empty() {
+            return Ok(());
+        }
+        let got = format!("{} and {}", self.train.len(), self.valid.len());
+        let expected = format!("at least {users} users of the split train, and some of valid");
+        Err(Error::setting("profiles", expected, got, "give more users, or lower --users"))
+    }
+
     /// The users of the splits `train` and `valid`. Those of `test` are nobody's to train on.
     pub(crate) fn read(profiles: &Whole<Profiles>) -> Result<Self> {
         let mut people = People::default();

@@ -19,8 +19,10 @@ pub(crate) fn pruned(model: Model, layers: usize, loss: &dyn Fn(&Snapshot) -> f6
         return Err(Error::setting("sft.layers", expected, layers, "keep as many as it has, at most"));
     }
     let Model { policy, tokenizer } = model;
+    // Once, and not for each layer that is left out.
+    let policy = policy.merged().map_err(candle)?;
     if layers == all {
-        return Ok(Model { policy: policy.merged().map_err(candle)?, tokenizer });
+        return Ok(Model { policy, tokenizer });
     }
     let without = |left_out: usize| -> Vec<usize> { (0..all).filter(|layer| *layer != left_out).collect() };
     let mut effects = Vec::with_capacity(all);

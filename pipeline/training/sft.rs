@@ -15,6 +15,7 @@ use reward::{RewardInputs, RewardSettings, Rewards};
 use schemas::{Interests, Profiles};
 use serde::{Deserialize, Serialize};
 
+use crate::checks::{check, pace};
 use crate::examples::{Example, Shown, Teacher, given};
 use crate::order::Order;
 use crate::people::{self, People, Person};
@@ -119,16 +120,8 @@ impl Sft {
         self.optimizer.check("sft")?;
         self.adaptation.check("sft")?;
         self.scratch.check()?;
-        let wrong = |key: &str, expected: &str, got: &dyn std::fmt::Display| {
-            Err(Error::setting(&format!("sft.{key}"), expected, got, "see `querent sft --help`"))
-        };
-        match self {
-            _ if !(1..=100_000).contains(&self.users) => wrong("users", "1 to 100000", &self.users),
-            _ if self.steps == 0 => wrong("steps", "at least 1", &self.steps),
-            _ if self.look_every == 0 => wrong("look_every", "at least 1", &self.look_every),
-            _ if self.valid_users == 0 => wrong("valid_users", "at least 1", &self.valid_users),
-            _ => self.writing().check(),
-        }
+        check("sft", &pace(self.users, self.steps, self.look_every, self.valid_users))?;
+        self.writing().check()
     }
 
     fn writing(&self) -> Generate {

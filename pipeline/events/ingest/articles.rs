@@ -1,6 +1,5 @@
 //! Articles as raw files have them, on their way to the parts of `news`.
 
-use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{RecordBatch, StringBuilder};
@@ -10,7 +9,7 @@ use dataset::{Error, Result, Spill};
 use schemas::{News, NewsColumns, Table};
 
 use super::ids::article_id;
-use super::mapping::Articles;
+use super::mapping::{Articles, Counted};
 use super::read::{Reason, Row, reason};
 use super::tally::Tally;
 use super::text::one_line;
@@ -87,48 +86,21 @@ pub(super) struct ArticleCollector<'a, 's> {
     rows: Builder,
 }
 
-impl Articles for ArticleCollector<'_, '_> {
+impl Counted for ArticleCollector<'_, '_> {
     fn tally(&mut self) -> &mut Tally {
         &mut self.tally
     }
+}
 
-    fn take(
-        &mut self,
-        row: Row,
-        id: Result<Option<Cow<'_, str>>, Reason>,
-        published_at: Option<i64>,
-        title: Result<Option<String>, Reason>,
-        article: Article,
-    ) -> Result<()> {
-        self.push(row, id, published_at, title, article)
+impl Articles for ArticleCollector<'_, '_> {
+    fn take(&mut self, _: Row, id: &str, published_at: Option<i64>, article: Article) -> Result<()> {
+        self.add(id, published_at, &article)
     }
 }
 
 impl<'a, 's> ArticleCollector<'a, 's> {
     pub(super) fn new(spill: &'a mut Spill<'s>) -> Self {
         ArticleCollector { spill, tally: Tally::new(), part: Vec::new(), rows: Builder::default() }
-    }
-
-    /// Adds a raw row's article, whose id is as [`article_id`] makes it.
-    pub(super) fn push(
-        &mut self,
-        row: Row,
-        id: Result<Option<Cow<'_, str>>, Reason>,
-        published_at: Option<i64>,
-        title: Result<Option<String>, Reason>,
-        article: Article,
-    ) -> Result<()> {
-        let named = id.and_then(|id| Ok((id.ok_or(reason::NO_NEWS_ID)?, title?.ok_or(reason::NO_TEXT)?)));
-        match named {
-            Ok((id, title)) => {
-                self.tally.units += 1;
-                self.add(&id, published_at, &Article { title: Some(title), ..article })
-            }
-            Err(reason) => {
-                self.tally.reject(row, &reason);
-                Ok(())
-            }
-        }
     }
 
     /// Adds that an article was shown at a time. Not a unit of its own.

@@ -9,7 +9,7 @@ use dataset::{Error, Result, Spill, UserKey};
 use schemas::DOMAINS;
 
 use super::ids::MAX_ID_BYTES;
-use super::mapping::{Behaviour, Behaviours};
+use super::mapping::{Behaviour, Behaviours, Counted};
 use super::read::{Reason, Row, reason};
 use super::tally::Tally;
 use super::text::one_line;
@@ -90,14 +90,23 @@ pub(super) struct Collector<'a, 's> {
     news_id: StringBuilder,
 }
 
-impl Behaviours for Collector<'_, '_> {
+impl Counted for Collector<'_, '_> {
     fn tally(&mut self) -> &mut Tally {
         &mut self.tally
     }
+}
 
+impl Behaviours for Collector<'_, '_> {
     fn take(&mut self, row: Row, domain: u8, behaviour: Behaviour<'_>) -> Result<()> {
         let Behaviour { user, at, text, news_id } = behaviour;
-        self.push(row, &user, domain, at, &text, news_id.as_deref())
+        self.tally.latest_us = self.tally.latest_us.max(at);
+        match self.place(&user, domain, at, &text, news_id.as_deref()) {
+            Ok(()) => self.tally.units += 1,
+            Err(Left::Out(reason)) => self.tally.leave_out(reason),
+            Err(Left::Aside(reason)) => self.tally.reject(row, &reason),
+        }
+        let held = self.text.values_slice().len() + self.news_id.values_slice().len() + self.role.len() * ROW_BYTES;
+        if held >= self.spill.budget_bytes { self.flush() } else { Ok(()) }
     }
 }
 
@@ -117,26 +126,6 @@ impl<'a, 's> Collector<'a, 's> {
             text: StringBuilder::new(),
             news_id: StringBuilder::new(),
         }
-    }
-
-    /// Adds one behaviour: `domain` by its rank, `text` as raw bytes, ids as [`super::ids`] makes them.
-    pub(super) fn push(
-        &mut self,
-        row: Row,
-        user: &[u8],
-        domain: u8,
-        at: i64,
-        text: &[u8],
-        news_id: Option<&str>,
-    ) -> Result<()> {
-        self.tally.latest_us = self.tally.latest_us.max(at);
-        match self.place(user, domain, at, text, news_id) {
-            Ok(()) => self.tally.units += 1,
-            Err(Left::Out(reason)) => self.tally.leave_out(reason),
-            Err(Left::Aside(reason)) => self.tally.reject(row, &reason),
-        }
-        let held = self.text.values_slice().len() + self.news_id.values_slice().len() + self.role.len() * ROW_BYTES;
-        if held >= self.spill.budget_bytes { self.flush() } else { Ok(()) }
     }
 
     fn place(&mut self, user: &[u8], domain: u8, at: i64, text: &[u8], news_id: Option<&str>) -> Result<(), Left> {

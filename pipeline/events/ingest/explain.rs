@@ -1,6 +1,5 @@
 //! What the settings make of the logs, in words: nothing is written.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -14,8 +13,8 @@ use super::collect::{Left, TRUTH, Window, judge};
 use super::config::{Ingest, times};
 use super::events::Titles;
 use super::files::{self, Raw, Reader};
-use super::mapping::{self, Articles, Behaviour, Behaviours};
-use super::read::{Reason, Row, reason};
+use super::mapping::{self, Articles, Behaviour, Behaviours, Counted};
+use super::read::Row;
 use super::tally::{Tally, booked};
 use super::{guard, mind};
 
@@ -143,11 +142,13 @@ struct BehaviourSample<'a> {
     tally: Tally,
 }
 
-impl Behaviours for BehaviourSample<'_> {
+impl Counted for BehaviourSample<'_> {
     fn tally(&mut self) -> &mut Tally {
         &mut self.tally
     }
+}
 
+impl Behaviours for BehaviourSample<'_> {
     fn take(&mut self, row: Row, domain: u8, behaviour: Behaviour<'_>) -> Result<()> {
         let Behaviour { user, at, text, news_id } = &behaviour;
         let judged = judge(self.window, user, domain, *at, text, news_id.as_deref(), |role, text, _| {
@@ -183,36 +184,23 @@ struct ArticleSample<'a> {
     tally: Tally,
 }
 
-impl Articles for ArticleSample<'_> {
+impl Counted for ArticleSample<'_> {
     fn tally(&mut self) -> &mut Tally {
         &mut self.tally
     }
+}
 
-    fn take(
-        &mut self,
-        row: Row,
-        id: Result<Option<Cow<'_, str>>, Reason>,
-        published_at: Option<i64>,
-        title: Result<Option<String>, Reason>,
-        article: Article,
-    ) -> Result<()> {
-        let named = id.and_then(|id| Ok((id.ok_or(reason::NO_NEWS_ID)?, title?.ok_or(reason::NO_TEXT)?)));
-        let (id, title) = match named {
-            Ok(named) => named,
-            Err(reason) => {
-                self.tally.reject(row, &reason);
-                return Ok(());
-            }
-        };
-        self.tally.units += 1;
+impl Articles for ArticleSample<'_> {
+    fn take(&mut self, row: Row, id: &str, published_at: Option<i64>, article: Article) -> Result<()> {
+        let Article { title, category, entities, .. } = article;
+        let title = title.unwrap_or_default();
         self.log.keep("kept");
         self.log.show(row, || {
             let published = published_at.map_or_else(|| "undated".to_owned(), time);
-            let category = article.category.map(|category| format!(", {category}")).unwrap_or_default();
-            let entities = article.entities.len();
-            format!("article {id}, {published}, {title:?}{category}, {entities} entities")
+            let category = category.map(|category| format!(", {category}")).unwrap_or_default();
+            format!("article {id}, {published}, {title:?}{category}, {} entities", entities.len())
         });
-        self.titles.insert(id.into_owned(), title);
+        self.titles.insert(id.to_owned(), title);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use super::collect::NEWS;
 use super::config::{EventLog, NewsLog, Texts};
 use super::events::Titles;
 use super::ids::{article_id, id};
-use super::read::{Field, Reason, Row, reason, rows};
+use super::read::{Field, Reason, Row, Shape, reason, rows};
 use super::tally::Tally;
 use super::time::TimeParser;
 
@@ -79,6 +79,31 @@ impl<'a, const N: usize> Columns<'a, N> {
         })
     }
 
+    /// Reads a file: of every row that is neither damaged nor left out, its fields in our order. The others are counted.
+    fn each<S: Counted>(
+        &self,
+        path: &Path,
+        shape: &Shape<'_>,
+        into: &mut S,
+        mut each: impl FnMut([&Field<'_>; N], Row, &mut S) -> Result<()>,
+    ) -> Result<()> {
+        let found = rows(path, shape, &self.wanted, &mut |row, fields| match fields {
+            Err(reason) => {
+                into.tally().reject(row, &reason);
+                Ok(())
+            }
+            Ok(fields) => match self.leaves_out(fields) {
+                Some(why) => {
+                    into.tally().leave_out(why);
+                    Ok(())
+                }
+                None => each(self.pick(fields), row, into),
+            },
+        })?;
+        into.tally().found(found);
+        Ok(())
+    }
+
     fn unless_null<'f, 'v>(&self, field: &'f Field<'v>) -> &'f Field<'v> {
         match field {
             Field::Text(text) if self.is_null(text) => &MISSING,
@@ -96,19 +121,7 @@ pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &m
     let domain = DOMAINS.iter().position(|d| *d == log.domain).unwrap_or_default() as u8;
     let reader = Reader { log, time: log.time_parser()?, domain, titles };
     let columns = Columns::new(log.mapped(), &log.nulls, &log.only, &log.require);
-    let found = rows(path, &log.shape()?, &columns.wanted, &mut |row, fields| {
-        let fields = match fields {
-            Ok(fields) => fields,
-            Err(reason) => {
-                into.tally().reject(row, &reason);
-                return Ok(());
-            }
-        };
-        if let Some(why) = columns.leaves_out(fields) {
-            into.tally().leave_out(why);
-            return Ok(());
-        }
-        let fields = columns.pick(fields);
+    columns.each(path, &log.shape()?, into, |fields, row, into| {
         if !fields.iter().any(|field| matches!(field, Field::List(_))) {
             return reader.take(row, fields, into);
         }
@@ -118,9 +131,7 @@ pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &m
         };
         (0..behaviours)
             .try_for_each(|i| reader.take(row, fields.map(|field| columns.unless_null(item(field, i))), into))
-    })?;
-    into.tally().found(found);
-    Ok(())
+    })
 }
 
 /// How many behaviours a row with lists is: the lists are parallel. None, if they are not.
@@ -159,29 +170,43 @@ pub(super) struct Behaviour<'a> {
     pub(super) news_id: Option<Cow<'a, str>>,
 }
 
-/// What takes the behaviours of a log.
-pub(super) trait Behaviours {
+/// What takes a log's rows.
+pub(super) trait Counted {
     /// Where rows are counted.
     fn tally(&mut self) -> &mut Tally;
+}
 
+/// What takes the behaviours of a log.
+pub(super) trait Behaviours: Counted {
     /// Takes a behaviour of a domain, given by its rank.
     fn take(&mut self, row: Row, domain: u8, behaviour: Behaviour<'_>) -> Result<()>;
 }
 
 /// What takes the articles of a log.
-pub(super) trait Articles {
-    /// Where rows are counted.
-    fn tally(&mut self) -> &mut Tally;
+pub(super) trait Articles: Counted {
+    /// Takes an article, which has a title.
+    fn take(&mut self, row: Row, id: &str, published_at: Option<i64>, article: Article) -> Result<()>;
 
-    /// Takes an article, or what is wrong with its id or title.
-    fn take(
+    /// Takes an article whose id and title can be read, and counts it; sets the row aside otherwise.
+    fn offer(
         &mut self,
         row: Row,
         id: Result<Option<Cow<'_, str>>, Reason>,
         published_at: Option<i64>,
         title: Result<Option<String>, Reason>,
         article: Article,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        match id.and_then(|id| Ok((id.ok_or(reason::NO_NEWS_ID)?, title?.ok_or(reason::NO_TEXT)?))) {
+            Ok((id, title)) => {
+                self.tally().units += 1;
+                self.take(row, &id, published_at, Article { title: Some(title), ..article })
+            }
+            Err(reason) => {
+                self.tally().reject(row, &reason);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Reader<'_> {
@@ -233,19 +258,7 @@ impl Reader<'_> {
 pub(super) fn read_news(path: &Path, log: &NewsLog, into: &mut impl Articles) -> Result<()> {
     let time = log.time_parser()?;
     let columns = Columns::new(log.mapped(), &log.nulls, &log.only, &log.require);
-    let found = rows(path, &log.shape()?, &columns.wanted, &mut |row, fields| {
-        let fields = match fields {
-            Ok(fields) => fields,
-            Err(reason) => {
-                into.tally().reject(row, &reason);
-                return Ok(());
-            }
-        };
-        if let Some(why) = columns.leaves_out(fields) {
-            into.tally().leave_out(why);
-            return Ok(());
-        }
-        let [id, title, at, summary, category, subcategory, entities] = columns.pick(fields);
+    columns.each(path, &log.shape()?, into, |[id, title, at, summary, category, subcategory, entities], row, into| {
         let id = match id {
             Field::Text(id) => article_id(id, log.whole_ids),
             _ => Ok(None),
@@ -258,10 +271,8 @@ pub(super) fn read_news(path: &Path, log: &NewsLog, into: &mut impl Articles) ->
             subcategory: into.tally().optional("a subcategory", text(subcategory)),
             entities: into.tally().optional("entities", names(entities)),
         };
-        into.take(row, id, published_at, text(title), article)
-    })?;
-    into.tally().found(found);
-    Ok(())
+        into.offer(row, id, published_at, text(title), article)
+    })
 }
 
 fn text(field: &Field<'_>) -> Result<Option<String>, Reason> {

@@ -220,7 +220,7 @@ pub(super) fn read_news(path: &Path, into: &mut impl Articles) -> Result<()> {
             subcategory: into.tally().optional("a subcategory", clean_text(subcategory)),
             entities,
         };
-        into.take(row, article_id(id, false), None, clean_text(title), article)
+        into.offer(row, article_id(id, false), None, clean_text(title), article)
     })
 }
 

@@ -11,12 +11,13 @@ mod steps;
 use std::path::PathBuf;
 
 use clap::Args;
-use dataset::{Artifact, Draft, Error, Inputs, Resources, Result, Whole};
+use dataset::{Artifact, Draft, Inputs, Resources, Result, Whole};
 use policy::{Adapters, Generate, Model, PromptSettings, Snapshot, Template};
 use reward::{RewardInputs, RewardSettings, Rewards};
 use schemas::Profiles;
 use serde::{Deserialize, Serialize};
 
+use crate::checks::{check, pace};
 use crate::draw::as_it_is;
 use crate::groups::Advantage;
 use crate::order::Order;
@@ -113,19 +114,17 @@ impl TrainGrpo {
         self.optimizer.check("grpo")?;
         self.rewards.check("grpo")?;
         self.adaptation.check("grpo")?;
-        let wrong = |key: &str, expected: &str, got: &dyn std::fmt::Display| {
-            Err(Error::setting(&format!("grpo.{key}"), expected, got, "see `querent grpo --help`"))
-        };
-        match self {
-            _ if !(1..=100_000).contains(&self.users) => wrong("users", "1 to 100000", &self.users),
-            _ if !(2..=1024).contains(&self.group) => wrong("group", "2 to 1024", &self.group),
-            _ if self.steps == 0 => wrong("steps", "at least 1", &self.steps),
-            _ if self.look_every == 0 => wrong("look_every", "at least 1", &self.look_every),
-            _ if self.valid_users == 0 => wrong("valid_users", "at least 1", &self.valid_users),
-            _ if self.patience == 0 => wrong("patience", "at least 1", &self.patience),
-            _ if !(self.beta >= 0.0 && self.beta.is_finite()) => wrong("beta", "a number from 0", &self.beta),
-            _ => self.writing().check(),
-        }
+        check("grpo", &pace(self.users, self.steps, self.look_every, self.valid_users))?;
+        let beta = self.beta >= 0.0 && self.beta.is_finite();
+        check(
+            "grpo",
+            &[
+                ("group", (2..=1024).contains(&self.group), "2 to 1024", self.group.to_string()),
+                ("patience", self.patience > 0, "at least 1", self.patience.to_string()),
+                ("beta", beta, "a number from 0", self.beta.to_string()),
+            ],
+        )?;
+        self.writing().check()
     }
 
     fn writing(&self) -> Generate {
@@ -165,11 +164,7 @@ impl Artifact for TrainGrpo {
         }
         let rewards = Rewards::open(&self.rewards, &inputs.rewards)?;
         let people = People::read(&inputs.profiles)?;
-        if people.train.len() < self.users || people.valid.is_empty() {
-            let got = format!("{} and {}", people.train.len(), people.valid.len());
-            let expected = format!("at least {} users of the split train, and some of valid", self.users);
-            return Err(Error::setting("profiles", expected, got, "give more users, or lower --users"));
-        }
+        people.suffice(self.users)?;
         let run = Run::begin(draft, Some(&inputs.policy), || self.adaptation.start(&inputs.policy, self.seed))?;
         let task = run.task(&inputs.template, &self.writing())?;
         // What training begins with is the reference: the weights themselves where adapters are trained, else a copy of them.

@@ -194,33 +194,19 @@ impl Training<'_> {
             log.note(step, "ratio.most", all.iter().map(|said| said.ratio.1).fold(0.0, f64::max))?;
         }
         self.reward = moments(&scored.rewards()).map_or(0.0, |(mean, _)| mean);
-        let Scored { drawn: Drawn { requests, outputs, lists, .. }, scores, weighted, .. } = scored;
-        figures(log, step, "", &outputs, &lists, &scores, &weighted)?;
+        let Scored { drawn, scores, weighted, .. } = scored;
+        figures(log, step, "", &drawn.outputs, &drawn.lists, &scores, &weighted)?;
 
-        let mut references: Vec<Vec<Vec<f32>>> =
-            outputs.iter().map(|outputs| vec![Vec::new(); outputs.len()]).collect();
+        let mut rows = drawn.rows(&self.task, &people, step);
+        let group = settings.group;
         for ((user, taken), said) in places.iter().zip(said) {
             for ((list, _), said) in taken.iter().zip(said) {
-                references[*user][*list] = said.reference;
+                rows[user * group + list].reference = said.reference;
             }
         }
-        let mut rows = Vec::new();
-        for (user, outputs) in outputs.into_iter().enumerate() {
-            for (sample, output) in outputs.into_iter().enumerate() {
-                rows.push(Row {
-                    step,
-                    user_id: people[user].user_id.clone(),
-                    sample,
-                    seed: requests[user].seeds[sample],
-                    text: self.task.text(&output.tokens),
-                    list: lists[user][sample].clone(),
-                    reference: std::mem::take(&mut references[user][sample]),
-                    output,
-                    score: Some(scores[user][sample]),
-                    weighted: weighted[user][sample],
-                    advantage: found[user][sample],
-                });
-            }
+        let became = scores.iter().flatten().zip(weighted.iter().flatten()).zip(found.iter().flatten());
+        for (row, ((score, weighted), advantage)) in rows.iter_mut().zip(became) {
+            (row.score, row.weighted, row.advantage) = (Some(*score), *weighted, *advantage);
         }
         self.lists.extend(rows);
         self.run.state.step = step;

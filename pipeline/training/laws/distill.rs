@@ -1,24 +1,22 @@
 //! Distances from a teacher, beside float64 PyTorch's (`fixtures/distill`), and what holds of all of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use engine::{Gradients, Pass, Reference, Tree};
-use policy::{Adapters, Config, Policy, Snapshot};
+use policy::{Adapters, Policy, Snapshot};
 
 use crate::{Apart, Distance, Divergence};
 
 const ALL: [Divergence; 4] = [Divergence::Reverse, Divergence::Forward, Divergence::Jsd, Divergence::Sampled];
 
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/distill")
+}
+
 fn policy(folder: &str) -> Policy {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/distill").join(folder);
-    let json = std::fs::read(folder.join("config.json")).expect("the fixture is part of the repository");
-    let config = Config::from_json(&json).expect("a configuration");
-    let path = folder.join("model.safetensors");
-    let tensors = candle_core::safetensors::load(&path, &Device::Cpu).expect("safetensors");
-    let mut policy = Policy::new(config, tensors.into_iter().collect(), &path).expect("a policy");
-    policy.train_all().expect("variables");
-    policy
+    let folder = fixture().join(folder);
+    super::read(&folder, &folder)
 }
 
 struct Oracle {
@@ -30,7 +28,7 @@ struct Oracle {
 
 impl Oracle {
     fn read() -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/distill");
+        let folder = fixture();
         let io = candle_core::safetensors::load(folder.join("io.safetensors"), &Device::Cpu).expect("safetensors");
         let expected: serde_json::Value =
             serde_json::from_slice(&std::fs::read(folder.join("expected.json")).expect("readable")).expect("JSON");
