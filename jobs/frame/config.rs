@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
 use super::context::{FLAGS_ONLY, RunSettings};
-use super::{Commands, Step, find, jobs, layers};
+use super::{Commands, Step, find, jobs, layers, seeds};
 
 /// The section of what all jobs share.
 pub(crate) const RUN: &str = "run";
@@ -40,7 +40,7 @@ pub(crate) struct Node {
     /// The places of a list's items.
     pub(crate) items: Vec<String>,
     /// A table's values.
-    table: Option<BTreeMap<String, Node>>,
+    pub(super) table: Option<BTreeMap<String, Node>>,
 }
 
 /// A key of a section, as one layer says it.
@@ -60,9 +60,12 @@ impl Config {
             set.iter().try_for_each(|assignment| assign(&mut sections, assignment))?;
             layers.push(sections);
         }
+        let count = seeds::seeds(&layers)?;
+        let seeded = |job: &str| find(commands, job).is_some_and(|job| (job.keys)().iter().any(|key| key == "seed"));
+        layers.iter_mut().for_each(|layer| seeds::expand(layer, count, seeded));
         let mut config = Config { commands, layers, steps: Vec::new(), known: Vec::new(), asked };
         for layer in 0..config.layers.len() {
-            if let Some(steps) = config.read_steps(&config.layers[layer])? {
+            if let Some(steps) = config.read_steps(&config.layers[layer], count)? {
                 config.known.extend(steps.clone());
                 config.steps = steps;
             }
@@ -93,7 +96,7 @@ impl Config {
     }
 
     /// The steps that a layer says there are.
-    fn read_steps(&self, layer: &BTreeMap<String, Node>) -> Result<Option<Vec<Step>>> {
+    fn read_steps(&self, layer: &BTreeMap<String, Node>, seeds: u64) -> Result<Option<Vec<Step>>> {
         let mut steps = Vec::new();
         let written = layer.get(RUN).and_then(|run| run.table.as_ref()?.get("jobs"));
         let Some(node) = written else { return Ok(None) };
@@ -108,7 +111,13 @@ impl Config {
             if find(self.commands, &step.job).is_none() {
                 return Err(wrong(format!("{text:?}"), nearest(&step.job, names)));
             }
-            steps.push(step);
+            match &step.name {
+                None => steps.push(step),
+                Some(name) => {
+                    let of = |name| Step { job: step.job.clone(), name: Some(name) };
+                    steps.extend(seeds::names(name, seeds).into_iter().map(of));
+                }
+            }
         }
         Ok(Some(steps))
     }

@@ -40,6 +40,9 @@ pub(crate) struct RunSettings {
     /// The pipeline's steps, in order ([`Config`] reads them).
     #[arg(skip)]
     jobs: Vec<String>,
+    /// How often steps run whose names end in `-sN`, with another seed each.
+    #[arg(skip)]
+    seeds: u64,
 }
 
 /// What only the command line may say.

@@ -15,6 +15,7 @@ mod layers;
 pub(crate) mod output;
 mod pipeline;
 pub(crate) mod plot;
+mod seeds;
 mod signals;
 mod step;
 #[cfg(test)]

@@ -34,6 +34,9 @@ struct Bake {
     #[arg(long)]
     #[serde(default, skip_serializing)]
     helpers: Option<u32>,
+    /// Another seed, another crust
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 /// How hot, and how.
@@ -197,6 +200,24 @@ fn a_step_has_what_its_table_says_differently() {
     assert!(wrong("[run]\njobs = [\"bake@\"]\n", &[]).contains("for example generate@student"));
     assert!(wrong("[run]\njobs = [\"cake\"]\n", &[]).contains("did you mean \"bake\"?"));
     assert!(wrong("[run]\njobs = \"bake\"\n", &[]).starts_with("c.toml:2: [run] jobs: expected a list of jobs"));
+}
+
+#[test]
+fn a_step_for_each_seed_names_the_steps_of_its_seed() {
+    let file = "[run]\nseeds = 2\njobs = [\"bake@rye-sN\", \"bake\"]\n[bake]\nloaves = 5\nseed = 7\n\
+                [bake.rye-sN]\nloaves = 6\nshelf = \"bake@dough-sN\"\n[bake.rye-s2]\nheat = 250\n";
+    let steps: Vec<String> = config(file, &[]).expect("good").steps.iter().map(ToString::to_string).collect();
+    assert_eq!(steps, ["bake@rye-s1", "bake@rye-s2", "bake"]);
+    let of = |step: &str, set: &[&str]| {
+        let bake = settings::<Bake>(file, set, step, &[]).expect("good");
+        (bake.seed, bake.loaves, bake.oven.heat, bake.shelf.display().to_string())
+    };
+    assert_eq!(of("bake@rye-s1", &[]), (1, 6, 220.5, "bake@dough-s1".into()));
+    assert_eq!(of("bake@rye-s2", &[]), (2, 6, 250.0, "bake@dough-s2".into()));
+    assert_eq!(of("bake", &[]), (7, 5, 220.5, "shelf".into()));
+    assert_eq!(of("bake@rye-s3", &["run.seeds=3", "bake.rye-sN.loaves=9"]), (3, 9, 220.5, "bake@dough-s3".into()));
+    let none = wrong("[run]\nseeds = 0\n", &[]);
+    assert!(none.starts_with("c.toml:2: [run] seeds: expected 1 to 1000, got 0"), "{none}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::Engine;
 use crate::judge::{self, Judged};
 use crate::pools::{Pools, pool_of};
+use crate::seeds::seeds;
 
 /// The datasets of lists: this, and the method's name.
 const PREFIX: &str = "recommendations.";
@@ -150,7 +151,7 @@ pub struct Judgements {
 
 impl Stage for Evaluate {
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const UNIT: &'static str = "users";
     type Inputs = Judgements;
     type Shared = Engine;
@@ -172,8 +173,21 @@ impl Stage for Evaluate {
             ]);
             recommendations.push((method.clone(), lists));
         }
-        let pools: Pools =
+        let mut pools: Pools =
             recommendations.iter().map(|(method, lists)| (method.clone(), pool_of(lists.manifest()))).collect();
+        for (mean, seeds) in seeds(self.methods.iter().map(String::as_str)) {
+            let pool = pools[seeds[0]].clone();
+            if let Some(other) = seeds.iter().find(|seed| pools[**seed] != pool) {
+                let hint = "retrieve them again, with the same settings";
+                return Err(Error::setting(
+                    &mean,
+                    "seeds that chose from one pool",
+                    format!("{other} of another"),
+                    hint,
+                ));
+            }
+            pools.insert(mean, pool);
+        }
         declare.value("pools", pools)?;
         let interests = match self.among {
             Among::All => None,

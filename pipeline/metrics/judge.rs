@@ -1,6 +1,6 @@
 //! One bucket of `evaluate`: who clicked what, who is cold, each method's lists, and the metrics of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use schemas::{Interests, Profiles, Recommendations, Table, Truth, UserMetrics, U
 use crate::Evaluate;
 use crate::engine::{Engine, Relation, column};
 use crate::evaluate::{Among, with_a_list};
+use crate::seeds::seeds;
 
 const FILE: &str = "sql/metrics.sql";
 pub(crate) const SQL: &str = include_str!("../../sql/metrics.sql");
@@ -100,8 +101,8 @@ impl Evaluate {
 
     /// The query's rows, which lie by method, user and cut, as the contract has them: by method, user, metric and cut.
     fn melt(&self, rows: &[RecordBatch], clicks: &HashMap<String, i32>) -> Result<Rows<UserMetrics>> {
-        let wide = Wide::read(rows)?;
         let each = self.cuts.len() + 1;
+        let wide = Wide::read(rows)?.with_means_of_seeds();
         let uncut = self.cuts.len();
         let mut cells: Vec<(&str, Option<i32>, usize, &Vec<f64>)> = Vec::new();
         for (at, &k) in self.cuts.iter().enumerate() {
@@ -194,5 +195,35 @@ impl Wide {
             wide.rr_mind.extend(floats("rr_mind")?.values());
         }
         Ok(wide)
+    }
+
+    /// The same with the means over seeds, by method again.
+    fn with_means_of_seeds(self) -> Self {
+        // Every method has the same rows, and a method's lie together.
+        let mut starts: BTreeMap<&str, usize> = BTreeMap::new();
+        for (row, method) in self.method.iter().enumerate() {
+            starts.entry(method).or_insert(row);
+        }
+        let rows = self.method.len() / starts.len().max(1);
+        let means = seeds(starts.keys().copied());
+        let mut of: BTreeMap<&str, Vec<usize>> = starts.iter().map(|(method, start)| (*method, vec![*start])).collect();
+        of.extend(means.iter().map(|(name, seeds)| (name.as_str(), seeds.iter().map(|seed| starts[seed]).collect())));
+        let mean = |values: &[f64]| -> Vec<f64> {
+            let of_method = |starts: &Vec<usize>| -> Vec<f64> {
+                let mean =
+                    |row: usize| starts.iter().map(|start| values[start + row]).sum::<f64>() / starts.len() as f64;
+                (0..rows).map(mean).collect()
+            };
+            of.values().flat_map(of_method).collect()
+        };
+        Wide {
+            method: of.keys().flat_map(|method| std::iter::repeat_n(method.to_string(), rows)).collect(),
+            user_id: of.values().flat_map(|starts| self.user_id[starts[0]..starts[0] + rows].iter().cloned()).collect(),
+            recall: mean(&self.recall),
+            recall_capped: mean(&self.recall_capped),
+            ndcg: mean(&self.ndcg),
+            rr: mean(&self.rr),
+            rr_mind: mean(&self.rr_mind),
+        }
     }
 }

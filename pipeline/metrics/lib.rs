@@ -11,6 +11,7 @@ mod judge;
 mod laws;
 mod pools;
 mod queries;
+mod seeds;
 pub mod significance;
 #[cfg(test)]
 mod slt;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, Relation, column};
 use crate::pools::{Pools, apart, remark};
+use crate::seeds::seeds;
 use crate::significance::{bootstrap, holm, normal_interval, paired_normal, randomisation};
 use crate::values::Values;
 
@@ -66,7 +67,7 @@ pub struct Resampling {
 
 impl Stage for Summarise {
     const NAME: &'static str = "summarise";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const UNIT: &'static str = "averages";
     /// The resampling has all threads.
     const ALONE: bool = true;
@@ -215,10 +216,14 @@ impl Summarise {
     }
 }
 
-/// Every two methods that one step retrieved, by their places.
+/// Every two methods that one step retrieved, by their places; of seeds of one method, their mean alone.
 fn pairs(methods: &[String]) -> Vec<(usize, usize)> {
     let step = |at: usize| method_and_step(&methods[at]).1;
-    let all = (0..methods.len()).flat_map(|a| (a + 1..methods.len()).map(move |b| (a, b)));
+    let means = seeds(methods.iter().map(String::as_str));
+    let seed = |at: usize| means.values().flatten().any(|seed| *seed == methods[at]);
+    let compared: Vec<usize> = (0..methods.len()).filter(|at| !seed(*at)).collect();
+    let all = (0..compared.len()).flat_map(|a| (a + 1..compared.len()).map(move |b| (a, b)));
+    let all = all.map(|(a, b)| (compared[a], compared[b]));
     all.filter(|&(a, b)| step(a) == step(b)).collect()
 }
 

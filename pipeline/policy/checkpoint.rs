@@ -49,6 +49,8 @@ pub struct State {
     pub base: BTreeMap<String, String>,
     /// Where that model lay, as an absolute path. A checkpoint of adapters looks for it there.
     pub base_path: Option<PathBuf>,
+    /// The prompt's template, as TOML; none where there are no prompts.
+    pub prompt: Option<String>,
     /// Figures of this step.
     pub metrics: BTreeMap<String, f64>,
 }
@@ -147,6 +149,7 @@ pub fn save_tensors(store: &Store, name: &str, tensors: &Tensors, state: &State)
         config: text(config.clone()),
         lora: vec![lora.clone()].into(),
         tokenizer: text(tokenizer.clone()),
+        prompt: vec![state.prompt.clone()].into(),
         metrics: text(json(&state.metrics)?),
         files: text(json(&files)?),
     };
@@ -289,8 +292,18 @@ impl Row {
 
     /// The state, and the adapters' sizes.
     fn state(&self) -> Result<(State, Option<Lora>)> {
-        let PolicyStateColumns { step, prompt_cursor, random, settings_digest, base, base_path, lora, metrics, .. } =
-            &self.columns;
+        let PolicyStateColumns {
+            step,
+            prompt_cursor,
+            random,
+            settings_digest,
+            base,
+            base_path,
+            lora,
+            prompt,
+            metrics,
+            ..
+        } = &self.columns;
         let state = State {
             step: step.value(0) as u64,
             prompt_cursor: prompt_cursor.value(0) as u64,
@@ -298,6 +311,7 @@ impl Row {
             settings_digest: settings_digest.value(0).to_owned(),
             base: self.json("base", base)?,
             base_path: base_path.is_valid(0).then(|| base_path.value(0).into()),
+            prompt: prompt.is_valid(0).then(|| prompt.value(0).to_owned()),
             metrics: self.json("metrics", metrics)?,
         };
         Ok((state, if lora.is_valid(0) { Some(self.json("lora", lora)?) } else { None }))

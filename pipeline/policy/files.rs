@@ -78,6 +78,14 @@ impl Model {
         Ok(model)
     }
 
+    /// The prompt's template that a model was trained with; none if it is no checkpoint of ours.
+    pub fn prompt(path: &Path) -> Result<Option<String>> {
+        match Form::of(path)? {
+            Form::Checkpoint => Ok(checkpoint::state(path)?.prompt),
+            Form::Folder | Form::Gguf => Ok(None),
+        }
+    }
+
     /// The files that decide what a model says. Its weights are not read.
     ///
     /// # Errors

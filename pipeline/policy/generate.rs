@@ -7,15 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow::array::StringArray;
 use clap::Args;
 use dataset::bucket::{unhex, user_hash};
-use dataset::plan::digest;
 use dataset::{Account, ByPartition, Done, Error, Manifest, Progress, Resources, Result, Rows, Stage, Style};
 use schemas::{Behaviours, Interests, InterestsColumns, Lists, Profiles};
 use serde::{Deserialize, Serialize};
 
-use crate::files::{candle, read};
+use crate::files::candle;
 use crate::{
-    Adapters, Behaviour, ListRule, Model, PromptSettings, Request, Sampling, Snapshot, TEMPLATE, Template, Writer,
-    Written,
+    Adapters, Behaviour, ListRule, Model, PromptSettings, Request, Sampling, Snapshot, Template, Writer, Written,
 };
 
 /// Writes lists for users. These settings decide what is written.
@@ -30,10 +28,6 @@ pub struct Generate {
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing)]
     pub base: Option<PathBuf>,
-    /// The prompt's template [default: pipeline/policy/prompt.toml, which is built in]
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing)]
-    pub prompt: Option<PathBuf>,
     /// What users are asked
     #[command(flatten)]
     #[serde(flatten)]
@@ -122,22 +116,6 @@ impl Generate {
         }
         Ok(())
     }
-
-    /// Declares the prompt's template, and reads it.
-    pub fn declare_template(&self, declare: &mut dataset::Inputs<'_>) -> Result<Template> {
-        let text = self.template()?;
-        declare.value("template", digest(&text.as_str().into()))?;
-        Template::parse(&text)
-    }
-
-    /// The template's text.
-    fn template(&self) -> Result<String> {
-        let Some(path) = &self.prompt else { return Ok(TEMPLATE.to_owned()) };
-        let hint = "--prompt takes a template like pipeline/policy/prompt.toml";
-        let wrong = |what: String| Error::usage(format!("{}: {what}", path.display()), hint);
-        let text = read(path, hint).map_err(|e| wrong(format!("{e}")))?;
-        String::from_utf8(text).map_err(|_| wrong("expected a text in UTF-8".into()))
-    }
 }
 
 /// Whether a user gets lists: all of the test split do, of the others a share by hash.
@@ -181,7 +159,7 @@ impl Stage for Generate {
 
     fn inputs(&self, declare: &mut dataset::Inputs<'_>) -> Result<Inputs> {
         self.check()?;
-        let template = self.declare_template(declare)?;
+        let template = self.prompts.declare(declare, Some(&self.policy))?;
         declare.files("policy", &Model::files(&self.policy)?)?;
         let (model, name) = (self.policy.clone(), Model::name(&self.policy));
         declare.value("policy", &name)?;

@@ -38,7 +38,7 @@ pub use files::Model;
 pub use generate::{Generate, Inputs, Shared, asked};
 pub use list::{List, ListRule};
 pub use model::Policy;
-pub use prompt::{Behaviour, PromptSettings, Prompter, Reasoning, TEMPLATE, Template, as_list};
+pub use prompt::{Behaviour, PromptSettings, Prompter, Reasoning, SHORT_TEMPLATE, TEMPLATE, Template};
 pub use rollout::{Batching, Completion, Finish, Grammar, Request, Rollout, Sampling, Spent};
 pub use tokenizer::Tokenizer;
 pub use writer::{Task, Writer, Written, seed};

@@ -6,20 +6,27 @@
 //! A prompt's tokens are *canonical*: between two control tokens stands one text, and its tokens are what the tokenizer gives for all of
 //! it. Some tokenizers have one token for the end of a line and the mark before it (`?` and `\n` in Qwen2.5 and Llama 3), so lines are not
 //! encoded piece by piece, and a line that is too long is shortened as text. Other engines that are sent the text see the same tokens.
+//!
+//! A policy that was trained is asked as it was in training: its checkpoint holds the template.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use dataset::{Error, Result};
+use dataset::plan::digest;
+use dataset::{Error, Inputs, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::Tokenizer;
 use crate::chat::{Chat, Role};
+use crate::files::read;
 use crate::list::THINK;
+use crate::{Model, Tokenizer};
 
 /// The template that is used where no other is named.
 pub const TEMPLATE: &str = include_str!("prompt.toml");
+/// The one for policies from scratch: a few tokens.
+pub const SHORT_TEMPLATE: &str = include_str!("prompt-short.toml");
 
 /// Whether the policy thinks before it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -45,6 +52,11 @@ pub struct Behaviour<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PromptSettings {
+    /// The prompt's template [default: the one that the policy was trained with; else pipeline/policy/prompt.toml, and from scratch
+    /// prompt-short.toml beside it, which are built in]
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing)]
+    pub prompt: Option<PathBuf>,
     /// Queries in a list
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub queries: usize,
@@ -65,10 +77,38 @@ impl Default for PromptSettings {
     }
 }
 
+impl PromptSettings {
+    /// Declares the prompt's template, and reads it: `--prompt`'s, else the one that the policy (`of`, a model's path) was trained with, else
+    /// the built-in one.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is no template.
+    pub fn declare(&self, declare: &mut Inputs<'_>, of: Option<&Path>) -> Result<Template> {
+        let text = match (&self.prompt, of) {
+            (Some(path), _) => file(path)?,
+            (None, Some(policy)) => Model::prompt(policy)?.unwrap_or_else(|| TEMPLATE.to_owned()),
+            (None, None) => SHORT_TEMPLATE.to_owned(),
+        };
+        declare.value("template", digest(&text.as_str().into()))?;
+        Template::parse(&text)
+    }
+}
+
+/// A template's text.
+fn file(path: &Path) -> Result<String> {
+    let hint = "--prompt takes a template like pipeline/policy/prompt.toml";
+    let wrong = |what: String| Error::usage(format!("{}: {what}", path.display()), hint);
+    let text = read(path, hint).map_err(|e| wrong(format!("{e}")))?;
+    String::from_utf8(text).map_err(|_| wrong("expected a text in UTF-8".into()))
+}
+
 /// What a template file holds.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Template {
+    /// The file's text.
+    #[serde(skip)]
+    text: String,
     system: String,
     brief: String,
     example: Vec<Example>,
@@ -76,6 +116,10 @@ pub struct Template {
     example_queries: Vec<String>,
     headings: Headings,
     request: String,
+    /// Whether a blank stands before each query, inside its quotes. Then its first word has the same tokens as in the history, where a blank
+    /// stands before every word.
+    #[serde(default)]
+    blank: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -99,10 +143,28 @@ impl Template {
     /// # Errors
     /// When it is none.
     pub fn parse(toml: &str) -> Result<Self> {
-        toml::from_str(toml).map_err(|e| {
+        let template: Template = toml::from_str(toml).map_err(|e| {
             let hint = "pipeline/policy/prompt.toml is the template to start from";
             Error::usage(format!("prompt: {}", e.message()), hint)
-        })
+        })?;
+        Ok(Template { text: toml.to_owned(), ..template })
+    }
+
+    /// The text that it was read from.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Queries as the JSON list that a policy is to answer with.
+    pub fn list(&self, queries: &[String]) -> String {
+        let blank = if self.blank { " " } else { "" };
+        let quoted = queries.iter().map(|query| serde_json::Value::from(format!("{blank}{query}")).to_string());
+        format!("[{}]", quoted.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Whether a blank stands before each query, inside its quotes.
+    pub(crate) fn begins_with_blank(&self) -> bool {
+        self.blank
     }
 
     /// The example's queries.
@@ -126,8 +188,8 @@ pub struct Prompter {
     most: usize,
 }
 
-/// A behaviour's line: its domain's place among the headings, and its text with the line's end.
-type Line = (usize, String);
+/// A behaviour's line: its place among the behaviours, its domain's among the headings, and its text with the line's end.
+type Line = (usize, usize, String);
 
 impl Prompter {
     /// A prompter for a template.
@@ -183,11 +245,28 @@ impl Prompter {
 
     /// What follows the prefix for a user; `None` for one without behaviours. They come most recent first.
     pub fn prompt(&self, behaviours: &[Behaviour<'_>]) -> Option<Vec<u32>> {
+        self.fitting(behaviours).map(|(_, tokens)| [tokens.as_slice(), &self.suffix].concat())
+    }
+
+    /// The texts that a prompt shows of these behaviours, the most recent first.
+    pub fn shown(&self, behaviours: &[Behaviour<'_>]) -> Vec<String> {
+        let lines = self.fitting(behaviours).map(|(lines, _)| lines).unwrap_or_default();
+        lines.iter().map(|(_, _, line)| line.strip_prefix(BULLET).unwrap_or(line).trim_end().to_owned()).collect()
+    }
+
+    /// How many of these behaviours, which come most recent first, a prompt has room for.
+    pub fn reach(&self, behaviours: &[Behaviour<'_>]) -> usize {
+        let lines = self.fitting(behaviours).map(|(lines, _)| lines).unwrap_or_default();
+        lines.last().map_or(0, |(place, _, _)| place + 1)
+    }
+
+    /// The most recent behaviours that the budget holds, as lines, and the turn's tokens.
+    fn fitting(&self, behaviours: &[Behaviour<'_>]) -> Option<(Vec<Line>, Vec<u32>)> {
         let mut lines = self.lines(behaviours, self.settings.budget_tokens);
         while !lines.is_empty() {
             let tokens = self.tokenizer.encode(&self.text(&lines));
             if tokens.len() <= self.most {
-                return Some([tokens.as_slice(), &self.suffix].concat());
+                return Some((lines, tokens));
             }
             // A tokenizer may need more tokens for all lines than for each: the oldest goes.
             lines.pop();
@@ -204,7 +283,7 @@ impl Prompter {
     fn lines(&self, behaviours: &[Behaviour<'_>], mut left: usize) -> Vec<Line> {
         let mut seen = HashSet::new();
         let mut lines = Vec::new();
-        for Behaviour { domain, text } in behaviours {
+        for (place, Behaviour { domain, text }) in behaviours.iter().enumerate() {
             let Some(group) = self.headings.iter().position(|(name, _)| name == domain) else { continue };
             let text = one_line(text);
             if text.is_empty() || !seen.insert(text.to_lowercase()) {
@@ -215,7 +294,7 @@ impl Prompter {
                 Some(rest) => left = rest,
                 None => break,
             }
-            lines.push((group, line));
+            lines.push((place, group, line));
         }
         lines
     }
@@ -241,7 +320,8 @@ impl Prompter {
     fn text(&self, lines: &[Line]) -> String {
         let mut text = String::new();
         for (group, (_, heading)) in self.headings.iter().enumerate() {
-            let own: String = lines.iter().filter(|(of, _)| *of == group).map(|(_, line)| line.as_str()).collect();
+            let own: String =
+                lines.iter().filter(|(_, of, _)| *of == group).map(|(_, _, line)| line.as_str()).collect();
             if !own.is_empty() {
                 text += heading;
                 text += &own;
@@ -261,7 +341,7 @@ fn answer_of(template: &Template, settings: &PromptSettings) -> Result<String> {
         let expected = format!("at least {n}, as many as are asked for");
         Error::setting("example_queries", expected, all.len(), "write more into the template, or lower --queries")
     })?;
-    let list = as_list(shown);
+    let list = template.list(shown);
     Ok(match settings.reasoning {
         Reasoning::Brief => format!("{}{}{}\n{list}", THINK.0, template.example_reasoning, THINK.1),
         Reasoning::None => list,
@@ -272,12 +352,6 @@ fn answer_of(template: &Template, settings: &PromptSettings) -> Result<String> {
 fn one_line(text: &str) -> String {
     let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Queries as the JSON list that a policy is to answer with.
-pub fn as_list(queries: &[String]) -> String {
-    let quoted: Vec<String> = queries.iter().map(|query| serde_json::Value::from(query.as_str()).to_string()).collect();
-    format!("[{}]", quoted.join(", "))
 }
 
 #[cfg(test)]

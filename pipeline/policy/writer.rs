@@ -6,7 +6,6 @@ use dataset::bucket::stream;
 use dataset::{Error, Result};
 
 use crate::chat::Chat;
-use crate::prompt::as_list;
 use crate::{
     Behaviour, Completion, Config, Finish, Generate, Grammar, List, ListRule, Prompter, Request, Rollout, Sampling,
     Snapshot, Spent, Template, Tokenizer,
@@ -17,6 +16,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Task {
     tokenizer: Arc<Tokenizer>,
+    template: Template,
     prompter: Prompter,
     grammar: Option<Arc<Grammar>>,
     stops: Vec<u32>,
@@ -65,10 +65,10 @@ impl Task {
         let end = Chat::of(&tokenizer)?.end(&tokenizer).ok_or_else(|| Error::bug("a chat without an end"))?;
         let text_end = tokenizer.control("<|endoftext|>");
         let stops = config.eos_token_ids.iter().copied().chain([end]).chain(text_end).collect();
-        let taken = template.example_queries();
-        let grammar =
-            constrained.then(|| Arc::new(Grammar::new(&tokenizer, prompts.queries, *rule, prompts.reasoning, taken)));
-        Ok(Task { tokenizer, prompter, grammar, stops, end, sampling: settings.sampling(), rule: *rule })
+        let grammar = constrained
+            .then(|| Arc::new(Grammar::new(&tokenizer, prompts.queries, *rule, prompts.reasoning, template)));
+        let template = template.clone();
+        Ok(Task { tokenizer, template, prompter, grammar, stops, end, sampling: settings.sampling(), rule: *rule })
     }
 
     /// What all prompts begin with.
@@ -84,6 +84,16 @@ impl Task {
     /// What follows the prefix for a user, whose behaviours come most recent first; `None` for one without behaviours.
     pub fn prompt(&self, behaviours: &[Behaviour<'_>]) -> Option<Vec<u32>> {
         self.prompter.prompt(behaviours)
+    }
+
+    /// The texts that a prompt shows of these behaviours, the most recent first.
+    pub fn shown(&self, behaviours: &[Behaviour<'_>]) -> Vec<String> {
+        self.prompter.shown(behaviours)
+    }
+
+    /// How many of these behaviours, which come most recent first, a prompt has room for.
+    pub fn reach(&self, behaviours: &[Behaviour<'_>]) -> usize {
+        self.prompter.reach(behaviours)
     }
 
     /// Rollouts with a version of the weights.
@@ -110,7 +120,7 @@ impl Task {
 
     /// The answer that says a list, as an output would: its tokens, and the one that ends it.
     pub fn answer(&self, queries: &[String]) -> Vec<u32> {
-        let mut tokens = self.tokenizer.encode(&as_list(queries));
+        let mut tokens = self.tokenizer.encode(&self.template.list(queries));
         tokens.push(self.end);
         tokens
     }

@@ -6,6 +6,7 @@ use dataset::account::list;
 use dataset::{Manifest, Result};
 use schemas::method_and_step;
 
+use crate::chosen::ChosenTable;
 use crate::experiment::Experiment;
 use crate::found::Found;
 use crate::runs::TrainingRun;
@@ -39,6 +40,8 @@ pub struct Content {
     pub samples: Vec<Sample>,
     /// Training runs, by name.
     pub runs: Vec<TrainingRun>,
+    /// Tables of chosen methods.
+    pub tables: Vec<ChosenTable>,
     /// The A/B test.
     pub experiment: Experiment,
 }
@@ -85,6 +88,7 @@ impl Content {
             method: method.unwrap_or_default().to_owned(),
             samples: method.map_or(Ok(Vec::new()), |method| samples(found, method, users))?,
             runs: found.runs.iter().map(|run| TrainingRun::read(run, lists)).collect::<Result<_>>()?,
+            tables: Vec::new(),
             experiment: found.experiment()?,
         })
     }

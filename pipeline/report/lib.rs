@@ -3,6 +3,7 @@
 //! [`Report`] makes it. `gather.rs` collects what there is from the datasets, [`page`](page::page) lays it out; every text is escaped.
 
 mod chart;
+mod chosen;
 mod curves;
 mod experiment;
 mod forest;
@@ -10,11 +11,13 @@ mod found;
 mod gather;
 mod line;
 mod page;
+mod points;
 mod report;
 mod runs;
 mod samples;
 mod tables;
 
+pub use chosen::{ChosenRow, ChosenTable};
 pub use experiment::{Arm, DailyLift, Experiment, HEADINGS, Lift, experiment};
 pub use gather::{Content, DatasetLine};
 pub use page::page;

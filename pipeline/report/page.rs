@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use schemas::method_and_step;
 
 use crate::chart::bars;
+use crate::chosen::{tables, without_single_seeds};
 use crate::curves::training;
 use crate::experiment::{p_value, section};
 use crate::gather::Content;
@@ -28,6 +29,7 @@ pub fn page(content: &Content) -> String {
             body {
                 h1 { "News that interests fetch" }
                 p.soft { "querent, from the datasets in " (content.root) }
+                (tables(content))
                 (results(content))
                 (section(&content.experiment))
                 (statistics(content))
@@ -52,7 +54,7 @@ fn shown(c: char) -> char {
 }
 
 fn results(content: &Content) -> Markup {
-    let metrics = &content.metrics;
+    let metrics = &without_single_seeds(&content.metrics);
     html! {
         h2 { "What users read next" }
         @if metrics.is_empty() {
@@ -80,7 +82,7 @@ fn results(content: &Content) -> Markup {
             @for (slice, users) in slices(metrics) {
                 details open[slice == "all"] {
                     summary { (slice_name(slice)) ", " (grouped(users)) " users" }
-                    (metrics_table(content, slice))
+                    (metrics_table(content, metrics, slice))
                 }
             }
             @if !content.comparisons.is_empty() {
@@ -127,8 +129,8 @@ fn charted(metrics: &[Measure]) -> Vec<&str> {
 }
 
 /// A row per method; for each metric a column per retriever.
-fn metrics_table(content: &Content, slice: &str) -> Markup {
-    let rows: Vec<&Measure> = content.metrics.iter().filter(|m| m.slice == slice).collect();
+fn metrics_table(content: &Content, metrics: &[Measure], slice: &str) -> Markup {
+    let rows: Vec<&Measure> = metrics.iter().filter(|m| m.slice == slice).collect();
     let names = each_once(rows.iter().map(|m| m.metric.as_str()));
     let methods = each_once(rows.iter().map(|m| method_and_step(&m.method).0));
     let steps = each_once(rows.iter().map(|m| method_and_step(&m.method).1));
@@ -279,6 +281,7 @@ fn heading(metric: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chosen::{ChosenRow, ChosenTable};
     use crate::experiment::{Arm, DailyLift, Experiment, Lift};
     use crate::gather::DatasetLine;
     use crate::runs::TrainingRun;
@@ -305,7 +308,7 @@ mod tests {
             measure("random", 0.01),
         ];
         let content = Content { retriever: "dense".into(), metrics: both, ..Content::default() };
-        let table = metrics_table(&content, "all").into_string();
+        let table = metrics_table(&content, &content.metrics, "all").into_string();
         assert!(table.contains("colspan=\"2\">Recall@10</th>"), "{table}");
         assert!(table.contains("dense</th><th class=\"number\">bm25</th>"), "{table}");
         let row = table.split("<tr>").find(|row| row.contains("interests")).expect("a row");
@@ -377,6 +380,12 @@ mod tests {
                     ..History::default()
                 },
                 lists: Some(Ranked { step: 1, best: vec![rolled.clone()], worst: vec![rolled] }),
+            }],
+            tables: vec![ChosenTable {
+                title: evil.clone(),
+                text: evil.clone(),
+                over: Some(evil.clone()),
+                rows: vec![ChosenRow { name: evil.clone(), method: evil.clone(), x: Some(1.0), elsewhere: None }],
             }],
             experiment: Experiment {
                 arms: vec![Arm { variant: evil.clone(), ..Arm::default() }],

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dataset::{Artifact, Draft, Error, Inputs, Kind, Resources, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::chosen::ChosenTable;
 use crate::found::Found;
 use crate::gather::Content;
 use crate::page::page;
@@ -23,6 +24,9 @@ pub struct Report {
     /// Lists to show of each training run: the N best and the N worst of its last step
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub lists: usize,
+    /// Tables of chosen methods.
+    #[arg(skip)]
+    pub tables: Vec<ChosenTable>,
 }
 
 impl Default for Report {
@@ -58,6 +62,7 @@ impl Artifact for Report {
 
     fn make(&self, found: &Found, draft: &Draft, _: &Resources) -> Result<()> {
         let content = Content::gather(found, self.users, self.shown(found)?, self.lists)?;
+        let content = Content { tables: self.tables.clone(), ..content };
         // The draft of `report.html` is the folder `report.html.unfinished`, and holds it under its own name.
         let name = draft.path.file_stem().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| {
@@ -152,6 +157,7 @@ mod tests {
                 config: text("{}"),
                 lora: vec![None::<&str>].into(),
                 tokenizer: text("{}"),
+                prompt: vec![None::<&str>].into(),
                 metrics: text("{}"),
                 files: text("{}"),
             };

@@ -115,7 +115,12 @@ impl Artifact for Distill {
         self.check()?;
         declare.files("policy", &Model::files(&self.policy)?)?;
         declare.files("teacher", &Model::files(&self.teacher)?)?;
-        let template = self.writing().declare_template(declare)?;
+        let template = self.prompts.declare(declare, Some(&self.policy))?;
+        if Model::prompt(&self.teacher)?.is_some_and(|own| own != template.text()) {
+            let what = format!("distill.teacher {}", self.teacher.display());
+            let hint = "train both with one template: see --prompt";
+            return Err(Error::setting(&what, "a teacher that was trained with the student's prompt", "another", hint));
+        }
         let profiles = declare.whole::<Profiles>("profiles")?.columns(&people::COLUMNS);
         Ok(DistillInputs { profiles, policy: self.policy.clone(), teacher: self.teacher.clone(), template })
     }
@@ -127,7 +132,7 @@ impl Artifact for Distill {
         let people = People::read(&inputs.profiles)?;
         people.suffice(self.users)?;
         let teacher = Model::open(&inputs.teacher)?;
-        let run = Run::begin(draft, Some(&inputs.policy), || self.adaptation.start(&inputs.policy, self.seed))?;
+        let mut run = Run::begin(draft, Some(&inputs.policy), || self.adaptation.start(&inputs.policy, self.seed))?;
         let vocabulary = run.model().tokenizer.shared(&teacher.tokenizer).map_err(|differ| {
             let what = format!("distill.teacher {}", inputs.teacher.display());
             Error::setting(&what, "the student's tokens", differ, "take a student and a teacher of one family")

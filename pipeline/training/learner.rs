@@ -57,8 +57,9 @@ impl<'a> Run<'a> {
         &self.model.snapshot
     }
 
-    /// The task for this model.
-    pub(crate) fn task(&self, template: &Template, settings: &Generate) -> Result<Task> {
+    /// The task for this model. Its checkpoints say from now on how it is asked.
+    pub(crate) fn task(&mut self, template: &Template, settings: &Generate) -> Result<Task> {
+        self.state.prompt = Some(template.text().to_owned());
         let Model { policy, tokenizer } = self.model();
         Task::new(Arc::new(tokenizer.clone()), &policy.config, template, settings)
     }

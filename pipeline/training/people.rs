@@ -1,5 +1,7 @@
 //! The users that a policy is trained on.
 
+use std::collections::BTreeSet;
+
 use dataset::{Error, Result, Whole};
 use policy::Behaviour;
 use schemas::Profiles;
@@ -26,13 +28,21 @@ impl Person {
         self.acts.iter().skip(latest).map(|act| Behaviour { domain: &act.domain, text: &act.text }).collect()
     }
 
-    /// What rewards see, without the `latest` most recent behaviours.
-    pub(crate) fn user(&self, latest: usize) -> reward::User<'_> {
+    /// What rewards see.
+    pub(crate) fn user(&self) -> reward::User<'_> {
+        self.user_of(0, self.acts.len())
+    }
+
+    /// What rewards would see of `most` behaviours, without the `latest` most recent ones.
+    pub(crate) fn user_of(&self, latest: usize, most: usize) -> reward::User<'_> {
         fn behaviour(act: &Act) -> reward::Behaviour<'_> {
             let Act { domain, text, occurred_at_us, news_id } = act;
             reward::Behaviour { domain, text, occurred_at_us: *occurred_at_us, news_id: news_id.as_deref() }
         }
-        reward::User { user_id: &self.user_id, behaviours: self.acts.iter().skip(latest).map(behaviour).collect() }
+        reward::User {
+            user_id: &self.user_id,
+            behaviours: self.acts.iter().skip(latest).take(most).map(behaviour).collect(),
+        }
     }
 
     /// Number of behaviours.
@@ -65,6 +75,12 @@ impl People {
         let got = format!("{} and {}", self.train.len(), self.valid.len());
         let expected = format!("at least {users} users of the split train, and some of valid");
         Err(Error::setting("profiles", expected, got, "give more users, or lower --users"))
+    }
+
+    /// The words of the training users' texts, each once, in their order.
+    pub(crate) fn words(&self) -> Vec<&str> {
+        let words: BTreeSet<&str> = self.train.iter().flat_map(Person::texts).flat_map(str::split_whitespace).collect();
+        words.into_iter().collect()
     }
 
     /// The users of the splits `train` and `valid`. Those of `test` are nobody's to train on.

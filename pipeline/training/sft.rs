@@ -142,7 +142,8 @@ impl Artifact for Sft {
         if let (Init::Scratch, Some(path)) = (self.init, &self.vocabulary_of) {
             declare.files("vocabulary_of", &Model::files(path)?)?;
         }
-        let template = self.writing().declare_template(declare)?;
+        let of = (self.init != Init::Scratch).then_some(self.policy.as_path());
+        let template = self.prompts.declare(declare, of)?;
         let profiles = declare.whole::<Profiles>("profiles")?.columns(&people::COLUMNS);
         let lists = match &self.lists {
             Some(name) => Some(declare.whole::<Interests>(&format!("interests.{name}"))?),
@@ -177,11 +178,12 @@ impl Artifact for Sft {
             let expected = "users of the split train, and some of valid with a list to learn";
             return Err(Error::setting("profiles", expected, got, "give more users"));
         }
+        let words = people.words();
         let mut order = Order::new(people.train.len(), self.seed);
         let progress = Progress::new(Self::NAME, "tokens", self.steps, resources.progress);
         progress.skip(run.state.step);
         while run.state.step < self.steps {
-            let (tokens, loss) = self.step(&mut run, &task, &teacher, &people, &mut order)?;
+            let (tokens, loss) = self.step(&mut run, &task, &teacher, &people, &words, &mut order)?;
             let step = run.state.step;
             if step.is_multiple_of(self.look_every) || step == self.steps {
                 let (loss, likeliest) = look(run.snapshot(), &task, &valid);
@@ -213,7 +215,7 @@ impl Sft {
             Init::Scratch => {
                 let tokenizer = match &inputs.vocabulary_of {
                     Some(path) => Model::open(path)?.tokenizer,
-                    None => self.scratch.tokenizer(&teacher.corpus(&people.train)?)?,
+                    None => self.scratch.tokenizer(&teacher.corpus(&people.train, &inputs.template)?)?,
                 };
                 self.scratch.model(tokenizer, self.seed)
             }
@@ -227,6 +229,7 @@ impl Sft {
         task: &Task,
         teacher: &Teacher,
         people: &People,
+        words: &[&str],
         order: &mut Order,
     ) -> Result<(u64, f64)> {
         let started = Instant::now();
@@ -237,19 +240,19 @@ impl Sft {
         let last = cursor + people.train.len() as u64 + self.users as u64;
         while examples.len() < self.users && cursor < last {
             let missing = (self.users - examples.len()) as u64;
-            let shown: Vec<Shown<'_>> = (cursor..cursor + missing)
-                .map(|at| {
-                    let (user, epoch) = order.at(at);
-                    let person = &people.train[user];
-                    (person, self.left_out(person, epoch))
-                })
-                .collect();
-            let shown = teacher.examples(task, &shown)?.into_iter().flatten();
-            match self.learns_prompts(step) {
-                true => examples.extend(shown.map(Example::whole)),
-                false => examples.extend(shown),
-            }
+            let at = cursor..cursor + missing;
             cursor += missing;
+            if self.echoes(step) {
+                let echo = |at: u64| teacher.echo(task, words, stream(self.seed, "echo", at.to_le_bytes()));
+                examples.extend(at.filter_map(echo));
+                continue;
+            }
+            let shown = at.map(|at| {
+                let (user, epoch) = order.at(at);
+                let person = &people.train[user];
+                (person, self.left_out(person, epoch))
+            });
+            examples.extend(teacher.examples(task, &shown.collect::<Vec<Shown<'_>>>())?.into_iter().flatten());
         }
         if examples.is_empty() {
             let hint = "users need at least three behaviours about something";
@@ -295,10 +298,10 @@ impl Sft {
         random.random_range(0..=person.behaviours() / 2)
     }
 
-    /// Whether a step learns prompts too, as the first half of the steps from scratch do: a policy from scratch learns the language from many more
-    /// tokens so.
-    fn learns_prompts(&self, step: u64) -> bool {
-        self.init == Init::Scratch && step <= self.steps / 2
+    /// Whether a step teaches to say again what was read. A policy from scratch that begins with lists of themes learns what people read on
+    /// average, and not to look at the history in front of it.
+    fn echoes(&self, step: u64) -> bool {
+        self.init == Init::Scratch && step as f64 <= self.scratch.echo_share * self.steps as f64
     }
 }
 
@@ -317,6 +320,6 @@ fn trees(examples: &[Example]) -> Vec<Tree<'_>> {
 
 /// Positions that the task and these examples need: a list to learn may be longer than one that is sampled.
 fn positions(task: &Task, examples: &[Example]) -> usize {
-    let longest = examples.iter().map(Example::tokens).max().unwrap_or(0);
+    let longest = examples.iter().map(Example::longest).max().unwrap_or(0);
     task.positions().max(task.prefix().len() + longest)
 }

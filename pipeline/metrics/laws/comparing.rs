@@ -231,6 +231,35 @@ fn methods_that_chose_from_different_pools_are_not_compared() {
 }
 
 #[test]
+fn seeds_of_one_method_are_averaged_user_by_user_and_compared_as_one() {
+    let folder = TempDir::new().unwrap();
+    let runner = world(folder.path(), 2);
+    list(&runner, "a-s1", Some("live"), &[(1, &["A", "B"]), (2, &["C"])]);
+    list(&runner, "a-s2", Some("live"), &[(1, &["X", "B"]), (2, &["X"])]);
+    list(&runner, "b", Some("live"), &[(1, &["X"]), (2, &["C"]), (3, &["A"])]);
+    evaluate(&runner, Evaluate { cuts: vec![1, 2], ..Evaluate::default() }).unwrap();
+    assert_eq!(Vec::from_iter(pairs(&runner)), ["a (2 seeds) b"], "single seeds are compared with nothing");
+    let mut recall: BTreeMap<(String, i32), f64> = BTreeMap::new();
+    for rows in Whole::<Metrics>::open(runner.store(), "metrics").unwrap().parts() {
+        for m in rows.unwrap().columns() {
+            let m = m.unwrap();
+            let of =
+                |row: &usize| m.metric.value(*row) == "recall" && m.slice.value(*row) == "all" && m.k.is_valid(*row);
+            let recalls = (0..m.value.len()).filter(of);
+            recall.extend(recalls.map(|row| ((m.method.value(row).to_owned(), m.k.value(row)), m.value.value(row))));
+        }
+    }
+    // Of four users, the first reads A and B, the second C. Seed 1 has 1/2 and 1 of them at rank 1, seed 2 nothing; at rank 2 seed 2 has B.
+    let of = |method: &str| [1, 2].map(|k| recall[&(method.to_owned(), k)]);
+    assert_eq!(of("a-s1"), [1.5 / 4.0, 2.0 / 4.0]);
+    assert_eq!(of("a-s2"), [0.0, 0.5 / 4.0]);
+    assert_eq!(of("a (2 seeds)"), [0.75 / 4.0, 1.25 / 4.0]);
+    list(&runner, "a-s2", Some("before"), &[(1, &["X", "B"])]);
+    let error = refused(evaluate(&runner, Evaluate::default()));
+    assert!(error.to_string().contains("a-s2 of another"), "{error}");
+}
+
+#[test]
 fn metrics_do_not_depend_on_threads() {
     let made: Vec<Vec<String>> = [1, 4]
         .into_iter()

@@ -21,7 +21,16 @@ fn trained(root: &Path, full: bool) -> Result<(Model, State, Moments)> {
     let metrics = BTreeMap::from([("validation_reward".to_owned(), 0.25)]);
     let (random, settings_digest) = (vec![1, u64::MAX, 3], "digest".to_owned());
     let (base, base_path) = (checkpoint::base(&at)?, Some(at));
-    let state = State { step: 120, prompt_cursor: 7, random, settings_digest, base, base_path, metrics };
+    let state = State {
+        step: 120,
+        prompt_cursor: 7,
+        random,
+        settings_digest,
+        base,
+        base_path,
+        prompt: Some("t".into()),
+        metrics,
+    };
     Ok((Model { policy, tokenizer }, state, moments))
 }
 

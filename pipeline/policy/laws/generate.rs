@@ -91,8 +91,13 @@ fn settings(root: &Path, model: &Path) -> Generate {
     std::fs::write(&template, SHORT).expect("writable");
     Generate {
         policy: model.into(),
-        prompt: Some(template),
-        prompts: PromptSettings { queries: 3, budget_tokens: 60, behaviour_tokens: 20, ..PromptSettings::default() },
+        prompts: PromptSettings {
+            prompt: Some(template),
+            queries: 3,
+            budget_tokens: 60,
+            behaviour_tokens: 20,
+            ..PromptSettings::default()
+        },
         max_new_tokens: 60,
         rule: ListRule { min_words: 1, ..ListRule::default() },
         ..Generate::default()
@@ -154,7 +159,11 @@ fn lists_follow_from_what_is_declared_and_from_nothing_else() -> Result<()> {
     );
     let template = root.path().join("other.toml");
     std::fs::write(&template, SHORT.replace("Go.", "Now.")).expect("writable");
-    assert!(other(&Generate { prompt: Some(template), ..settings.clone() })?);
+    let asked = |prompt: PathBuf| Generate {
+        prompts: PromptSettings { prompt: Some(prompt), ..settings.prompts.clone() },
+        ..settings.clone()
+    };
+    assert!(other(&asked(template))?);
     let weights = moved.join("model.safetensors");
     let mut bytes = std::fs::read(&weights).expect("readable");
     let at = bytes.len() - 4;
@@ -169,13 +178,41 @@ fn lists_follow_from_what_is_declared_and_from_nothing_else() -> Result<()> {
         (Generate { share: f64::NAN, ..settings.clone() }, 2),
         (Generate { temperature: f32::INFINITY, ..settings.clone() }, 2),
         (Generate { max_new_tokens: 600, ..settings.clone() }, 2),
-        (Generate { prompt: Some(root.path().into()), ..settings.clone() }, 2),
+        (asked(root.path().into()), 2),
         (Generate { policy: root.path().join("none"), ..settings.clone() }, 3),
     ] {
         let error = run(&wrong).expect_err("refused");
         assert!(error.exit_code() == code && error.to_string().contains("hint: "), "{error}");
     }
     assert_eq!(Dataset::new(runner.store(), "interests").current()?.map(|m| m.version), version);
+    Ok(())
+}
+
+#[test]
+fn a_policy_is_asked_as_it_was_in_training() -> Result<()> {
+    let root = tempfile::tempdir().expect("a folder");
+    let runner = runner(root.path())?;
+    runner.run(&People { users: 9, buckets: 1 }, &["profiles"])?;
+    let lists = |settings: &Generate| -> Result<_> {
+        runner.run(settings, &["interests"])?;
+        rows(&runner)
+    };
+    let named = settings(root.path(), &folder(root.path()));
+    let expected = lists(&named)?;
+    let mut model = Model::open(&named.policy)?;
+    model.policy.train_all()?;
+    let prompts = PromptSettings { prompt: None, ..named.prompts.clone() };
+    for (step, prompt, same) in [(1, Some(SHORT.to_owned()), true), (2, None, false)] {
+        let state = State { step, prompt, ..State::default() };
+        checkpoint::save(runner.store(), "trained", &model, &state, &Moments::new())?;
+        let policy = runner.store().local_root().expect("a disk").join(checkpoint::folder("trained", step));
+        // Without a template of its own it has the built-in one, which does not fit the small model's context.
+        let got = lists(&Generate { policy, prompts: prompts.clone(), ..named.clone() });
+        match same {
+            true => assert_eq!(got?, expected),
+            false => assert!(got.is_err()),
+        }
+    }
     Ok(())
 }
 

@@ -81,7 +81,13 @@ fn an_output_that_the_grammar_cannot_go_on_with_says_so() -> Result<()> {
     let policy = Policy::new(Config { vocab_size: few, ..whole.config.clone() }, tensors, Path::new("short"))?;
     let snapshot = Arc::new(Snapshot::new(&policy, Adapters::On)?);
     let rule = crate::ListRule::default();
-    let grammar = crate::Grammar::new(&bytes_tokenizer(), 3, rule, crate::Reasoning::None, &[]);
+    let grammar = crate::Grammar::new(
+        &bytes_tokenizer(),
+        3,
+        rule,
+        crate::Reasoning::None,
+        &crate::Template::parse(crate::TEMPLATE)?,
+    );
     let sampling = Sampling { max_new_tokens: 64, ..Sampling::default() };
     let rollout = Rollout::new(snapshot, &[], 40, &[], sampling, Some(Arc::new(grammar)))?;
     let outputs = rollout.run(&[Request { prompt: vec![5, 6], seeds: vec![1] }], &|_| ())?;

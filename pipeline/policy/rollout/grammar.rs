@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Tokenizer;
 use crate::list::{ListRule, THINK, normal, words};
-use crate::prompt::Reasoning;
+use crate::prompt::{Reasoning, Template};
 
 /// Tokens besides a query's own that it costs: the quotes and what stands between queries.
 const AROUND: usize = 3;
@@ -29,6 +29,8 @@ enum At {
     Quote,
     /// After a comma: a space or a quote.
     Gap,
+    /// A blank, before a query.
+    Blank,
     /// In a query.
     Inside,
     /// After a query.
@@ -89,6 +91,8 @@ pub struct Grammar {
     bytes: Vec<Vec<u8>>,
     queries: usize,
     rule: ListRule,
+    /// Whether a blank stands before each query, inside its quotes.
+    blank: bool,
     /// Queries that may not come: the example's.
     taken: Vec<String>,
     /// What reasoning is opened and closed with.
@@ -124,13 +128,20 @@ pub(crate) enum Next {
 }
 
 impl Grammar {
-    /// Lists of `queries` queries that keep `rule` and are none of `taken`.
-    pub fn new(tokenizer: &Tokenizer, queries: usize, rule: ListRule, reasoning: Reasoning, taken: &[String]) -> Self {
+    /// Lists of `queries` queries that keep `rule`, written as a template has them, without the queries of its example.
+    pub fn new(
+        tokenizer: &Tokenizer,
+        queries: usize,
+        rule: ListRule,
+        reasoning: Reasoning,
+        template: &Template,
+    ) -> Self {
         let bytes = (0..tokenizer.vocabulary() as u32).map(|token| tokenizer.bytes(token).to_vec()).collect();
         let close = || tokenizer.encode(&format!("{}\n", THINK.1));
         let think = (reasoning == Reasoning::Brief).then(|| (tokenizer.encode(THINK.0), close()));
-        let taken = taken.iter().map(|query| normal(query)).collect();
-        Grammar { bytes, queries, rule, taken, think, allowed: Mutex::default() }
+        let blank = template.begins_with_blank();
+        let taken = template.example_queries().iter().map(|query| normal(query)).collect();
+        Grammar { bytes, queries, rule, blank, taken, think, allowed: Mutex::default() }
     }
 
     pub(crate) fn start(&self, max_new_tokens: usize) -> Walk {
@@ -283,7 +294,8 @@ impl Grammar {
         let at = |at: At| Some(State { at, ..fresh });
         match (state.at, byte) {
             (At::Start, b'[') => at(At::Quote),
-            (At::Quote | At::Gap, b'"') => at(At::Inside),
+            (At::Quote | At::Gap, b'"') => at(if self.blank { At::Blank } else { At::Inside }),
+            (At::Blank, b' ') => at(At::Inside),
             (At::Gap, b' ') => at(At::Quote),
             (At::After, b',') if state.more => at(At::Gap),
             (At::After, b']') if !state.more => at(At::End),
@@ -352,6 +364,12 @@ mod tests {
     use super::*;
     use crate::list::List;
 
+    /// The short template, whose example has `taken query` alone.
+    fn template(blank: bool) -> Template {
+        let short = crate::SHORT_TEMPLATE.replace("blank = true", &format!("blank = {blank}"));
+        Template::parse(&short.replace("\"a b\", \"b a\"", "\"taken query\", \"b a\"")).expect("a template")
+    }
+
     /// Draws allowed tokens with no model at all: whatever is drawn must be a list.
     fn drawn(tokenizer: &Tokenizer, grammar: &Grammar, tokens: usize, seed: u64) -> Vec<u32> {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -389,7 +407,7 @@ mod tests {
     #[test]
     fn what_keeps_the_rule_may_be_written() {
         for tokenizer in [crate::laws::bytes_tokenizer(), crate::laws::qwen_like_tokenizer()] {
-            let grammar = Grammar::new(&tokenizer, 3, ListRule::default(), Reasoning::None, &["taken query".into()]);
+            let grammar = Grammar::new(&tokenizer, 3, ListRule::default(), Reasoning::None, &template(false));
             for (list, fits) in [
                 (r##"["Ukraine war: peace talks?", "Marks & Spencer (UK)", "#metoo, 5 years on!"]"##, true),
                 (r#"["AT&T's $85bn bid", "what's new @ CES 2026", "a/b; c = d - e*f ~ 50%"]"#, true),
@@ -417,13 +435,14 @@ mod tests {
         let tokenizer = crate::laws::bytes_tokenizer();
         for (queries, reasoning) in [(3, Reasoning::None), (5, Reasoning::None), (4, Reasoning::Brief)] {
             let rule = ListRule { min_queries: queries, max_queries: queries, ..ListRule::default() };
-            let grammar = Grammar::new(&tokenizer, queries, rule, reasoning, &[]);
             for seed in 0..200 {
+                let grammar = Grammar::new(&tokenizer, queries, rule, reasoning, &template(seed % 2 == 0));
                 let output = drawn(&tokenizer, &grammar, 220, seed);
                 let text = tokenizer.decode(&output);
                 let list = List::parse(&text, true, rule);
                 assert!(list.valid && list.queries.len() == queries, "{text}");
                 assert_eq!(list.reasoning.is_some(), reasoning == Reasoning::Brief);
+                assert_eq!(text.contains("\" "), seed % 2 == 0, "a blank before each query: {text}");
             }
         }
     }
@@ -431,7 +450,7 @@ mod tests {
     #[test]
     fn a_query_that_is_there_already_does_not_end() {
         let tokenizer = crate::laws::bytes_tokenizer();
-        let grammar = Grammar::new(&tokenizer, 3, ListRule::default(), Reasoning::None, &[]);
+        let grammar = Grammar::new(&tokenizer, 3, ListRule::default(), Reasoning::None, &template(false));
         let mut walk = grammar.start(100);
         let mut all = tokenizer.encode("[\"a b\", \"A b\"");
         let last = all.pop().expect("a quote");

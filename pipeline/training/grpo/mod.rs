@@ -153,7 +153,7 @@ impl Artifact for TrainGrpo {
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<GrpoInputs> {
         self.check()?;
         declare.files("policy", &Model::files(&self.policy)?)?;
-        let template = self.writing().declare_template(declare)?;
+        let template = self.prompts.declare(declare, Some(&self.policy))?;
         let profiles = declare.whole::<Profiles>("profiles")?.columns(&people::COLUMNS);
         Ok(GrpoInputs { profiles, rewards: self.rewards.declare(declare)?, policy: self.policy.clone(), template })
     }
@@ -165,7 +165,7 @@ impl Artifact for TrainGrpo {
         let rewards = Rewards::open(&self.rewards, &inputs.rewards)?;
         let people = People::read(&inputs.profiles)?;
         people.suffice(self.users)?;
-        let run = Run::begin(draft, Some(&inputs.policy), || self.adaptation.start(&inputs.policy, self.seed))?;
+        let mut run = Run::begin(draft, Some(&inputs.policy), || self.adaptation.start(&inputs.policy, self.seed))?;
         let task = run.task(&inputs.template, &self.writing())?;
         // What training begins with is the reference: the weights themselves where adapters are trained, else a copy of them.
         let frozen = match self.adaptation.lora_rank {

@@ -106,7 +106,7 @@ impl Training<'_> {
     }
 
     fn score(&self, people: &[&Person], drawn: &Drawn) -> Result<Vec<Vec<Score>>> {
-        let interests = self.rewards.interests(&people.iter().map(|person| person.user(0)).collect::<Vec<_>>())?;
+        let interests = self.rewards.interests(&people.iter().map(|person| person.user()).collect::<Vec<_>>())?;
         let groups: Vec<_> = interests.iter().zip(&drawn.lists).map(|(user, lists)| (user, lists.as_slice())).collect();
         self.rewards.score(&groups)
     }

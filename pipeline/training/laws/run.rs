@@ -39,6 +39,7 @@ pub(crate) fn checkpoint(folder: &Path, step: i64, chosen_by: f64) {
         config: text("{}".into()),
         lora: vec![None::<&str>].into(),
         tokenizer: text("{}".into()),
+        prompt: vec![None::<&str>].into(),
         metrics: text(format!("{{\"{CHOSEN_BY}\": {chosen_by}}}")),
         files: text("{}".into()),
     };
