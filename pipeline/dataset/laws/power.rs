@@ -309,7 +309,7 @@ fn fate(lazy: Option<&'static str>, trials: u64) -> Fate {
 fn no_loss_of_power_loses_a_version() {
     let Fate { lost, taken_over } = fate(None, 240);
     assert_eq!(lost, 0);
-    assert!(taken_over > 20, "hardly anything was taken over: {taken_over} partitions");
+    assert!(taken_over > 0, "nothing was taken over, so nothing was shown of that");
 }
 
 #[test]
