@@ -1,9 +1,14 @@
 //! Commits: from receipts to a new version, in steps that a crash between any two of them cannot spoil.
 //!
 //! 1. Every partition has a receipt, and every part that a receipt names is there, whole.
-//! 2. The parts get their final names (on a disk; in an object store they have them already).
-//! 3. The log entry is created, the primary output's last. It is the only step that decides: of all who create entry 12, one does.
-//! 4. What the new version no longer names is deleted, then the run's folder.
+//! 2. The parts' contents are synced, all at once and whoever wrote them (on a disk; what an object store has taken is durable).
+//! 3. The parts get their final names, and those are synced (in an object store they have them already).
+//! 4. The log entry is created, the primary output's last. It is the only step that decides: of all who create entry 12, one does.
+//! 5. What the new version no longer names is deleted, then the run's folder.
+//!
+//! **What is not durable is never named by an entry.** Until step 2 neither parts nor receipts are synced. So a loss of power may take
+//! them, or leave a receipt and a part of the right size with other bytes. Whoever goes on with a run, or takes a part over from another
+//! one, therefore checks its digest; what fails is made again.
 //!
 //! **The law of deletion.** A part may be deleted when the current version does not name it and the log has the entry that the part's
 //! run was to create (its name says which). Such a part never comes back: version 12 takes parts from version 11 and from runs that
@@ -97,6 +102,12 @@ impl<'a> Run<'a> {
         Some(self.datasets[output].0.path(&format!("{RUNS}/{}/{}", self.id, name.staged())))
     }
 
+    /// Where a part of this run may lie: a commit that was killed has moved some.
+    fn places(&self, output: usize, part: &Part) -> Vec<String> {
+        let placed = self.datasets[output].0.path(&part.path);
+        self.staged_at(output, part).into_iter().chain([placed]).collect()
+    }
+
     /// Whether the version that this run is based on has the part.
     fn is_carried(&self, output: usize, part: &Part) -> bool {
         let current = self.datasets[output].1.current.as_ref();
@@ -113,8 +124,7 @@ impl<'a> Run<'a> {
         if !ours {
             return Ok(false);
         }
-        let places = self.staged_at(output, part).into_iter().chain([self.datasets[output].0.path(&part.path)]);
-        for place in places {
+        for place in self.places(output, part) {
             match whole {
                 false if self.store.exists(&place)? => return Ok(true),
                 true if self.store.get(&place)?.is_some_and(|bytes| check_bytes(part, &bytes).is_ok()) => {
@@ -142,13 +152,13 @@ impl<'a> Run<'a> {
         Ok(shape)
     }
 
-    /// The receipts of this run that hold. What cannot be read, or names a part that is not there, does not count. Those of partitions
-    /// in `seen` were checked before, to the last byte.
-    pub(crate) fn receipts(&self, seen: &BTreeSet<u32>) -> Result<BTreeMap<u32, Receipt>> {
+    /// The receipts of this run that hold. What cannot be read, or names a part that is not there, does not count. Those in `seen` were
+    /// checked before, to the last byte; another one in the place of one of them was not.
+    pub(crate) fn receipts(&self, seen: &BTreeMap<u32, Receipt>) -> Result<BTreeMap<u32, Receipt>> {
         let mut receipts = BTreeMap::new();
         for partition in 0..self.plan.partitions {
             let Some(receipt) = self.receipt(partition)? else { continue };
-            if self.is_valid(&receipt, partition, !seen.contains(&partition))? {
+            if self.is_valid(&receipt, partition, seen.get(&partition) != Some(&receipt))? {
                 receipts.insert(partition, receipt);
             }
         }
@@ -166,7 +176,7 @@ impl<'a> Run<'a> {
     pub(crate) fn leave(&self, receipt: &Receipt) -> Result<()> {
         self.check_open()?;
         let path = self.receipt_path(receipt.partition);
-        if !self.store.create(&path, to_json(receipt))? {
+        if !self.store.create_unsynced(&path, to_json(receipt))? {
             let first = self.receipt(receipt.partition)?;
             match first {
                 Some(first) if self.is_valid(&first, receipt.partition, true)? => {
@@ -179,7 +189,7 @@ impl<'a> Run<'a> {
                     }
                 }
                 // A loss of power cut it short, or its part is gone.
-                _ => self.store.put(&path, to_json(receipt))?,
+                _ => self.store.put_unsynced(&path, to_json(receipt))?,
             }
         }
         fault::point(fault::RECEIPT);
@@ -223,9 +233,8 @@ impl<'a> Run<'a> {
                 continue;
             };
             let (written, path) = self.new_part(output, part.partition, contract.layout);
-            let placed = self.datasets[output].0.path(&part.path);
             let mut copied = false;
-            for from in earlier.staged_at(output, &part).into_iter().chain([placed]) {
+            for from in earlier.places(output, &part) {
                 copied = copied || self.store.copy(&from, &written)?;
             }
             let whole = copied && self.store.get(&written)?.is_some_and(|bytes| check_bytes(&part, &bytes).is_ok());
@@ -239,7 +248,12 @@ impl<'a> Run<'a> {
     }
 
     /// Turns a complete set of receipts into the next version of every output. `seen`: see [`Run::receipts`].
-    pub(crate) fn commit(&self, contracts: &[Contract], seen: &BTreeSet<u32>, keep: usize) -> Result<Vec<Manifest>> {
+    pub(crate) fn commit(
+        &self,
+        contracts: &[Contract],
+        seen: &BTreeMap<u32, Receipt>,
+        keep: usize,
+    ) -> Result<Vec<Manifest>> {
         let receipts = self.receipts(seen)?;
         if receipts.len() < self.plan.partitions as usize {
             return self.sealed_by_another(keep)?.ok_or_else(|| self.incomplete(&receipts));
@@ -250,15 +264,17 @@ impl<'a> Run<'a> {
         // A run that is over leaves its parts where the next one looks for them.
         self.check_open()?;
         fault::point(fault::SEALING);
-        // All outputs' parts have their places before the first entry: from then on the run counts as over.
+        // All outputs' parts are durable and have their places before the first entry: from then on the run counts as over.
+        let mut ready = self.sync(&receipts)?;
         for (output, manifest) in manifests.iter().enumerate() {
-            if !self.place(output, manifest)? {
-                if let Some(same) = self.sealed_by_another(keep)? {
-                    return Ok(same);
-                }
-                self.check_open()?;
-                return Err(self.incomplete(&receipts));
+            ready = ready && self.place(output, manifest)?;
+        }
+        if !ready {
+            if let Some(same) = self.sealed_by_another(keep)? {
+                return Ok(same);
             }
+            self.check_open()?;
+            return Err(self.incomplete(&receipts));
         }
         let mut committed = Vec::new();
         for (output, manifest) in manifests.into_iter().enumerate().rev() {
@@ -352,7 +368,30 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Gives staged parts their final names. False when one is neither here nor there: another process has finished this run.
+    /// Syncs the contents of all parts that receipts name. False when one is not there any more.
+    fn sync(&self, receipts: &BTreeMap<u32, Receipt>) -> Result<bool> {
+        let mut files = Vec::new();
+        for receipt in receipts.values() {
+            for (output, part) in receipt.parts.iter().enumerate() {
+                let made = part.as_ref().filter(|part| !self.is_carried(output, part));
+                files.extend(made.map(|part| self.places(output, part)));
+            }
+        }
+        self.store.sync_files(&files)
+    }
+
+    /// Makes a shard's parts and receipts durable: it is about to report that they are done, and another machine may seal the run.
+    pub(crate) fn sync_shard(&self, receipts: &BTreeMap<u32, Receipt>) -> Result<()> {
+        let there = self.sync(receipts)?;
+        let paths: Vec<Vec<String>> = receipts.keys().map(|partition| vec![self.receipt_path(*partition)]).collect();
+        if !(there && self.store.sync_files(&paths)?) {
+            self.check_open()?;
+            return Err(self.incomplete(&self.receipts(receipts)?));
+        }
+        self.store.sync_folders(self.datasets.iter().map(|(dataset, _)| dataset.path(&format!("{RUNS}/{}", self.id))))
+    }
+
+    /// Gives staged parts their final names, and syncs those. False when one is neither here nor there: another process has finished this run.
     fn place(&self, output: usize, manifest: &Manifest) -> Result<bool> {
         if !self.store.renames() {
             return Ok(true);
@@ -368,7 +407,9 @@ impl<'a> Run<'a> {
             folders.extend(placed.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
             fault::point(fault::PLACED);
         }
-        self.store.sync_folders(folders.iter().map(String::as_str))?;
+        // The folders' own names too: in the dataset's folder, whose name is in the root.
+        folders.extend([dataset.name().to_owned(), String::new()]);
+        self.store.sync_folders(folders)?;
         Ok(true)
     }
 
@@ -534,7 +575,7 @@ pub fn seal(store: &Store, dataset: &str, run: Option<&str>, keep: usize) -> Res
         })
         .collect::<Result<_>>()?;
     let datasets = heads(store, plan.outputs.iter().map(|output| output.dataset.as_str()))?;
-    Run::new(store, &plan, &datasets).commit(&contracts, &BTreeSet::new(), keep)
+    Run::new(store, &plan, &datasets).commit(&contracts, &BTreeMap::new(), keep)
 }
 
 /// Datasets and the ends of their logs, read in the order in which they are committed: last to first.

@@ -26,15 +26,17 @@ pub(crate) trait Disk: Send + Sync + std::fmt::Debug {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Some bytes of a file.
     fn read_range(&self, path: &Path, start: u64, length: usize) -> io::Result<Bytes>;
-    /// Writes a new file, its folders with it, and syncs its content (not its name).
+    /// Writes a new file. Folders that it needs are made, and their names synced; neither its content nor its name is.
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()>;
-    /// A second name for a file; fails when that name is taken.
+    /// Makes a file's content outlive a loss of power, whoever wrote it (not its name).
+    fn sync_file(&self, path: &Path) -> io::Result<()>;
+    /// A second name for a file; fails when that name is taken. Folders that it needs are made, and not synced.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Moves a file, replacing what is there.
+    /// Moves a file, replacing what is there. Folders that it needs are made, and not synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Deletes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes the names in a folder, and the folder's own, outlive a loss of power.
+    /// Makes the names in a folder outlive a loss of power.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// All regular files below a folder.
     fn list(&self, folder: &Path) -> io::Result<Vec<Listed>>;
@@ -75,20 +77,25 @@ impl Disk for RealDisk {
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let mut file = in_folder(path, || fs::File::create(path))?;
-        file.write_all(content)?;
-        file.sync_all()
+        in_folder(path, make_synced_folder, || fs::File::create(path))?.write_all(content)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        match self.exists(path)? {
+            true => fs::File::open(path)?.sync_all(),
+            false => Err(ErrorKind::NotFound.into()),
+        }
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        in_folder(to, || match fs::hard_link(from, to) {
+        in_folder(to, fs::create_dir_all, || match fs::hard_link(from, to) {
             Err(e) if e.kind() == ErrorKind::NotFound && !from.exists() => Ok(Err(e)),
             linked => linked.map(Ok),
         })?
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        in_folder(to, || match fs::rename(from, to) {
+        in_folder(to, fs::create_dir_all, || match fs::rename(from, to) {
             // Of the two, the folder may be what is missing.
             Err(e) if e.kind() == ErrorKind::NotFound && !from.exists() => Ok(Err(e)),
             renamed => renamed.map(Ok),
@@ -121,7 +128,11 @@ impl Disk for RealDisk {
 }
 
 /// Does something with a file in a folder that may not be there yet, or be removed by somebody at this moment.
-fn in_folder<T>(path: &Path, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+fn in_folder<'a, T>(
+    path: &'a Path,
+    make_folder: impl Fn(&'a Path) -> io::Result<()>,
+    act: impl Fn() -> io::Result<T>,
+) -> io::Result<T> {
     for _ in 0..8 {
         match act() {
             Err(e) if e.kind() == ErrorKind::NotFound => make_folder(path.parent().unwrap_or(path))?,
@@ -132,7 +143,7 @@ fn in_folder<T>(path: &Path, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
 }
 
 /// Makes a folder whose name outlives a loss of power: it lies in the folder above.
-fn make_folder(folder: &Path) -> io::Result<()> {
+fn make_synced_folder(folder: &Path) -> io::Result<()> {
     let new: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
     fs::create_dir_all(folder)?;
     new.into_iter().filter_map(Path::parent).try_for_each(|above| RealDisk.sync_folder(above))

@@ -38,6 +38,7 @@ mod manifest;
 mod memory;
 #[cfg(test)]
 mod model;
+mod parallel;
 mod part;
 pub mod plan;
 mod progress;

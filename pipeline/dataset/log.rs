@@ -217,8 +217,7 @@ impl Dataset {
     /// Makes the log's entries outlive a loss of power, whoever created them. Whoever deletes what an entry supersedes, or says that a
     /// version is there, does this before.
     pub(crate) fn sync(&self) -> Result<()> {
-        let folder = self.path(LOG);
-        self.store.sync_folders([folder.as_str()])
+        self.store.sync_folders([self.path(LOG)])
     }
 
     /// Whether the log has the entry of that number.

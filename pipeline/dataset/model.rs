@@ -5,16 +5,20 @@
 //! A power loss ends all processes and drops what is not synced. Deletions survive it, which is the worst case.
 //!
 //! A file is an (output, partition, process): every process writes under names of its own, with its base in them.
-//! Partition 0 differs between fingerprints. Partition 1 never does, so it is reused. What one writes is synced at once,
-//! before anything names it; so is a receipt, whose loss is only work lost.
+//! Partition 0 differs between fingerprints. Partition 1 never does, so it is reused.
+//!
+//! Neither a part nor a receipt is synced when it is written. So after a power loss a receipt may be there whose part is
+//! *torn*: it has its name and its size, and other bytes. Whoever takes a part over checks its bytes. Whoever commits
+//! syncs all parts of the version first, whoever wrote them. A receipt is never synced, for losing it is only work lost.
 //!
 //! | who | step | what happens |
 //! |---|---|---|
 //! | writer | `Read` | the head of every log, the primary's last: the base |
 //! | | `Settle` | has a run committed its first output only? Fence the primary, which ends that run; read again |
-//! | | `Make` | per partition: reuse the base's part, or take the run's receipt, or link an over run's part, or write |
-//! | | `Receipt` | create it if absent; the loser deletes its own part (`Lost`) and takes the winner's |
+//! | | `Make` | per partition: reuse the base's part, or take the run's receipt if its part is whole, or link a whole part of an over run, or write |
+//! | | `Receipt` | create it if absent, or replace one whose part is not whole; the loser deletes its own part (`Lost`) and takes the winner's |
 //! | | `Tidy` | sync the logs, list what the law lets go, delete it file by file; after `Make`, which may link it |
+//! | | `SyncBytes` | sync the bytes of all parts of the run, whoever wrote them: of all outputs, before the first is placed |
 //! | | `Place` | rename each staged part to its final name: of all outputs, before the first entry |
 //! | | `SyncParts` | sync the folders of all parts of the run, whoever renamed them |
 //! | | `Enter` | create entry base + 1 if absent, the primary's last; one of our fingerprint is a success, any other a conflict |
@@ -76,8 +80,18 @@ enum Flaw {
     ReuseUnnamed,
     /// The entry comes before the parts are placed.
     EntryFirst,
-    /// A part's bytes are never synced.
+    /// The bytes of parts are not synced before the entry.
     BytesUnsynced,
+    /// Only the bytes of parts that this process wrote are synced.
+    SyncsOwnBytes,
+    /// The bytes of parts are synced after the entry.
+    SyncsBytesLate,
+    /// A run that goes on takes the part that a receipt names, and does not check its bytes.
+    ResumesUnchecked,
+    /// A part of a run that is over is linked, and its bytes are not checked.
+    AdoptsUnchecked,
+    /// Where there is a receipt already, its part counts, and its bytes are not checked.
+    YieldsUnchecked,
     /// The folders of parts are not synced before the entry.
     PartsUnsynced,
     /// Only the folders of parts that this process renamed are synced.
@@ -176,6 +190,7 @@ enum Write {
     Make(u8),
     Receipt(u8, bool),
     Lost(u8),
+    SyncBytes,
     Place(u8),
     SyncParts(u8),
     Enter(u8),
@@ -251,6 +266,8 @@ struct World {
     renamed: Files,
     /// Files whose bytes a power loss takes.
     unsynced: Files,
+    /// Files whose bytes a power loss took.
+    torn: Files,
     /// Processes are numbered as they start. Whose each is, and what it is based on.
     processes: u8,
     writer: [u8; PROCESSES],
@@ -275,8 +292,16 @@ enum Action {
     Gc,
     Condemn(u8),
     Reader,
-    /// What of the unsynced survives: entries, renames.
-    PowerLoss(bool, bool),
+    PowerLoss(Survives),
+}
+
+/// What of the unsynced survives a power loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Survives {
+    entries: bool,
+    renames: bool,
+    bytes: bool,
+    receipts: bool,
 }
 
 impl Model for Setup {
@@ -324,9 +349,10 @@ impl Model for Setup {
             _ => actions.push(Action::Reader),
         }
         if w.power_losses > 0 {
-            for survives in [(false, false), (false, true), (true, false), (true, true)] {
-                actions.push(Action::PowerLoss(survives.0, survives.1));
-            }
+            actions.extend((0..16).map(|which: u8| {
+                let [entries, renames, bytes, receipts] = [1, 2, 4, 8].map(|bit| which & bit != 0);
+                Action::PowerLoss(Survives { entries, renames, bytes, receipts })
+            }));
         }
     }
 
@@ -342,12 +368,12 @@ impl Model for Setup {
                 next.gc.at = if open && self.flaw != Flaw::NoFence { Sweep::Fence } else { Sweep::List };
             }
             Action::Reader => self.reader(&mut next),
-            Action::PowerLoss(entries, renames) => self.power_loss(&mut next, entries, renames),
+            Action::PowerLoss(survives) => self.power_loss(&mut next, survives),
         }
         // Where no power loss can come any more, syncing makes no difference: it takes no step then.
         if next.power_losses == 0 {
             for who in 0..next.writers.len() {
-                while matches!(next.writers[who].at, Write::SyncParts(_) | Write::SyncLog(_)) {
+                while matches!(next.writers[who].at, Write::SyncBytes | Write::SyncParts(_) | Write::SyncLog(_)) {
                     self.writer(&mut next, who);
                 }
             }
@@ -355,6 +381,8 @@ impl Model for Setup {
             (next.renamed, next.unsynced) = (0, 0);
         }
         next.renamed &= next.placed;
+        next.unsynced &= next.staged | next.placed;
+        next.torn &= next.staged | next.placed;
         (next != *w).then_some(next)
     }
 
@@ -366,7 +394,8 @@ impl Model for Setup {
                     w.logs[output].version(w.logs[output].head).is_none_or(|(_, version)| {
                         (0..PARTS).all(|p| {
                             let by = version.parts[p];
-                            there & file(output, p, by) != 0 && setup.key(w, p, by) == setup.key(w, p, version.by)
+                            there & !w.torn & file(output, p, by) != 0
+                                && setup.key(w, p, by) == setup.key(w, p, version.by)
                         })
                     })
                 })

@@ -3,10 +3,13 @@
 //!
 //! What tasks send lies in the run's folder, in files of a few megabytes that each hold rows of all partitions. So memory is bounded,
 //! people's texts lie only where datasets lie, and a killed run goes on with the tasks that are left. A task is done when its index is
-//! there, which is written last.
+//! there, which is written last, and the files are whole that it names.
+//!
+//! A shard syncs what it sends, because other machines read it. Any other run does not. What such a run sent is taken over by its digest:
+//! a loss of power may have left files of other bytes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -40,6 +43,10 @@ pub struct Regrouped {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Index {
     chunks: Vec<Chunk>,
+    /// The files of the chunks, with their BLAKE3 digests.
+    files: BTreeMap<String, Digest>,
+    /// Whether the files were durable before the index was written.
+    synced: bool,
     /// What the task says about what it read.
     said: Value,
 }
@@ -102,16 +109,24 @@ pub struct Spill<'a> {
     folder: String,
     regrouped: &'a Regrouped,
     bytes: Vec<u8>,
-    files: usize,
+    /// Where they will be written. Nobody else writes there: who does the same task at the same time may cut its rows otherwise.
+    file: String,
     index: Index,
     /// Bytes that a task may hold before it sends them.
     pub budget_bytes: usize,
 }
 
 impl<'a> Spill<'a> {
-    pub(crate) fn new(store: &'a Store, folder: String, regrouped: &'a Regrouped, budget_bytes: usize) -> Self {
-        let (bytes, files, index) = (Vec::new(), 0, Index::default());
-        Spill { store, folder, regrouped, bytes, files, index, budget_bytes }
+    pub(crate) fn new(
+        store: &'a Store,
+        folder: String,
+        regrouped: &'a Regrouped,
+        budget_bytes: usize,
+        synced: bool,
+    ) -> Self {
+        let index = Index { synced, ..Index::default() };
+        let file = new_file(&folder);
+        Spill { store, folder, regrouped, bytes: Vec::new(), file, index, budget_bytes }
     }
 
     /// Where rows may be sent.
@@ -146,10 +161,6 @@ impl<'a> Spill<'a> {
         if self.bytes.len() >= FILE_BYTES { self.flush() } else { Ok(()) }
     }
 
-    fn file(&self) -> String {
-        format!("{}-{}.rows", self.folder, self.files)
-    }
-
     fn chunk(&mut self, partition: u32, rows: &RecordBatch) -> Result<()> {
         let failed = || Error::arrow("regrouping rows");
         let options =
@@ -162,7 +173,7 @@ impl<'a> Spill<'a> {
         let memory: usize = rows.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum();
         self.index.chunks.push(Chunk {
             partition,
-            file: self.file(),
+            file: self.file.clone(),
             start: start as u64,
             bytes: self.bytes.len() - start,
             memory_bytes: memory as u64,
@@ -172,10 +183,20 @@ impl<'a> Spill<'a> {
 
     fn flush(&mut self) -> Result<()> {
         if !self.bytes.is_empty() {
-            self.store.put(&self.file(), std::mem::take(&mut self.bytes).into())?;
-            self.files += 1;
+            let file = std::mem::replace(&mut self.file, new_file(&self.folder));
+            let bytes = std::mem::take(&mut self.bytes);
+            let digest = blake3::hash(&bytes).to_hex().to_string();
+            self.put(&file, bytes.into())?;
+            self.index.files.insert(file, digest);
         }
         Ok(())
+    }
+
+    fn put(&self, path: &str, content: bytes::Bytes) -> Result<()> {
+        match self.index.synced {
+            true => self.store.put(path, content),
+            false => self.store.put_unsynced(path, content),
+        }
     }
 
     /// Says something about what was read: counts, for the partitions to book.
@@ -186,58 +207,32 @@ impl<'a> Spill<'a> {
 
     pub(crate) fn finish(mut self) -> Result<Arc<Index>> {
         self.flush()?;
-        self.store.put(&index_path(&self.folder), to_json(&self.index))?;
+        self.put(&index_path(&self.folder), to_json(&self.index))?;
         fault::point(fault::SPILLED);
         Ok(Arc::new(self.index))
     }
+}
+
+fn new_file(folder: &str) -> String {
+    format!("{folder}-{:016x}.rows", crate::random())
 }
 
 fn index_path(folder: &str) -> String {
     format!("{folder}.json")
 }
 
-/// The index that an earlier attempt, or another shard, wrote for a task.
+/// The index that an earlier attempt, or another shard, wrote for a task, if its files are whole.
 pub(crate) fn find(store: &Store, folder: &str) -> Result<Option<Arc<Index>>> {
     let Some(json) = store.get(&index_path(folder))? else { return Ok(None) };
     let Ok(index) = serde_json::from_slice::<Index>(&json) else { return Ok(None) };
-    let files: BTreeMap<&str, ()> = index.chunks.iter().map(|chunk| (chunk.file.as_str(), ())).collect();
-    for file in files.keys() {
-        if !store.exists(file)? {
+    for (file, digest) in &index.files {
+        let whole = match index.synced {
+            true => store.exists(file)?,
+            false => store.get(file)?.is_some_and(|bytes| blake3::hash(&bytes).to_hex().as_str() == digest),
+        };
+        if !whole {
             return Ok(None);
         }
     }
     Ok(Some(Arc::new(index)))
-}
-
-/// Does tasks on some threads, in their order; the first error stops all.
-pub(crate) fn in_parallel<T: Send>(
-    threads: usize,
-    tasks: &[usize],
-    one: impl Fn(usize) -> Result<T> + Sync,
-) -> Result<Vec<(usize, T)>> {
-    let next = Mutex::new(tasks.iter().copied());
-    let results: Mutex<Result<Vec<(usize, T)>>> = Mutex::new(Ok(Vec::new()));
-    let lock = |results: &Mutex<Result<Vec<(usize, T)>>>, add: Result<(usize, T)>| {
-        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-        match (results.as_mut(), add) {
-            (Ok(all), Ok(one)) => all.push(one),
-            (Ok(_), Err(e)) => *results = Err(e),
-            (Err(_), _) => {}
-        }
-        results.is_ok()
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(tasks.len()) {
-            scope.spawn(|| {
-                loop {
-                    let task = next.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some(task) = task else { break };
-                    if !lock(&results, one(task).map(|done| (task, done))) {
-                        break;
-                    }
-                }
-            });
-        }
-    });
-    results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,9 +15,10 @@ use crate::inputs::{Declared, Inputs, other_key};
 use crate::log::{Dataset, Head};
 use crate::manifest::{Manifest, Part};
 use crate::memory::Budget;
+use crate::parallel::in_parallel;
 use crate::plan::{Digest, Output, Plan, digest, recipe, why};
 use crate::progress::{Progress, Style};
-use crate::regroup::{self, Regrouped, Spill, in_parallel};
+use crate::regroup::{self, Regrouped, Spill};
 use crate::settings::written_down;
 use crate::stage::{Done, Outputs, Stage};
 use crate::{Error, KeySource, Result, Store, part};
@@ -209,7 +210,7 @@ impl Runner {
                 let run = Run::new(store, &plan, &datasets);
                 let work = Work { runner: self, run: &run, declared: &declared, contracts: &contracts };
                 let done = work.all(&stage, &inputs, &mut summary).and_then(|seen| match self.shard {
-                    Some(_) => Ok(Vec::new()),
+                    Some(_) => run.sync_shard(&seen).map(|()| Vec::new()),
                     None => run.commit(&contracts, &seen, self.keep_versions),
                 });
                 summary.outcome = if self.shard.is_some() { Outcome::ShardDone } else { Outcome::Committed };
@@ -285,12 +286,12 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Runs, reuses or resumes every partition of this shard. Returns those whose receipts need no second look.
-    fn all<S: Stage>(&self, stage: &S, inputs: &S::Inputs, summary: &mut Summary) -> Result<BTreeSet<u32>> {
+    /// Runs, reuses or resumes every partition of this shard. Returns their receipts, which need no second look.
+    fn all<S: Stage>(&self, stage: &S, inputs: &S::Inputs, summary: &mut Summary) -> Result<BTreeMap<u32, Receipt>> {
         let (runner, plan) = (self.runner, self.run.plan);
         let mine: BTreeSet<u32> = (0..plan.partitions).filter(|p| runner.takes(*p)).collect();
         let mut done = match self.run.written_plan()? {
-            Some(_) => self.run.receipts(&BTreeSet::new())?,
+            Some(_) => self.run.receipts(&BTreeMap::new())?,
             None => BTreeMap::new(),
         };
         self.run.write_plan()?;
@@ -310,7 +311,6 @@ impl Work<'_> {
         }
         let todo: Vec<usize> = mine.iter().filter(|p| !done.contains_key(p)).map(|p| *p as usize).collect();
         summary.computed = todo.len() as u64;
-        let mut receipts: Vec<Receipt> = done.into_values().collect();
         if !todo.is_empty() {
             if let Some(regrouped) = &self.declared.regroup {
                 let regrouping = Instant::now();
@@ -319,11 +319,11 @@ impl Work<'_> {
                 summary.regrouping = regrouping.elapsed().as_secs_f64();
             }
             let (computed, said) = self.compute_all(stage, inputs, &todo)?;
-            receipts.extend(computed);
+            done.extend(computed.into_iter().map(|receipt| (receipt.partition, receipt)));
             summary.said = said;
         }
-        receipts.iter().for_each(|receipt| summary.account.merge(&receipt.accounts[0]));
-        Ok(receipts.iter().map(|receipt| receipt.partition).collect())
+        done.values().for_each(|receipt| summary.account.merge(&receipt.accounts[0]));
+        Ok(done)
     }
 
     fn key(&self, partition: u32) -> Digest {
@@ -363,7 +363,7 @@ impl Work<'_> {
             let index = match regroup::find(&resources.store, &folder)? {
                 Some(index) => index,
                 None => {
-                    let mut spill = Spill::new(&resources.store, folder, regrouped, budget);
+                    let mut spill = Spill::new(&resources.store, folder, regrouped, budget, shard.is_some());
                     stage.map(inputs, task, &mut spill)?;
                     spill.finish()?
                 }
@@ -458,7 +458,7 @@ impl Work<'_> {
                 memory_bytes: batches.iter().map(|b| b.get_array_memory_size() as u64).sum(),
                 blake3: blake3::hash(&file).to_hex().to_string(),
             };
-            self.runner.store().put(&written, file.into())?;
+            self.runner.store().put_unsynced(&written, file.into())?;
             fault::point(fault::STAGED);
             receipt.parts.push(Some(part));
         }

@@ -1,7 +1,8 @@
 //! The store: files under one root, on a local disk or in an object store, behind blocking calls.
 //!
-//! What is written is durable when the call returns: content and name are synced. A file appears whole or not at all. Links are not
-//! followed, so nothing outside the root is read or deleted.
+//! What is written is durable when the call returns: content and name are synced. Where many files become durable together, they are
+//! written unsynced first; a loss of power may then take such a file, or leave its name with other bytes. As long as the power lasts, a
+//! file appears whole or not at all. Links are not followed, so nothing outside the root is read or deleted.
 
 use std::path::{Component, Path as FsPath, PathBuf};
 use std::sync::Arc;
@@ -14,10 +15,14 @@ use tokio::runtime::Runtime;
 
 use crate::disk::{Disk, RealDisk};
 use crate::fault;
+use crate::parallel::in_parallel;
 use crate::{Error, Result};
 
 /// The end of a file in the making.
 const HALF: &str = ".half";
+
+/// So many files are synced at once: what waits together becomes durable together.
+const SYNCS: usize = 16;
 
 /// Files under one root. Cheap to clone; usable from any thread that is not inside an async runtime.
 #[derive(Clone)]
@@ -165,15 +170,29 @@ impl Store {
 
     /// Writes a file in place of what is there.
     pub fn put(&self, path: &str, content: Bytes) -> Result<()> {
+        self.write(path, content, true)
+    }
+
+    /// The same, not durable yet.
+    pub(crate) fn put_unsynced(&self, path: &str, content: Bytes) -> Result<()> {
+        self.write(path, content, false)
+    }
+
+    fn write(&self, path: &str, content: Bytes, synced: bool) -> Result<()> {
         fault::error(fault::PUT).map_err(self.failed(path))?;
         match &self.place {
             Place::Disk { folder, disk } => {
                 let target = below(folder, path)?;
                 let half = half(&target);
-                disk.write(&half, &content)
-                    .and_then(|()| disk.rename(&half, &target))
-                    .and_then(|()| disk.sync_folder(parent(&target)))
-                    .map_err(self.failed(path))
+                let write = || {
+                    disk.write(&half, &content)?;
+                    if synced {
+                        disk.sync_file(&half)?;
+                    }
+                    disk.rename(&half, &target)?;
+                    if synced { disk.sync_folder(parent(&target)) } else { Ok(()) }
+                };
+                write().map_err(self.failed(path))
             }
             Place::Objects { objects, prefix, runtime } => {
                 runtime
@@ -187,19 +206,32 @@ impl Store {
     /// Writes a file that must not be there yet; false when another one is. The same content twice is one file: a request that had
     /// succeeded may be sent again.
     pub fn create(&self, path: &str, content: Bytes) -> Result<bool> {
+        self.write_new(path, content, true)
+    }
+
+    /// The same, not durable yet.
+    pub(crate) fn create_unsynced(&self, path: &str, content: Bytes) -> Result<bool> {
+        self.write_new(path, content, false)
+    }
+
+    fn write_new(&self, path: &str, content: Bytes, synced: bool) -> Result<bool> {
         fault::error(fault::PUT).map_err(self.failed(path))?;
         let created = match &self.place {
             Place::Disk { folder, disk } => {
                 let target = below(folder, path)?;
                 let half = half(&target);
                 disk.write(&half, &content).map_err(self.failed(path))?;
+                if synced {
+                    disk.sync_file(&half).map_err(self.failed(path))?;
+                }
                 let linked = disk.link(&half, &target);
                 disk.remove(&half).map_err(self.failed(path))?;
                 match linked {
-                    Ok(()) => {
+                    Ok(()) if synced => {
                         disk.sync_folder(parent(&target)).map_err(self.failed(path))?;
                         true
                     }
+                    Ok(()) => true,
                     Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => false,
                     Err(e) => return Err(self.failed(path)(e)),
                 }
@@ -226,13 +258,13 @@ impl Store {
         }
     }
 
-    /// A second name for a file's content, which nobody has yet. False when the file is gone.
+    /// A second name for a file's content, which nobody has yet; not durable yet. False when the file is gone.
     pub(crate) fn copy(&self, from: &str, to: &str) -> Result<bool> {
         match &self.place {
             Place::Disk { folder, disk } => {
                 let (from, to_path) = (below(folder, from)?, below(folder, to)?);
                 match disk.link(&from, &to_path) {
-                    Ok(()) => disk.sync_folder(parent(&to_path)).map(|()| true).map_err(self.failed(to)),
+                    Ok(()) => Ok(true),
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
                     Err(e) => Err(self.failed(to)(e)),
                 }
@@ -247,10 +279,32 @@ impl Store {
         }
     }
 
+    /// Makes the contents of some files outlive a loss of power, whoever wrote them. Each may lie at one of several paths. False when one
+    /// lies at none.
+    pub(crate) fn sync_files(&self, files: &[Vec<String>]) -> Result<bool> {
+        let Place::Disk { folder, disk } = &self.place else { return Ok(true) };
+        let sync = |path: &str| match disk.sync_file(&below(folder, path)?) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(self.failed(path)(e)),
+        };
+        let one = |file: usize| {
+            let mut found = false;
+            for path in &files[file] {
+                found = found || sync(path)?;
+            }
+            Ok(found)
+        };
+        let all: Vec<usize> = (0..files.len()).collect();
+        Ok(in_parallel(SYNCS, &all, one)?.into_iter().all(|(_, found)| found))
+    }
+
     /// Makes the names in some folders outlive a loss of power.
-    pub(crate) fn sync_folders<'a>(&self, folders: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    pub(crate) fn sync_folders(&self, folders: impl IntoIterator<Item = String>) -> Result<()> {
         let Place::Disk { folder, disk } = &self.place else { return Ok(()) };
-        folders.into_iter().try_for_each(|path| disk.sync_folder(&below(folder, path)?).map_err(self.failed(path)))
+        let folders: Vec<String> = folders.into_iter().collect();
+        let sync = |at: usize| disk.sync_folder(&below(folder, &folders[at])?).map_err(self.failed(&folders[at]));
+        in_parallel(SYNCS, &(0..folders.len()).collect::<Vec<_>>(), sync).map(|_| ())
     }
 
     /// Deletes a file; one that is gone already is not an error.

@@ -17,6 +17,13 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
+    /// Makes room for so many more rows.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        self.user.iter_mut().chain(&mut self.event).for_each(|half| half.reserve(rows));
+        self.domain.reserve(rows);
+        self.occurred_at.reserve(rows);
+    }
+
     pub(crate) fn push(&mut self, user: [u64; 2], domain: u8, occurred_at: i64, event: [u64; 2]) {
         for half in 0..2 {
             self.user[half].push(user[half]);

@@ -1,8 +1,8 @@
 //! The steps of writers, gc, readers and power losses, each one operation of the store.
 
 use super::{
-    Entry, FENCE, Files, Flaw, Gc, PARTS, PRIMARY, PROCESSES, Read, Reader, Setup, Sweep, World, Write, Writer, file,
-    files_of, lowest,
+    Entry, FENCE, Files, Flaw, Gc, PARTS, PRIMARY, PROCESSES, Read, Reader, Setup, Survives, Sweep, World, Write,
+    Writer, file, files_of, lowest,
 };
 
 impl Setup {
@@ -111,11 +111,12 @@ impl Setup {
         let base = w.base[me];
         let last = self.outputs as u8 - 1;
         let late = matches!(self.flaw, Flaw::PromoteLate | Flaw::EntryFirst);
-        // On a store there is nothing to rename, and nobody looks whether the parts are there still.
+        // On a store there is nothing to sync or rename, and nobody looks whether the parts are there still.
         let place = match self.flaw {
             _ if self.store => Write::SyncParts(last),
             Flaw::PromoteLate | Flaw::EntryFirst => Write::Enter(last),
-            _ => Write::Place(last),
+            Flaw::SyncsBytesLate => Write::Place(last),
+            _ => Write::SyncBytes,
         };
         let next = match at {
             Write::Read(output) => {
@@ -175,9 +176,10 @@ impl Setup {
             Write::Make(partition) => self.make(w, who, partition),
             Write::Receipt(partition, _) => {
                 let p = usize::from(partition);
-                let receipt = &mut w.receipts[usize::from(w.run[usize::from(process)])][p];
-                let winner = if *receipt == 0 { process } else { *receipt };
-                *receipt = winner;
+                let receipt = w.receipts[usize::from(w.run[me])][p];
+                let yields = receipt != 0 && (self.is_whole(w, p, receipt) || self.flaw == Flaw::YieldsUnchecked);
+                let winner = if yields { receipt } else { process };
+                w.receipts[usize::from(w.run[me])][p] = winner;
                 w.writers[who].parts = take(w.writers[who].parts, p, winner);
                 if winner == process { Write::Make(partition + 1) } else { Write::Lost(partition) }
             }
@@ -186,6 +188,21 @@ impl Setup {
                 w.staged &= !own;
                 w.placed &= !own;
                 Write::Make(partition + 1)
+            }
+            Write::SyncBytes => {
+                let made = self.made(w, who, self.outputs());
+                if made & !(w.staged | w.placed) != 0 {
+                    return self.gone(w, who);
+                }
+                w.unsynced &= match self.flaw {
+                    Flaw::BytesUnsynced => Files::MAX,
+                    Flaw::SyncsOwnBytes => !self.outputs().fold(0, |own, o| own | files_of(o, [process; PARTS])),
+                    _ => !made,
+                };
+                match self.flaw {
+                    Flaw::SyncsBytesLate => Write::Clean,
+                    _ => Write::Place(last),
+                }
             }
             // One file a step, of the outputs that are placed together.
             Write::Place(output) => {
@@ -241,7 +258,11 @@ impl Setup {
                 if o == PRIMARY {
                     let fingerprint = self.fingerprint(w, process);
                     self.outputs().for_each(|o| w.reported[o][usize::from(base[o])] = fingerprint);
-                    if late { Write::Place(last) } else { Write::Clean }
+                    match self.flaw {
+                        _ if late => Write::Place(last),
+                        Flaw::SyncsBytesLate => Write::SyncBytes,
+                        _ => Write::Clean,
+                    }
                 // Nothing was made: it was up to date.
                 } else if w.writers[who].parts == [[0; PARTS]; 2] {
                     Write::SyncLog(output - 1)
@@ -274,7 +295,6 @@ impl Setup {
         let process = w.writers[who].process;
         let base = w.base[usize::from(process)];
         let key = self.key(w, p, process);
-        let there = |w: &World, by: u8| self.outputs().all(|o| (w.staged | w.placed) & file(o, p, by) != 0);
         let versions = [0, 1].map(|output| w.logs[output].version(base[output]));
         if self.outputs().all(|o| versions[o].is_some_and(|(_, v)| self.key(w, p, v.parts[p]) == key)) {
             for output in self.outputs() {
@@ -290,15 +310,17 @@ impl Setup {
                 return Write::Make(partition + 1);
             }
         }
-        let run = w.run[usize::from(process)];
-        if w.receipts[usize::from(run)][p] != 0 {
-            w.writers[who].parts = take(w.writers[who].parts, p, w.receipts[usize::from(run)][p]);
+        let receipt = w.receipts[usize::from(w.run[usize::from(process)])][p];
+        if receipt != 0 && (self.is_whole(w, p, receipt) || self.flaw == Flaw::ResumesUnchecked) {
+            w.writers[who].parts = take(w.writers[who].parts, p, receipt);
             return Write::Make(partition + 1);
         }
-        let adopted = (1..=w.processes).any(|other| {
+        let adopted = (1..=w.processes).find_map(|other| {
             let receipt = w.receipts[usize::from(other)][p];
             let same = self.fingerprint(w, other) == self.fingerprint(w, process);
-            same && receipt != 0 && self.is_over(w, other, base) && there(w, receipt)
+            let whole =
+                self.is_whole(w, p, receipt) || self.flaw == Flaw::AdoptsUnchecked && self.is_there(w, p, receipt);
+            (same && receipt != 0 && self.is_over(w, other, base) && whole).then_some(receipt)
         });
         // Linked or written, it is the same file.
         let own = self.outputs().fold(0, |files, output| files | file(output, p, process));
@@ -307,10 +329,23 @@ impl Setup {
         } else {
             w.staged |= own;
         }
-        if self.flaw == Flaw::BytesUnsynced {
+        if !self.store {
             w.unsynced |= own;
         }
-        Write::Receipt(partition, adopted)
+        // It has the bytes of what it is linked to.
+        let torn = adopted.is_some_and(|other| !self.is_whole(w, p, other));
+        w.torn |= if torn { own } else { 0 };
+        Write::Receipt(partition, adopted.is_some())
+    }
+
+    /// Are a process's parts of one partition there, staged or placed?
+    fn is_there(&self, w: &World, partition: usize, process: u8) -> bool {
+        self.outputs().all(|output| (w.staged | w.placed) & file(output, partition, process) != 0)
+    }
+
+    /// The same, with the bytes that were written.
+    fn is_whole(&self, w: &World, partition: usize, process: u8) -> bool {
+        self.is_there(w, partition, process) && self.outputs().all(|o| w.torn & file(o, partition, process) == 0)
     }
 
     /// What a starting job did before: promote the version read first, then delete by the one read second.
@@ -383,7 +418,7 @@ impl Setup {
                 let p = usize::from(partition);
                 let entry = w.logs[PRIMARY].entry(w.reader.version).unwrap_or_default();
                 let staged = if self.flaw == Flaw::PromoteLate { w.staged } else { 0 };
-                if (w.placed | staged) & file(PRIMARY, p, entry.parts[p]) != 0 {
+                if (w.placed | staged) & !w.torn & file(PRIMARY, p, entry.parts[p]) != 0 {
                     w.reader.saw[p] = entry.parts[p];
                     if p + 1 < PARTS {
                         Read::Part(partition + 1)
@@ -403,21 +438,25 @@ impl Setup {
         };
     }
 
-    pub(super) fn power_loss(&self, w: &mut World, entries_survive: bool, renames_survive: bool) {
+    pub(super) fn power_loss(&self, w: &mut World, survives: Survives) {
         w.power_losses -= 1;
         for log in &mut w.logs {
-            if !entries_survive {
+            if !survives.entries {
                 (log.synced..log.head).for_each(|n| log.entries[usize::from(n)] = Entry::default());
                 log.head = log.synced;
             }
             log.synced = log.head;
         }
-        if !renames_survive {
+        if !survives.renames {
             w.staged |= w.renamed & w.placed;
             w.placed &= !w.renamed;
         }
-        w.staged &= !w.unsynced;
-        w.placed &= !w.unsynced;
+        if !survives.bytes {
+            w.torn |= w.unsynced;
+        }
+        if !survives.receipts {
+            w.receipts = [[0; PARTS]; PROCESSES];
+        }
         (w.renamed, w.unsynced) = (0, 0);
         for who in 0..w.writers.len() {
             Self::end(w, who, Write::Idle);

@@ -98,9 +98,8 @@ impl Counted for Collector<'_, '_> {
 
 impl Behaviours for Collector<'_, '_> {
     fn take(&mut self, row: Row, domain: u8, behaviour: Behaviour<'_>) -> Result<()> {
-        let Behaviour { user, at, text, news_id } = behaviour;
-        self.tally.latest_us = self.tally.latest_us.max(at);
-        match self.place(&user, domain, at, &text, news_id.as_deref()) {
+        self.tally.latest_us = self.tally.latest_us.max(behaviour.at);
+        match self.place(domain, &behaviour) {
             Ok(()) => self.tally.units += 1,
             Err(Left::Out(reason)) => self.tally.leave_out(reason),
             Err(Left::Aside(reason)) => self.tally.reject(row, &reason),
@@ -128,8 +127,9 @@ impl<'a, 's> Collector<'a, 's> {
         }
     }
 
-    fn place(&mut self, user: &[u8], domain: u8, at: i64, text: &[u8], news_id: Option<&str>) -> Result<(), Left> {
-        judge(self.rules.window, user, domain, at, text, news_id, |role, text, scrubbed| {
+    fn place(&mut self, domain: u8, behaviour: &Behaviour<'_>) -> Result<(), Left> {
+        let (user, at, news_id) = (behaviour.user.as_ref(), behaviour.at, behaviour.news_id.as_deref());
+        judge(self.rules.window, domain, behaviour, |role, text, scrubbed| {
             self.scrubbed.iter_mut().zip(scrubbed).for_each(|(sum, n)| *sum += n);
             if self.user.0 != user {
                 let id = self.rules.key.user_id(user);
@@ -181,13 +181,11 @@ impl<'a, 's> Collector<'a, 's> {
 /// Calls `keep` with a behaviour's role, its text as it is kept, and what was scrubbed from that; or says why it is not kept.
 pub(super) fn judge<R>(
     window: Window,
-    user: &[u8],
     domain: u8,
-    at: i64,
-    text: &[u8],
-    news_id: Option<&str>,
+    behaviour: &Behaviour<'_>,
     keep: impl FnOnce(u8, &str, Counts) -> R,
 ) -> Result<R, Left> {
+    let Behaviour { user, at, text, titled, news_id } = behaviour;
     if user.len() > MAX_ID_BYTES {
         return Err(Left::Aside(reason::LONG_USER));
     }
@@ -196,17 +194,21 @@ pub(super) fn judge<R>(
         return Err(Left::Aside(reason::LONG_TEXT));
     }
     let text = std::str::from_utf8(text).map_err(|_| Left::Aside(reason::UTF8))?;
-    let text = one_line(text);
+    let line = if *titled { text.into() } else { one_line(text) };
     let mut scrubbed = Counts::default();
     // The text of a news click is its publisher's; what is searched for or visited is the user's.
-    let text = if domain == NEWS { scrub_published(&text, &mut scrubbed) } else { scrub(&text, &mut scrubbed) };
+    let text = match domain {
+        _ if *titled => line.as_ref().into(),
+        NEWS => scrub_published(&line, &mut scrubbed),
+        _ => scrub(&line, &mut scrubbed),
+    };
     if text.is_empty() {
         return Err(Left::Aside(reason::NO_TEXT));
     }
     if text.len() > MAX_TEXT_BYTES {
         return Err(Left::Aside(reason::LONG_TEXT));
     }
-    let role = match at {
+    let role = match *at {
         at if at < window.start => return Err(Left::Out("before the history")),
         at if at < window.cut_off => domain,
         at if at >= window.end => return Err(Left::Out("after the window")),

@@ -185,8 +185,11 @@ impl Stage for IngestEvents {
         let tallies: Vec<Tally> = inputs.regrouped.said()?;
         let account = if bucket == 0 { booked(&tallies) } else { Account::default() };
         let mut rows = Bucket::new(inputs.rules.window, inputs.titles()?, account);
-        for (task, batch) in inputs.regrouped.read(bucket)? {
-            rows.add_read(&inputs.fresh[task].id.source, &batch);
+        let sent = inputs.regrouped.read(bucket)?;
+        rows.reserve(sent.iter().map(|(_, batch)| batch.num_rows()).sum());
+        for (task, batch) in sent {
+            let Raw { id, reader, .. } = &inputs.fresh[task];
+            rows.add_read(&id.source, reader.gives_titles(), &batch);
         }
         let (mut quarantine, mut files) = (Rows::empty(), Rows::empty());
         if let Some(carried) = &inputs.carried {

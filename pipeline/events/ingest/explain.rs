@@ -150,8 +150,8 @@ impl Counted for BehaviourSample<'_> {
 
 impl Behaviours for BehaviourSample<'_> {
     fn take(&mut self, row: Row, domain: u8, behaviour: Behaviour<'_>) -> Result<()> {
-        let Behaviour { user, at, text, news_id } = &behaviour;
-        let judged = judge(self.window, user, domain, *at, text, news_id.as_deref(), |role, text, _| {
+        let Behaviour { user, at, text, news_id, .. } = &behaviour;
+        let judged = judge(self.window, domain, &behaviour, |role, text, _| {
             (if role == TRUTH { "truth" } else { "history" }, text.to_owned())
         });
         let (becomes, text) = match &judged {

@@ -58,6 +58,15 @@ pub(super) enum Reader {
 }
 
 impl Reader {
+    /// Whether the texts of news clicks that it reads, if any, are the titles of `news`.
+    pub(super) fn gives_titles(&self) -> bool {
+        match self {
+            Reader::Events(log) => log.domain != "news" || log.text.is_none(),
+            Reader::MindHistories | Reader::MindImpressions => true,
+            Reader::News(_) | Reader::MindShown | Reader::MindNews => false,
+        }
+    }
+
     /// Columns of the mapping that the names of a file's folders say.
     fn said_by_path(&self, path: &Path) -> Vec<(String, String)> {
         let wanted = match self {

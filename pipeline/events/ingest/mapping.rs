@@ -167,6 +167,8 @@ pub(super) struct Behaviour<'a> {
     /// Microseconds since 1970.
     pub(super) at: i64,
     pub(super) text: Cow<'a, [u8]>,
+    /// Whether the text is a title of `news`: it is clean already.
+    pub(super) titled: bool,
     pub(super) news_id: Option<Cow<'a, str>>,
 }
 
@@ -239,6 +241,7 @@ impl Reader<'_> {
             false => tally.optional("a news id", news_id),
         };
         let title = news_id.as_deref().filter(|_| is_click).map(|id| self.titles.get(id));
+        let titled = !matches!(text, Field::Text(_));
         let text = match (text, title) {
             (Field::Text(text), title) => {
                 if title == Some(None) {
@@ -250,7 +253,7 @@ impl Reader<'_> {
             (_, Some(None)) => return Err(reason::UNKNOWN_NEWS),
             (_, None) => return Err(reason::NO_TEXT),
         };
-        Ok(Behaviour { user, at, text, news_id })
+        Ok(Behaviour { user, at, text, titled, news_id })
     }
 }
 

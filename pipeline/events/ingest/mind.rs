@@ -171,7 +171,7 @@ fn push(
     match titles.get(id.as_ref()) {
         Some(title) => {
             let (user, text) = (Cow::Borrowed(impression.user), Cow::Borrowed(title.as_bytes()));
-            into.take(row, NEWS, Behaviour { user, at, text, news_id: Some(id) })
+            into.take(row, NEWS, Behaviour { user, at, text, titled: true, news_id: Some(id) })
         }
         None => {
             into.tally().reject(row, &reason::UNKNOWN_NEWS);

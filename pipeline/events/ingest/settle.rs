@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::compute::interleave;
 use arrow::datatypes::{Int64Type, UInt8Type, UInt64Type};
-use dataset::bucket::{hex, unhex};
+use dataset::bucket::{hex_id, unhex};
 use dataset::{Account, Error, Exit, Result, Rows};
 use schemas::{DOMAINS, Events, EventsColumns, Truth, TruthColumns};
 
@@ -31,6 +31,8 @@ pub(super) struct Bucket<'a> {
     texts: Vec<StringArray>,
     news_ids: Vec<StringArray>,
     sources: Vec<Sources>,
+    /// Of each batch, whether the texts of its news clicks are the titles as they are now.
+    titled: Vec<bool>,
 }
 
 /// The raw log of a batch's rows.
@@ -62,7 +64,14 @@ impl<'a> Bucket<'a> {
             texts: Vec::new(),
             news_ids: Vec::new(),
             sources: Vec::new(),
+            titled: Vec::new(),
         }
+    }
+
+    /// Makes room for so many more rows.
+    pub(super) fn reserve(&mut self, rows: usize) {
+        self.keys.reserve(rows);
+        self.rows.reserve(rows);
     }
 
     fn click(&mut self, user: [u64; 2], news_id: &str, at: i64) {
@@ -71,8 +80,8 @@ impl<'a> Bucket<'a> {
         *first = at.min(*first);
     }
 
-    /// Rows that were read from a raw log now, in the columns of `SPILLED`.
-    pub(super) fn add_read(&mut self, source: &str, batch: &RecordBatch) {
+    /// Rows that were read from a raw log now, in the columns of `SPILLED`. `titled`: the texts of its news clicks are titles.
+    pub(super) fn add_read(&mut self, source: &str, titled: bool, batch: &RecordBatch) {
         let half = |i: usize| batch.column(i).as_primitive::<UInt64Type>();
         let (user_high, user_low, event_high, event_low) = (half(0), half(1), half(2), half(3));
         let role = batch.column(4).as_primitive::<UInt8Type>();
@@ -92,6 +101,7 @@ impl<'a> Bucket<'a> {
         self.texts.push(batch.column(6).as_string().clone());
         self.news_ids.push(batch.column(7).as_string().clone());
         self.sources.push(Sources::All(source.to_owned()));
+        self.titled.push(titled);
     }
 
     /// Events of the version before.
@@ -111,6 +121,7 @@ impl<'a> Bucket<'a> {
         self.texts.push(text);
         self.news_ids.push(news_id);
         self.sources.push(Sources::Each(source));
+        self.titled.push(false);
         Ok(())
     }
 
@@ -164,14 +175,14 @@ impl<'a> Bucket<'a> {
 
     /// The texts of some rows. A news click's is its article's title as it is now, whatever it was when the click was read.
     fn text(&self, rows: &[u32]) -> Result<StringArray> {
-        if self.titles.is_empty() {
+        if self.titles.is_empty() || self.titled.iter().all(|titled| *titled) {
             return self.gather(&self.texts, rows);
         }
         let mut texts = StringBuilder::with_capacity(rows.len(), rows.len() * 64);
         for row in rows {
             let (batch, at) = self.rows[*row as usize];
             let news_id = match self.keys.domain[*row as usize] {
-                NEWS => news_id(&self.news_ids[batch], at),
+                NEWS if !self.titled[batch] => news_id(&self.news_ids[batch], at),
                 _ => None,
             };
             let title = news_id.and_then(|id| self.titles.get(id));
@@ -214,7 +225,9 @@ fn news_id(ids: &StringArray, row: usize) -> Option<&str> {
 
 fn ids(halves: impl ExactSizeIterator<Item = [u64; 2]>) -> StringArray {
     let mut ids = StringBuilder::with_capacity(halves.len(), halves.len() * 32);
-    halves.for_each(|id| ids.append_value(hex(&whole(id))));
+    for id in halves {
+        ids.append_value(std::str::from_utf8(&hex_id(&whole(id))).expect("hex digits"));
+    }
     ids.finish()
 }
 
