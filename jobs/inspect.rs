@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use clap::{ArgMatches, Args};
 use dataset::account::grouped;
-use dataset::{Dataset, Error, Kind, Lineage, Manifest, Result, Snapshot, Store, read_part};
+use dataset::{Dataset, Error, Kind, Lineage, Manifest, Result, Snapshot, Standing, Store, read_part};
 use schemas::Contract;
 use serde_json::Value;
 use training::History;
@@ -22,7 +22,7 @@ use crate::frame::{Commands, Place, Tool};
 ///
 /// Without a name, list the datasets and training runs under the root. Of a training run (its folder, such as policy.grpo, at work or
 /// ended): the curve of its reward, its figures, where its time goes. Rows and lists are printed only when asked for (--head, --lists).
-/// Nothing is written.
+/// What was made of versions that are no longer the current ones is shown as stale, until its job has run again. Nothing is written.
 #[derive(Debug, Args)]
 #[group(id = "what", multiple = false, args = ["versions", "diff", "files", "json", "head", "verify", "lists"])]
 pub(crate) struct Inspect {
@@ -106,6 +106,10 @@ impl Tool for Inspect {
             writeln!(out, "{table}")?;
         } else {
             describe(manifest, &mut out)?;
+            // An earlier version is not what anybody would bring up to date.
+            if let Some(why) = Standing::look(&store)?.stale().get(name).filter(|_| version.is_none()) {
+                writeln!(out, "  stale: {why}")?;
+            }
             if let Some(more) = more_in_a_glob(&dataset)? {
                 writeln!(out, "  {more}")?;
             }
@@ -185,6 +189,8 @@ fn overview(store: &Store, out: &mut impl Write) -> Result<()> {
         }
     }
     output::table(out, &rows)?;
+    let standing = Standing::look(store)?;
+    notes.extend(standing.stale().iter().map(|(name, why)| format!("{name}: stale, {why}")));
     notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
     damaged.map_or(Ok(()), Err)
 }
@@ -227,7 +233,7 @@ fn differences(a: &Manifest, b: &Manifest, out: &mut impl Write) -> Result<()> {
 
 /// What a version was made of, each by a name.
 fn facts(manifest: &Manifest) -> Result<BTreeMap<String, String>> {
-    let Lineage { job, stage_version, settings, inputs, models, values, user_key_check, git_revision, remark } =
+    let Lineage { job, stage_version, settings, inputs, models, values, user_key_check, git_revision, remark, erased } =
         &manifest.lineage;
     let mut facts = BTreeMap::from([
         ("job".to_owned(), job.clone()),
@@ -246,6 +252,7 @@ fn facts(manifest: &Manifest) -> Result<BTreeMap<String, String>> {
     facts.extend(models.iter().map(|(name, digest)| (format!("model {name}"), digest.clone())));
     facts.extend(user_key_check.iter().map(|check| ("user key".to_owned(), check.clone())));
     facts.extend(remark.iter().map(|remark| ("remark".to_owned(), remark.clone())));
+    facts.extend(erased.filter(|erased| *erased > 0).map(|erased| ("people erased".to_owned(), erased.to_string())));
     Ok(facts)
 }
 
@@ -274,7 +281,7 @@ fn first(snapshot: &Snapshot, rows: usize) -> Result<Vec<RecordBatch>> {
 }
 
 fn describe(m: &Manifest, out: &mut impl Write) -> Result<()> {
-    let Lineage { job, stage_version, settings, inputs, models, values, user_key_check, git_revision, remark } =
+    let Lineage { job, stage_version, settings, inputs, models, values, user_key_check, git_revision, remark, erased } =
         &m.lineage;
     writeln!(
         out,
@@ -300,6 +307,9 @@ fn describe(m: &Manifest, out: &mut impl Write) -> Result<()> {
     }
     if let Some(check) = user_key_check {
         writeln!(out, "  user key check {check}")?;
+    }
+    if let Some(erased) = erased.filter(|erased| *erased > 0) {
+        writeln!(out, "  without {erased} people who were erased")?;
     }
     if let Some(remark) = remark {
         writeln!(out, "  remark: {remark}")?;

@@ -37,6 +37,7 @@ mod comparisons;
 mod contract;
 mod daily_lifts;
 mod delta;
+mod erased;
 mod events;
 #[cfg(test)]
 #[expect(unreachable_pub, dead_code, reason = "made like any table, looked at by tests only")]
@@ -81,6 +82,7 @@ pub use comparisons::{Comparisons, ComparisonsColumns};
 pub use contract::{Column, Contract, Layout, SortColumn, Table};
 pub use daily_lifts::{DailyLifts, DailyLiftsColumns};
 pub use delta::BUCKET;
+pub use erased::{Erased, ErasedColumns};
 pub use events::{DOMAINS, Events, EventsColumns};
 pub use experiment_moments::{ExperimentMoments, ExperimentMomentsColumns};
 pub use experiment_users::{ExperimentUsers, ExperimentUsersColumns};
@@ -129,6 +131,7 @@ pub fn all() -> Vec<Contract> {
         Events::contract(),
         Quarantine::contract(),
         RawFiles::contract(),
+        Erased::contract(),
         News::contract(),
         Truth::contract(),
         Labels::contract(),

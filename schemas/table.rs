@@ -208,7 +208,7 @@ mod tests {
         }
         check! {
             RawSearches RawVisits RawClicks RawNews RawExperiment LatentInterests TrueLabels TrueLifts Events Quarantine
-            RawFiles News Truth Labels CleanerPredictions TextScores CleanEvents Borderline Profiles
+            RawFiles Erased News Truth Labels CleanerPredictions TextScores CleanEvents Borderline Profiles
             Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState TrainLog Rollouts Interests
             Scores Recommendations UserMetrics Metrics Comparisons ExperimentUsers ExperimentMoments Arms Lifts DailyLifts
         }

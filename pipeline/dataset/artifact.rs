@@ -19,6 +19,7 @@ use crate::inputs::Inputs;
 use crate::manifest::Lineage;
 use crate::plan::{Digest, digest, file_digest, recipe};
 use crate::settings::written_down;
+use crate::stale::Standing;
 use crate::{Error, Outcome, Resources, Result, Runner};
 
 /// The file that says what an artifact was made of.
@@ -224,7 +225,8 @@ impl Runner {
             return Err(Error::usage(what, "name another folder"));
         }
         if found.as_ref().is_some_and(|found| found.fingerprint == fingerprint && found.is_there(target, A::FILE)) {
-            return Ok(Outcome::UpToDate);
+            let stale = if self.dry_run { Standing::look(self.store())?.why(&lineage) } else { None };
+            return Ok(stale.map_or(Outcome::UpToDate, Outcome::WouldRun));
         }
         if self.dry_run {
             let why = found.map_or("there is none yet".into(), |found| changes(&found.lineage, &lineage));

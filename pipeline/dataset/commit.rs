@@ -484,28 +484,33 @@ fn too_bad(job: &str, unit: &str, account: &Account, total: u64, limit: f64, exa
 }
 
 /// Deletes what a finished or killed commit left: superseded parts, by the law of deletion, and the folders of runs whose version is
-/// there. `keep` versions before the current one keep their parts.
+/// there. `keep` versions before the current one keep their parts. Runs that knew of fewer erased people go too, whatever they were to make.
 pub(crate) fn tidy(dataset: &Dataset, keep: usize) -> Result<()> {
     let Head { next, current: Some(current) } = dataset.head()? else { return Ok(()) };
     dataset.sync()?;
     fault::point(fault::SUPERSEDED);
     superseded(dataset, keep)?.iter().try_for_each(|path| dataset.store.delete(path))?;
     for plan in runs(dataset)? {
-        if plan.fingerprint == current.fingerprint && plan.outputs[0].next < next {
+        let done = plan.fingerprint == current.fingerprint;
+        if (done || plan.lineage.erased < current.lineage.erased) && plan.outputs[0].next < next {
             clear(&dataset.store, &plan)?;
         }
     }
     Ok(())
 }
 
-/// The parts that may be deleted, by the law of deletion; those of the current version and of `keep` versions before it are none.
+/// The parts that may be deleted, by the law of deletion; those of the current version and of `keep` versions before it are none. A version
+/// that knew of fewer erased people is not kept.
 pub(crate) fn superseded(dataset: &Dataset, keep: usize) -> Result<Vec<String>> {
     let Head { next, current: Some(current) } = dataset.head()? else { return Ok(Vec::new()) };
     let mut named: BTreeSet<String> = current.parts.iter().map(|part| part.path.clone()).collect();
     if keep > 0 {
         let versions = dataset.versions()?;
         for version in versions.iter().rev().skip(1).take(keep) {
-            named.extend(dataset.manifest(*version)?.parts.into_iter().map(|part| part.path));
+            let kept = dataset.manifest(*version)?;
+            if kept.lineage.erased >= current.lineage.erased {
+                named.extend(kept.parts.into_iter().map(|part| part.path));
+            }
         }
     }
     let parts = dataset.part_files()?.into_iter();

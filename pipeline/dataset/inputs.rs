@@ -37,6 +37,8 @@ pub(crate) struct Declared {
     pub(crate) values: BTreeMap<String, Value>,
     pub(crate) remark: Option<String>,
     pub(crate) user_key_check: Option<(String, String)>,
+    /// People erased from every input that is made of people's behaviours.
+    pub(crate) erased: Option<u64>,
     /// Datasets read whole, and the tasks of a regroup: in every partition's key.
     everywhere: Vec<(String, Digest)>,
     by_partition: Vec<(Snapshot, u32)>,
@@ -56,6 +58,7 @@ impl Declared {
             user_key_check: self.user_key_check.as_ref().map(|(check, _)| check.clone()),
             git_revision: git_revision.to_owned(),
             remark: self.remark.clone(),
+            erased: self.erased,
         }
     }
 
@@ -132,6 +135,9 @@ impl<'a> Inputs<'a> {
     fn open<T: Table>(&mut self, dataset: &str) -> Result<Snapshot> {
         let snapshot = self.snapshot::<T>(dataset)?;
         self.declared.inputs.insert(dataset.to_owned(), snapshot.manifest.reference());
+        if let Some(erased) = snapshot.manifest.lineage.erased {
+            self.erased(erased);
+        }
         if let Some(check) = &snapshot.manifest.lineage.user_key_check {
             self.key_check(check.clone(), dataset)?;
         }
@@ -222,6 +228,12 @@ impl<'a> Inputs<'a> {
         let key = self.resources.user_key.find()?;
         self.key_check(key.check(), "the user key in use")?;
         Ok(key)
+    }
+
+    /// How many people were erased from what this is made of. Of several inputs the one that knows of fewest counts: somebody may still
+    /// be in it.
+    pub fn erased(&mut self, people: u64) {
+        self.declared.erased = Some(self.declared.erased.map_or(people, |known| known.min(people)));
     }
 
     /// Something that a reader of the dataset should know.

@@ -47,6 +47,7 @@ mod rows;
 mod runner;
 mod settings;
 mod stage;
+mod stale;
 mod store;
 
 pub use account::Account;
@@ -68,4 +69,5 @@ pub(crate) use runner::random;
 pub use runner::{Outcome, Resources, Runner, Shard, Summary, Written, threads};
 pub use settings::defaults;
 pub use stage::{Done, Outputs, Stage};
+pub use stale::Standing;
 pub use store::{File, Store};

@@ -143,6 +143,10 @@ pub struct Lineage {
     /// Something a reader should know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remark: Option<String>,
+    /// How many people were erased from what it was made of; none: it was not made of people's behaviours. Versions before the current
+    /// one that knew of fewer are never kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<u64>,
 }
 
 /// A dataset version that was read.

@@ -21,6 +21,7 @@ use crate::progress::{Progress, Style};
 use crate::regroup::{self, Regrouped, Spill};
 use crate::settings::written_down;
 use crate::stage::{Done, Outputs, Stage};
+use crate::stale::Standing;
 use crate::{Error, KeySource, Result, Store, part};
 
 /// Which partitions a process takes: those whose number leaves `index` when divided by `count`.
@@ -197,8 +198,16 @@ impl Runner {
         let manifests = match stale {
             None => {
                 // Whatever a killed commit left is finished, and the version is sure to stay.
-                if !self.dry_run {
-                    datasets.iter().try_for_each(|(dataset, _)| commit::tidy(dataset, self.keep_versions))?;
+                match self.dry_run {
+                    false => {
+                        datasets.iter().try_for_each(|(dataset, _)| commit::tidy(dataset, self.keep_versions))?;
+                    }
+                    // What it reads may be about to change.
+                    true => {
+                        if let Some(why) = Standing::look(store)?.why(&plan.lineage) {
+                            summary.outcome = Outcome::WouldRun(why);
+                        }
+                    }
                 }
                 current()
             }
@@ -251,7 +260,11 @@ impl Runner {
             .collect();
         let names: Vec<_> = outputs.iter().map(|o| (&o.dataset, &o.table, o.table_version)).collect();
         let keys: Vec<Digest> = (0..partitions).map(|partition| declared.key(partition)).collect();
-        let fingerprint = digest(&json!([recipe(&lineage, partitions), keys, names]));
+        // After people were erased there is a new version of everything, so that none before it is kept. What has not changed is reused.
+        let fingerprint = match lineage.erased.unwrap_or_default() {
+            0 => digest(&json!([recipe(&lineage, partitions), keys, names])),
+            erased => digest(&json!([recipe(&lineage, partitions), keys, names, erased])),
+        };
         Ok(Plan {
             fingerprint,
             partitions,

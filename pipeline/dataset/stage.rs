@@ -108,3 +108,4 @@ macro_rules! outputs_of_tuples {
 outputs_of_tuples!(A 0, B 1);
 outputs_of_tuples!(A 0, B 1, C 2);
 outputs_of_tuples!(A 0, B 1, C 2, D 3);
+outputs_of_tuples!(A 0, B 1, C 2, D 3, E 4);

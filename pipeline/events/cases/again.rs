@@ -8,7 +8,7 @@ use schemas::{Events, RawFiles};
 
 impl Ran {
     /// Ingests once more, with other files.
-    fn again(&mut self, section: &str, files: super::Files<'_>) -> Result<()> {
+    pub(super) fn again(&mut self, section: &str, files: super::Files<'_>) -> Result<()> {
         write(self.folder.path(), files);
         self.summaries = ingest(&self.runner, &settings(self.folder.path(), section))?;
         Ok(())

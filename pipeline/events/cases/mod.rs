@@ -16,11 +16,13 @@
 //! | MIND's histories | one per user, as of the first impression, older than all that has a time | `mind` |
 //! | objects in objects, lists, rows of other kinds, partitions | names with dots, parallel lists, `only` and `require`, columns of the path | `shapes` |
 //! | a file that comes again changed | takes the place of what came of it, and the version says so | `again` |
+//! | a person who is erased | out of all that ingest writes, versions before included, and left out of whatever is read later | `erased` |
 //! | personal data in any script | users' texts scrubbed of it, numbers that are nobody's left; publishers' lose e-mail addresses only | `personal`, `scrub/` |
 //! | MIND's layout off the path | said in one error: four columns, no labels | `mind` |
 
 mod again;
 mod docs;
+mod erased;
 mod files;
 mod first_steps;
 mod ids;

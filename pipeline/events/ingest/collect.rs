@@ -4,10 +4,11 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringBuilder, UInt8Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use dataset::bucket::{bucket, digest_128};
+use dataset::bucket::{bucket, digest_128, hex};
 use dataset::{Error, Result, Spill, UserKey};
 use schemas::DOMAINS;
 
+use super::erased::ErasedPeople;
 use super::ids::MAX_ID_BYTES;
 use super::mapping::{Behaviour, Behaviours, Counted};
 use super::read::{Reason, Row, reason};
@@ -17,6 +18,8 @@ use crate::scrub::{Counts, KINDS, scrub, scrub_published};
 
 /// Texts longer than this say nothing that a query or a headline says.
 const MAX_TEXT_BYTES: usize = 4096;
+/// Why behaviours of people are left out who were erased.
+pub(super) const ERASED: &str = "erased";
 /// A row beside its texts.
 const ROW_BYTES: usize = 64;
 
@@ -73,6 +76,23 @@ pub(super) struct Rules {
     pub(super) key: UserKey,
     pub(super) buckets: u32,
     pub(super) window: Window,
+    pub(super) erased: ErasedPeople,
+}
+
+/// Whose row is looked at: rows of one user often lie together.
+struct User {
+    raw: Vec<u8>,
+    id: [u8; 16],
+    bucket: u32,
+}
+
+impl User {
+    fn be(&mut self, raw: &[u8], rules: &Rules) {
+        if self.raw != raw {
+            let id = rules.key.user_id(raw);
+            *self = User { raw: raw.to_vec(), id, bucket: bucket(&id, rules.buckets) };
+        }
+    }
 }
 
 /// Behaviours of one raw file on their way to their users' buckets.
@@ -81,7 +101,7 @@ pub(super) struct Collector<'a, 's> {
     spill: &'a mut Spill<'s>,
     pub(super) tally: Tally,
     scrubbed: Counts,
-    user: (Vec<u8>, [u8; 16], u32),
+    user: User,
     bucket: Vec<u32>,
     ids: [Vec<u64>; 4],
     role: Vec<u8>,
@@ -98,14 +118,28 @@ impl Counted for Collector<'_, '_> {
 
 impl Behaviours for Collector<'_, '_> {
     fn take(&mut self, row: Row, domain: u8, behaviour: Behaviour<'_>) -> Result<()> {
+        if self.was_erased(&behaviour.user) {
+            self.tally.leave_out(ERASED);
+            return Ok(());
+        }
         self.tally.latest_us = self.tally.latest_us.max(behaviour.at);
         match self.place(domain, &behaviour) {
             Ok(()) => self.tally.units += 1,
             Err(Left::Out(reason)) => self.tally.leave_out(reason),
-            Err(Left::Aside(reason)) => self.tally.reject(row, &reason),
+            Err(Left::Aside(reason)) => self.refuse(row, &behaviour.user, &reason),
         }
         let held = self.text.values_slice().len() + self.news_id.values_slice().len() + self.role.len() * ROW_BYTES;
         if held >= self.spill.budget_bytes { self.flush() } else { Ok(()) }
+    }
+
+    fn refuse(&mut self, row: Row, user: &[u8], reason: &Reason) {
+        match self.was_erased(user) {
+            true => self.tally.leave_out(ERASED),
+            false => {
+                let id = hex(&self.user(user).id);
+                self.tally.reject_of(row, Some(&id), reason);
+            }
+        }
     }
 }
 
@@ -117,7 +151,7 @@ impl<'a, 's> Collector<'a, 's> {
             spill,
             tally: Tally::new(),
             scrubbed: Counts::default(),
-            user: (Vec::new(), nobody, bucket(&nobody, rules.buckets)),
+            user: User { raw: Vec::new(), id: nobody, bucket: bucket(&nobody, rules.buckets) },
             bucket: Vec::new(),
             ids: Default::default(),
             role: Vec::new(),
@@ -131,11 +165,8 @@ impl<'a, 's> Collector<'a, 's> {
         let (user, at, news_id) = (behaviour.user.as_ref(), behaviour.at, behaviour.news_id.as_deref());
         judge(self.rules.window, domain, behaviour, |role, text, scrubbed| {
             self.scrubbed.iter_mut().zip(scrubbed).for_each(|(sum, n)| *sum += n);
-            if self.user.0 != user {
-                let id = self.rules.key.user_id(user);
-                self.user = (user.to_vec(), id, bucket(&id, self.rules.buckets));
-            }
-            let (_, id, bucket) = &self.user;
+            self.user.be(user, self.rules);
+            let User { id, bucket, .. } = &self.user;
             let what = news_id.filter(|_| domain == NEWS).unwrap_or(text);
             let event = event_id(id, DOMAINS[usize::from(domain)], at, what);
             let [user_high, user_low] = halves(id);
@@ -149,6 +180,16 @@ impl<'a, 's> Collector<'a, 's> {
             self.text.append_value(if role == TRUTH { "" } else { text });
             self.news_id.append_option(news_id);
         })
+    }
+
+    fn user(&mut self, raw: &[u8]) -> &User {
+        self.user.be(raw, self.rules);
+        &self.user
+    }
+
+    fn was_erased(&mut self, user: &[u8]) -> bool {
+        let rules = self.rules;
+        !rules.erased.is_empty() && rules.erased.has(&self.user(user).id)
     }
 
     fn flush(&mut self) -> Result<()> {

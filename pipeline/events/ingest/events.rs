@@ -1,6 +1,7 @@
 //! The stage `ingest`: behaviours of all raw files, by user bucket de-duplicated and in order, become `events` and `truth`.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::Array;
@@ -8,11 +9,12 @@ use chrono::{DateTime, Utc};
 use dataset::{
     Account, Digest, Done, Error, Inputs, Manifest, Regrouped, Resources, Result, Rows, Spill, Stage, UserKey, Whole,
 };
-use schemas::{Events, News, Quarantine, RawFiles, RawFilesColumns, Truth};
+use schemas::{Erased, Events, News, Quarantine, RawFiles, RawFilesColumns, Truth};
 use serde::{Deserialize, Serialize};
 
 use super::collect::{Collector, Rules, SPILLED, Window};
 use super::config::times;
+use super::erased::ErasedPeople;
 use super::files::{Intake, RAW_FILES, Raw, Reader, paths, remark};
 use super::quarantine::files_and_quarantine;
 use super::settle::Bucket;
@@ -20,7 +22,7 @@ use super::tally::{Tally, booked};
 use super::{guard, mapping, mind};
 
 /// The oldest version of this stage whose rows still hold.
-const CARRIES_FROM: u32 = 4;
+const CARRIES_FROM: u32 = 6;
 /// The declared value that says where history ends and the evaluation window begins and ends, microseconds since 1970.
 const WINDOW: &str = "window_us";
 
@@ -34,9 +36,24 @@ pub struct IngestEvents {
     pub(super) window_days: u32,
     pub(super) history_days: u32,
     pub(super) buckets: u32,
-    /// The raw files that there are.
+    /// What is read.
     #[serde(skip)]
-    pub(super) found: Vec<Raw>,
+    pub(super) reading: Reading,
+}
+
+/// What a version is made of beside the one before it.
+#[derive(Debug, Clone)]
+pub(super) enum Reading {
+    /// The raw files that there are.
+    Logs(Vec<Raw>),
+    /// Nothing: the people are erased whose ids this file lists.
+    Nothing { erase: PathBuf },
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Reading::Logs(Vec::new())
+    }
 }
 
 /// What is read now, and what is carried on.
@@ -82,6 +99,18 @@ impl IngestEvents {
         times(self.cut_off, self.window_days, self.history_days)
     }
 
+    /// Who was erased before: they stay so, whatever is read and however.
+    fn erased_before(&self, before: Option<&Manifest>, table: Option<&Whole<Erased>>) -> Result<ErasedPeople> {
+        let people = ErasedPeople::of(table)?;
+        let known = before.and_then(|before| before.lineage.erased).unwrap_or_default();
+        if people.len() < known {
+            let what = format!("expected {known} people who were erased, got {}", people.len());
+            let hint = "restore the folder: without it, they would come back";
+            return Err(Error::unreadable("events.erased", what, hint));
+        }
+        Ok(people)
+    }
+
     /// Why the rows of a version would not be the same under these settings; `None`: they would.
     fn unfit(&self, before: &Manifest, files: Option<Whole<RawFiles>>) -> Result<Option<String>> {
         if before.partitions != self.buckets {
@@ -121,11 +150,11 @@ impl IngestEvents {
 
 impl Stage for IngestEvents {
     const NAME: &'static str = "ingest";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const UNIT: &'static str = "behaviours";
     type Inputs = EventInputs;
     type Shared = ();
-    type Outputs = (Rows<Events>, Rows<Truth>, Rows<Quarantine>, Rows<RawFiles>);
+    type Outputs = (Rows<Events>, Rows<Truth>, Rows<Quarantine>, Rows<RawFiles>, Rows<Erased>);
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<EventInputs> {
         let key: UserKey = declare.user_key()?;
@@ -134,8 +163,20 @@ impl Stage for IngestEvents {
         let news = declare.whole::<News>("news")?.columns(&[News::news_id.name(), News::title.name()]);
         let files = declare.cache::<RawFiles>(3, |_| true);
         let lay = paths(files.as_ref())?;
-        let intake = Intake::new(self.found.clone(), declare.before(0), &lay, |before| self.unfit(before, files))?;
+        let before = declare.before(0);
+        let mut erased = self.erased_before(before, declare.cache::<Erased>(4, |_| true).as_ref())?;
+        let intake = match &self.reading {
+            Reading::Logs(found) => Intake::new(found.clone(), before, &lay, |before| self.unfit(before, files))?,
+            Reading::Nothing { erase } => {
+                erased.add_listed(erase, &key)?;
+                Intake::nothing(before, |before| self.unfit(before, files))?
+            }
+        };
         declare.value(RAW_FILES, &intake.all)?;
+        declare.erased(erased.len());
+        if !erased.is_empty() {
+            declare.value("people erased", erased.digest())?;
+        }
         remark(&intake.replaced).into_iter().for_each(|remark| declare.remark(remark));
         let tasks: Vec<Digest> = intake.fresh.iter().map(Raw::task).collect();
         let carried = || {
@@ -148,7 +189,7 @@ impl Stage for IngestEvents {
         };
         let carried = if intake.carries { Some(carried().ok_or_else(incomplete)?) } else { None };
         let regrouped = declare.regroup_increment(self.buckets, SPILLED.clone(), tasks)?;
-        let rules = Rules { key, buckets: self.buckets, window };
+        let rules = Rules { key, buckets: self.buckets, window, erased };
         Ok(EventInputs {
             fresh: intake.fresh,
             known: intake.known,
@@ -184,7 +225,7 @@ impl Stage for IngestEvents {
     fn run(&self, inputs: &EventInputs, (): &(), bucket: u32) -> Result<Done<Self::Outputs>> {
         let tallies: Vec<Tally> = inputs.regrouped.said()?;
         let account = if bucket == 0 { booked(&tallies) } else { Account::default() };
-        let mut rows = Bucket::new(inputs.rules.window, inputs.titles()?, account);
+        let mut rows = Bucket::new(&inputs.rules, inputs.titles()?, account);
         let sent = inputs.regrouped.read(bucket)?;
         rows.reserve(sent.iter().map(|(_, batch)| batch.num_rows()).sum());
         for (task, batch) in sent {
@@ -204,8 +245,10 @@ impl Stage for IngestEvents {
         let (events, truth, account, clicks) = rows.settle()?;
         let read = inputs.fresh.iter().zip(&tallies);
         let ((files, of_files), (rows, of_rows)) =
-            files_and_quarantine(read, (&files, &quarantine), bucket, self.buckets)?;
-        Ok(Done { outputs: (events, truth, rows, files), accounts: vec![account, clicks, of_rows, of_files] })
+            files_and_quarantine(read, (&files, &quarantine), &inputs.rules.erased, bucket, self.buckets)?;
+        let (erased, of_erased) = inputs.rules.erased.part(bucket, self.buckets)?;
+        let accounts = vec![account, clicks, of_rows, of_files, of_erased];
+        Ok(Done { outputs: (events, truth, rows, files, erased), accounts })
     }
 
     /// Measured: keys, their sort, and the rows as they were and as they will be.
@@ -215,6 +258,6 @@ impl Stage for IngestEvents {
 }
 
 fn incomplete() -> Error {
-    let hint = "delete the folders events, truth, events.quarantine and events.raw_files, and run ingest again";
+    let hint = "delete the folders events, truth, events.quarantine and events.raw_files, but not events.erased, and run ingest again";
     Error::unreadable("events", "its other outputs are not there, or of another querent", hint)
 }

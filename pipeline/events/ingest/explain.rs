@@ -15,7 +15,7 @@ use super::events::Titles;
 use super::files::{self, Raw, Reader};
 use super::mapping::{self, Articles, Behaviour, Behaviours, Counted};
 use super::read::Row;
-use super::tally::{Tally, booked};
+use super::tally::{Aside, Tally, booked};
 use super::{guard, mind};
 
 /// So many rows of every log are shown.
@@ -117,8 +117,9 @@ impl Log {
         if !account.quarantined.is_empty() {
             let first =
                 files.iter().zip(&self.tallies).find_map(|(file, tally)| Some((file, tally.quarantined.first()?)));
-            let first =
-                first.map(|(file, (line, reason))| format!(" (first: {}:{line}, {reason})", file.path.display()));
+            let first = first.map(|(file, Aside { line, reason, .. })| {
+                format!(" (first: {}:{line}, {reason})", file.path.display())
+            });
             line(format!("  set aside: {}{}", list(&account.quarantined), first.unwrap_or_default()));
         }
         if !account.notes.is_empty() {

@@ -258,6 +258,32 @@ impl Intake {
     }
 }
 
+impl Intake {
+    /// Carries the version before on, and reads nothing.
+    ///
+    /// # Errors
+    /// When there is none, or its rows cannot be carried on.
+    pub(super) fn nothing(
+        before: Option<&Manifest>,
+        unfit: impl FnOnce(&Manifest) -> Result<Option<String>>,
+    ) -> Result<Self> {
+        let before = before.ok_or_else(nothing_to_erase)?;
+        if let Some(why) = unfit(before)? {
+            let what = format!("events version {} cannot be carried on: {why}", before.version);
+            return Err(Error::retry(what, "run ingest without --erase, which reads all logs again, then with it"));
+        }
+        let all = held(before)?;
+        let known = all.iter().map(|id| id.source.clone()).collect();
+        Ok(Intake { fresh: Vec::new(), all, carries: true, known, replaced: Vec::new() })
+    }
+}
+
+/// Nobody can be erased yet.
+pub(super) fn nothing_to_erase() -> Error {
+    let what = "events: expected a dataset to erase people from, got none".to_owned();
+    Error::usage(what, "run ingest without --erase first").of_kind(Kind::Missing)
+}
+
 /// Where the files lay that a version was made of, by log and content.
 pub(super) type Paths = BTreeMap<(String, Digest), String>;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dataset::{Error, Exit, Result};
 
 use super::files::Raw;
-use super::tally::{Tally, booked};
+use super::tally::{Aside, Tally, booked};
 
 /// Checks what was read of every log: a column of its mapping that no row has, or too many rows that cannot be read, fail the job before
 /// anything is written. `known` are the logs whose mapping an earlier run has checked.
@@ -49,7 +49,7 @@ fn check_bad_ratio(log: &str, unit: &str, read: &[(&Raw, &Tally)], max_bad_ratio
         return Ok(());
     }
     let first = read.iter().find_map(|(file, tally)| {
-        let (line, reason) = tally.quarantined.first()?;
+        let Aside { line, reason, .. } = tally.quarantined.first()?;
         Some(format!(" (first: {}:{line}, {reason})", file.path.display()))
     });
     let reasons = dataset::account::list(&account.quarantined);

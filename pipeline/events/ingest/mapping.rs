@@ -126,7 +126,10 @@ pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &m
             return reader.take(row, fields, into);
         }
         let Some(behaviours) = length(&fields) else {
-            into.tally().reject(row, &reason::LENGTHS);
+            match reader.user(fields[0]) {
+                Ok(user) => into.refuse(row, &user, &reason::LENGTHS),
+                Err(_) => into.tally().reject(row, &reason::LENGTHS),
+            }
             return Ok(());
         };
         (0..behaviours)
@@ -172,6 +175,9 @@ pub(super) struct Behaviour<'a> {
     pub(super) news_id: Option<Cow<'a, str>>,
 }
 
+/// A behaviour without its user.
+type Did<'a> = (i64, Cow<'a, [u8]>, bool, Option<Cow<'a, str>>);
+
 /// What takes a log's rows.
 pub(super) trait Counted {
     /// Where rows are counted.
@@ -182,6 +188,11 @@ pub(super) trait Counted {
 pub(super) trait Behaviours: Counted {
     /// Takes a behaviour of a domain, given by its rank.
     fn take(&mut self, row: Row, domain: u8, behaviour: Behaviour<'_>) -> Result<()>;
+
+    /// Sets somebody's row aside.
+    fn refuse(&mut self, row: Row, _user: &[u8], reason: &Reason) {
+        self.tally().reject(row, reason);
+    }
 }
 
 /// What takes the articles of a log.
@@ -213,24 +224,33 @@ pub(super) trait Articles: Counted {
 
 impl Reader<'_> {
     fn take(&self, row: Row, fields: [&Field<'_>; 4], into: &mut impl Behaviours) -> Result<()> {
-        match self.behaviour(fields, into.tally()) {
-            Ok(behaviour) => into.take(row, self.domain, behaviour),
+        let user = match self.user(fields[0]) {
+            Ok(user) => user,
             Err(reason) => {
                 into.tally().reject(row, &reason);
+                return Ok(());
+            }
+        };
+        match self.did(fields, into.tally()) {
+            Ok((at, text, titled, news_id)) => {
+                into.take(row, self.domain, Behaviour { user, at, text, titled, news_id })
+            }
+            Err(reason) => {
+                into.refuse(row, &user, &reason);
                 Ok(())
             }
         }
     }
 
-    fn behaviour<'f>(
-        &'f self,
-        [user, at, text, news_id]: [&'f Field<'_>; 4],
-        tally: &mut Tally,
-    ) -> Result<Behaviour<'f>, Reason> {
+    fn user<'f>(&self, field: &'f Field<'_>) -> Result<Cow<'f, [u8]>, Reason> {
+        let Field::Text(user) = field else { return Err(reason::NO_USER) };
+        id(user, self.log.whole_ids)?.ok_or(reason::NO_USER)
+    }
+
+    /// When it was, its text, and its article.
+    fn did<'f>(&'f self, [_, at, text, news_id]: [&'f Field<'_>; 4], tally: &mut Tally) -> Result<Did<'f>, Reason> {
         let whole = self.log.whole_ids;
         let is_click = self.domain == NEWS && self.log.news_id.is_some();
-        let Field::Text(user) = user else { return Err(reason::NO_USER) };
-        let user = id(user, whole)?.ok_or(reason::NO_USER)?;
         let at = self.time.of_behaviour(at)?;
         let news_id = match news_id {
             Field::Text(id) => article_id(id, whole),
@@ -253,7 +273,7 @@ impl Reader<'_> {
             (_, Some(None)) => return Err(reason::UNKNOWN_NEWS),
             (_, None) => return Err(reason::NO_TEXT),
         };
-        Ok(Behaviour { user, at, text, titled, news_id })
+        Ok((at, text, titled, news_id))
     }
 }
 

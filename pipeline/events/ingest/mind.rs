@@ -174,7 +174,7 @@ fn push(
             into.take(row, NEWS, Behaviour { user, at, text, titled: true, news_id: Some(id) })
         }
         None => {
-            into.tally().reject(row, &reason::UNKNOWN_NEWS);
+            into.refuse(row, impression.user, &reason::UNKNOWN_NEWS);
             Ok(())
         }
     }

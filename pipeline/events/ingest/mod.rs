@@ -9,10 +9,13 @@
 //! before. That version is carried on while the logs' mappings are the same, and while moving the cut-off (as a nightly run does)
 //! concerns only rows of files that are read anyway. A file that lies where one with another content lay takes its place: what came of
 //! that is replaced. Which rows came of which file is not kept, so then, as with any other change, all files are read again, and if one of them is gone, none is.
+//!
+//! People are erased from the version before, without a look at the logs; a table of hashes keeps them from coming back.
 
 mod articles;
 mod collect;
 mod config;
+mod erased;
 mod events;
 mod explain;
 mod files;
@@ -29,7 +32,11 @@ mod tally;
 mod text;
 mod time;
 
-use dataset::{Result, Runner, Summary};
+use std::path::Path;
+
+use dataset::{Dataset, Error, Result, Runner, Summary};
+
+use events::Reading;
 
 pub use collect::event_id;
 pub use config::{EventLog, Format, Ingest, NewsLog, Texts};
@@ -38,6 +45,9 @@ pub use explain::explain;
 pub use news::IngestNews;
 pub use read::Encoding;
 pub use suggest::suggest;
+
+/// What the stage that reads behaviours writes.
+const EVENTS: [&str; 5] = ["events", "truth", "events.quarantine", "events.raw_files", "events.erased"];
 
 /// Runs the whole job. Returns the summaries of news and of behaviours.
 pub fn ingest(runner: &Runner, settings: &Ingest) -> Result<Vec<Summary>> {
@@ -48,7 +58,22 @@ pub fn ingest(runner: &Runner, settings: &Ingest) -> Result<Vec<Summary>> {
     let news = IngestNews { found: articles };
     let news = runner.unsharded().run(&news, &["news", "news.quarantine", "news.raw_files"])?;
     let Ingest { window_days, history_days, buckets, .. } = *settings;
-    let events = IngestEvents { cut_off, window_days, history_days, buckets, found: behaviours };
-    let events = runner.run(&events, &["events", "truth", "events.quarantine", "events.raw_files"])?;
+    let reading = Reading::Logs(behaviours);
+    let events = runner.run(&IngestEvents { cut_off, window_days, history_days, buckets, reading }, &EVENTS)?;
     Ok(vec![news, events])
+}
+
+/// Erases the people whose ids a file lists, one per line, from the version that there is, as it was ingested. No log is read. Versions
+/// before are deleted, and whoever was erased is left out of all logs that are read from then on.
+///
+/// # Errors
+/// When nothing was ingested yet, or a line of the file is no id. Ids are in no message.
+pub fn erase(runner: &Runner, file: &Path) -> Result<Summary> {
+    let current = Dataset::new(runner.store(), EVENTS[0]).current()?.ok_or_else(files::nothing_to_erase)?;
+    let settings = serde_json::from_value::<IngestEvents>(current.lineage.settings);
+    let settings = settings.map_err(|e| {
+        let what = format!("its version {} was made by another querent: {e}", current.version);
+        Error::unreadable(EVENTS[0], what, "run ingest without --erase, then with it")
+    })?;
+    runner.run(&IngestEvents { reading: Reading::Nothing { erase: file.to_owned() }, ..settings }, &EVENTS)
 }

@@ -12,13 +12,14 @@ use schemas::{News, Quarantine, RawFiles};
 use serde::{Deserialize, Serialize};
 
 use super::articles::{Article, ArticleCollector, Builder, PARTS, SENT};
+use super::erased::ErasedPeople;
 use super::files::{Intake, RAW_FILES, Raw, Reader, paths, remark};
 use super::quarantine::files_and_quarantine;
 use super::tally::{Tally, booked};
 use super::{guard, mapping, mind};
 
 /// The oldest version of this stage whose rows still hold.
-const CARRIES_FROM: u32 = 4;
+const CARRIES_FROM: u32 = 6;
 
 /// Reads articles.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,7 +41,7 @@ pub struct NewsInputs {
 
 impl Stage for IngestNews {
     const NAME: &'static str = "ingest-news";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const UNIT: &'static str = "articles";
     type Inputs = NewsInputs;
     type Shared = ();
@@ -90,7 +91,8 @@ impl Stage for IngestNews {
         };
         let (news, account) = merge(sent.chain(carried.into_batches()), account)?;
         let read = inputs.fresh.iter().zip(&tallies);
-        let ((files, of_files), (rows, of_rows)) = files_and_quarantine(read, (&files, &quarantine), part, PARTS)?;
+        let ((files, of_files), (rows, of_rows)) =
+            files_and_quarantine(read, (&files, &quarantine), &ErasedPeople::default(), part, PARTS)?;
         Ok(Done { outputs: (news, rows, files), accounts: vec![account, of_rows, of_files] })
     }
 

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use arrow::array::Array;
+use dataset::bucket::unhex;
 use dataset::{Account, Result, Rows};
 use schemas::{Quarantine, QuarantineColumns, RawFiles, RawFilesColumns};
 
+use super::collect::ERASED;
+use super::erased::ErasedPeople;
 use super::files::Raw;
-use super::tally::Tally;
+use super::tally::{Aside, Tally};
 
 /// Rows, and how they were counted.
 type Counted<T> = (Rows<T>, Account);
@@ -21,11 +24,12 @@ fn partition_of(raw: &Raw, partitions: u32) -> u32 {
 pub(super) fn files_and_quarantine<'a>(
     read: impl Iterator<Item = (&'a Raw, &'a Tally)>,
     carried: (&Rows<RawFiles>, &Rows<Quarantine>),
+    erased: &ErasedPeople,
     partition: u32,
     partitions: u32,
 ) -> Result<(Counted<RawFiles>, Counted<Quarantine>)> {
     let (mut files, mut rows) = (BTreeSet::new(), BTreeSet::new());
-    let (mut files_in, mut rows_in) = (0, 0);
+    let (mut files_in, mut rows_in, mut rows_erased) = (0, 0, 0);
     for (raw, tally) in read.filter(|(raw, _)| partition_of(raw, partitions) == partition) {
         let path = raw.path.display().to_string();
         let latest = (tally.latest_us > i64::MIN).then_some(tally.latest_us);
@@ -40,9 +44,9 @@ pub(super) fn files_and_quarantine<'a>(
             latest,
             tally.dated_from_cut_off,
         ));
-        for (line, reason) in &tally.quarantined {
+        for Aside { line, reason, user_id } in &tally.quarantined {
             rows_in += 1;
-            rows.insert((path.clone(), *line as i64, reason.to_string(), raw.id.source.clone()));
+            rows.insert((path.clone(), *line as i64, reason.to_string(), raw.id.source.clone(), user_id.clone()));
         }
     }
     for columns in carried.0.columns() {
@@ -55,11 +59,17 @@ pub(super) fn files_and_quarantine<'a>(
         }));
     }
     for columns in carried.1.columns() {
-        let QuarantineColumns { source, file, line, reason } = columns?;
+        let QuarantineColumns { source, file, line, reason, user_id } = columns?;
         rows_in += source.len();
-        rows.extend((0..source.len()).map(|i| {
-            (file.value(i).to_owned(), line.value(i), reason.value(i).to_owned(), source.value(i).to_owned())
-        }));
+        for i in 0..source.len() {
+            let user = user_id.is_valid(i).then(|| user_id.value(i).to_owned());
+            if user.as_deref().and_then(unhex).is_some_and(|user| erased.has(&user)) {
+                rows_erased += 1;
+                continue;
+            }
+            let (file, reason, source) = (file.value(i).to_owned(), reason.value(i).to_owned(), source.value(i));
+            rows.insert((file, line.value(i), reason, source.to_owned(), user));
+        }
     }
     // A file that was read under two paths is one file.
     let mut last: Option<(String, String)> = None;
@@ -68,7 +78,15 @@ pub(super) fn files_and_quarantine<'a>(
         last.replace(id.clone()) != Some(id)
     });
     let files_account = once(files_in, files.len());
-    let rows_account = once(rows_in, rows.len());
+    // A row of several behaviours may be set aside for one reason more than once.
+    let mut last: Option<(String, i64, String, String)> = None;
+    rows.retain(|(file, line, reason, source, _)| {
+        let id = (file.clone(), *line, reason.clone(), source.clone());
+        last.replace(id.clone()) != Some(id)
+    });
+    let mut rows_account = once(rows_in - rows_erased, rows.len());
+    rows_account.input += rows_erased as u64;
+    rows_account.drop(ERASED, rows_erased as u64);
     let files = Rows::of(RawFilesColumns {
         source: files.iter().map(|f| Some(&f.0)).collect(),
         blake3: files.iter().map(|f| Some(&f.1)).collect(),
@@ -83,6 +101,7 @@ pub(super) fn files_and_quarantine<'a>(
         file: rows.iter().map(|r| Some(&r.0)).collect(),
         line: rows.iter().map(|r| r.1).collect(),
         reason: rows.iter().map(|r| Some(&r.2)).collect(),
+        user_id: rows.iter().map(|r| r.4.as_ref()).collect(),
     })?;
     Ok(((files, files_account), (rows, rows_account)))
 }

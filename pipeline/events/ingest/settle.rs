@@ -1,6 +1,6 @@
 //! Settling a bucket: behaviours that were read now and before, de-duplicated and in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::compute::interleave;
@@ -9,7 +9,8 @@ use dataset::bucket::{hex_id, unhex};
 use dataset::{Account, Error, Exit, Result, Rows};
 use schemas::{DOMAINS, Events, EventsColumns, Truth, TruthColumns};
 
-use super::collect::{NEWS, TRUTH, Window, halves, whole};
+use super::collect::{ERASED, NEWS, Rules, TRUTH, Window, halves, whole};
+use super::erased::ErasedPeople;
 use super::events::Titles;
 use crate::order::Keys;
 
@@ -22,6 +23,9 @@ type At = (usize, usize);
 pub(super) struct Bucket<'a> {
     window: Window,
     titles: &'a Titles,
+    erased: &'a ErasedPeople,
+    /// People of the version before who were erased.
+    gone: BTreeSet<[u64; 2]>,
     account: Account,
     clicks: Account,
     /// The first click on each article in the window, by user.
@@ -52,10 +56,12 @@ impl Sources {
 
 impl<'a> Bucket<'a> {
     /// No rows yet. `account` has what was left out or set aside before it had a bucket.
-    pub(super) fn new(window: Window, titles: &'a Titles, account: Account) -> Self {
+    pub(super) fn new(rules: &'a Rules, titles: &'a Titles, account: Account) -> Self {
         Bucket {
-            window,
+            window: rules.window,
             titles,
+            erased: &rules.erased,
+            gone: BTreeSet::new(),
             account,
             clicks: Account::default(),
             truth: BTreeMap::new(),
@@ -109,13 +115,18 @@ impl<'a> Bucket<'a> {
         let EventsColumns { event_id, user_id, domain, occurred_at, text, news_id, source } = columns;
         self.account.input += event_id.len() as u64;
         for row in 0..event_id.len() {
+            let user = parse(user_id.value(row))?;
+            if self.was_erased(user) {
+                self.account.drop(ERASED, 1);
+                continue;
+            }
             let at = occurred_at.value(row);
             if !(self.window.start..self.window.cut_off).contains(&at) {
                 self.account.drop("before the history", 1);
                 continue;
             }
             let rank = DOMAINS.iter().position(|d| *d == domain.value(row)).expect("ingest wrote it") as u8;
-            self.keys.push(parse(user_id.value(row))?, rank, at, parse(event_id.value(row))?);
+            self.keys.push(user, rank, at, parse(event_id.value(row))?);
             self.rows.push((self.texts.len(), row));
         }
         self.texts.push(text);
@@ -129,11 +140,23 @@ impl<'a> Bucket<'a> {
     pub(super) fn add_truth(&mut self, columns: &TruthColumns) -> Result<()> {
         for row in 0..columns.user_id.len() {
             let at = columns.occurred_at.value(row);
-            if (self.window.cut_off..self.window.end).contains(&at) {
-                self.click(parse(columns.user_id.value(row))?, columns.news_id.value(row), at);
+            let user = parse(columns.user_id.value(row))?;
+            if self.was_erased(user) {
+                self.clicks.input += 1;
+                self.clicks.drop(ERASED, 1);
+            } else if (self.window.cut_off..self.window.end).contains(&at) {
+                self.click(user, columns.news_id.value(row), at);
             }
         }
         Ok(())
+    }
+
+    fn was_erased(&mut self, user: [u64; 2]) -> bool {
+        let erased = !self.erased.is_empty() && self.erased.has(&whole(user));
+        if erased {
+            self.gone.insert(user);
+        }
+        erased
     }
 
     /// What tells equal events apart: of those the first stays.
@@ -195,6 +218,7 @@ impl<'a> Bucket<'a> {
     pub(super) fn settle(mut self) -> Result<(Rows<Events>, Rows<Truth>, Account, Account)> {
         let kept = self.distinct()?;
         self.account.output = kept.len() as u64;
+        self.account.note("people erased", self.gone.len() as u64);
         let mut events = Vec::new();
         for rows in kept.chunks(BATCH_ROWS) {
             let columns = EventsColumns {
@@ -209,7 +233,7 @@ impl<'a> Bucket<'a> {
             events.extend(Rows::<Events>::of(columns)?.into_batches());
         }
         self.clicks.output = self.truth.len() as u64;
-        self.clicks.drop("repeated", self.clicks.input - self.clicks.output);
+        self.clicks.drop("repeated", self.clicks.input - self.clicks.accounted());
         let truth = TruthColumns {
             user_id: ids(self.truth.keys().map(|(user, _)| *user)),
             news_id: self.truth.keys().map(|(_, news_id)| Some(news_id)).collect(),

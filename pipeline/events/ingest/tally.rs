@@ -7,6 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{Found, Reason, Row};
 
+/// A unit that is set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Aside {
+    pub(super) line: u64,
+    pub(super) reason: Reason,
+    /// Whose it is, where that can be read.
+    pub(super) user_id: Option<String>,
+}
+
 /// What a raw file held beside the rows that were sent on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Tally {
@@ -14,8 +23,8 @@ pub(super) struct Tally {
     pub(super) units: u64,
     /// Units left out on purpose, by reason.
     pub(super) dropped: BTreeMap<String, u64>,
-    /// Units set aside: line and reason.
-    pub(super) quarantined: Vec<(u64, Reason)>,
+    /// Units set aside.
+    pub(super) quarantined: Vec<Aside>,
     /// Other counts.
     pub(super) notes: BTreeMap<String, u64>,
     /// Latest time in the file, microseconds since 1970; the smallest number without times.
@@ -52,14 +61,17 @@ impl Tally {
         *self.dropped.entry(reason.to_owned()).or_default() += 1;
     }
 
-    pub(super) fn quarantine(&mut self, line: u64, reason: Reason) {
-        self.quarantined.push((line, reason));
-    }
-
     /// Counts a row that cannot be read, by its lines: a damaged one may have swallowed others.
     pub(super) fn reject(&mut self, row: Row, reason: &Reason) {
+        self.reject_of(row, None, reason);
+    }
+
+    /// The same, of somebody's row.
+    pub(super) fn reject_of(&mut self, row: Row, user_id: Option<&str>, reason: &Reason) {
         self.units += row.lines;
-        (row.line..row.line + row.lines).for_each(|line| self.quarantine(line, reason.clone()));
+        let lines = row.line..row.line + row.lines;
+        let aside = |line| Aside { line, reason: reason.clone(), user_id: user_id.map(str::to_owned) };
+        self.quarantined.extend(lines.map(aside));
     }
 
     pub(super) fn note(&mut self, what: impl Into<String>) {
@@ -90,8 +102,8 @@ pub(super) fn booked<'a>(tallies: impl IntoIterator<Item = &'a Tally>) -> Accoun
         for (reason, units) in &tally.dropped {
             account.drop(reason, *units);
         }
-        for (_, reason) in &tally.quarantined {
-            account.quarantine(reason, 1);
+        for aside in &tally.quarantined {
+            account.quarantine(&aside.reason, 1);
         }
         for (what, count) in &tally.notes {
             account.note(what, *count);
