@@ -8,8 +8,8 @@ use dataset::{Error, Outcome, Result, Summary};
 use news::Fusion;
 use serde::{Deserialize, Serialize};
 
+use crate::fallback::fallback;
 use crate::frame::{Context, Job};
-use crate::index::popularity;
 
 /// Recommend news by a recommender of the field, to compare with.
 ///
@@ -50,7 +50,7 @@ impl Job for Baseline {
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let (model, method) = self.named(context)?;
-        let mut summaries = popularity(&context.unnamed(), self.lists.pool.reads_popularity())?;
+        let mut summaries = fallback(&context.unnamed(), &self.lists.pool, self.lists.articles)?;
         let trained = if model.is_trained() {
             let folder = context.output(self.output.as_deref(), &format!("{}.{method}", Self::NAME))?;
             crate::keep_memory();

@@ -14,7 +14,9 @@ use crate::frame::{Context, Job, output};
 /// Compare what methods recommend with what users clicked in the window.
 ///
 /// Reads truth, profiles and the datasets recommendations.METHOD. Writes user_metrics (sql/metrics.sql), metrics
-/// (sql/averages.sql, with 95% intervals) and comparisons of every two methods on the same users. Prints the metrics.
+/// (sql/averages.sql, with 95% intervals) and comparisons of every two methods on the same users. Readers of whom a method of ours has no
+/// list, such as those of whom nothing is known, count with what is then shown to them: fallback.CANDIDATES, popular articles. Prints
+/// the metrics, and of how many users that was so; those without any history are a slice of their own.
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(crate) struct Evaluate {
@@ -45,6 +47,7 @@ impl Job for Evaluate {
         let measures = measures(context.store())?;
         for (slice, users) in slices(&measures) {
             let mut heading = vec![format!("{slice}: {} users", grouped(users))];
+            let mut shown: Vec<String> = Vec::new();
             let mut table: Vec<Vec<String>> = Vec::new();
             for measure in measures.iter().filter(|measure| measure.slice == slice) {
                 if !heading[1..].contains(&measure.metric) {
@@ -53,8 +56,15 @@ impl Job for Evaluate {
                 let cell = format!("{:.4} ({:.4} to {:.4})", measure.value, measure.low, measure.high);
                 match table.last_mut().filter(|line| line[0] == measure.method) {
                     Some(line) => line.push(cell),
-                    None => table.push(vec![measure.method.clone(), cell]),
+                    None => {
+                        table.push(vec![measure.method.clone(), cell]);
+                        shown.push(if measure.fallback > 0 { grouped(measure.fallback) } else { String::new() });
+                    }
                 }
+            }
+            if shown.iter().any(|users| !users.is_empty()) {
+                heading.push("shown popular articles".to_owned());
+                table.iter_mut().zip(shown).for_each(|(line, users)| line.push(users));
             }
             table.insert(0, heading);
             writeln!(out)?;

@@ -13,6 +13,7 @@ mod distill;
 mod embed;
 mod evaluate;
 mod export;
+mod fallback;
 mod frame;
 mod gc;
 mod generate;

@@ -6,16 +6,17 @@ use news::{METHODS, MedoidSettings, Medoids};
 use serde::{Deserialize, Serialize};
 
 use crate::embed::vectors;
+use crate::fallback::fallback;
 use crate::frame::{Context, Job};
-use crate::index::popularity;
 
 /// Recommend news to every user: what their queries fetch, or a reference method.
 ///
-/// Reads profiles and news, and for methods with queries news_vectors and the index; for popularity clean_events, whose clicks it counts.
+/// Reads profiles and news, and for methods with queries news_vectors and the index; clean_events, whose clicks it counts.
 /// Methods: interests (the queries of the dataset interests, and of each interests.NAME that there is, as a method NAME), NAME (only
 /// those), own-titles (each user's most recent news titles as queries), themes (a behaviour from the middle of each of the user's themes as
 /// queries), attainable (of simulated users, the latent_interests themselves as queries: what can be reached), popularity (the most clicked
-/// articles before the cut-off), random. Each writes a dataset recommendations.METHOD, with the query that fetched each article.
+/// articles before the cut-off), random. Each writes a dataset recommendations.METHOD, with the query that fetched each article. Readers of
+/// whom a method has no list are shown popular candidates, whatever the method: the dataset fallback.CANDIDATES.
 ///
 /// A step retrieve@STEP writes recommendations.METHOD.STEP. So the same queries can be put to several retrievers, and evaluate and
 /// report show them side by side. So is best-of-n: where generate --keep-all kept N lists of each user, `querent retrieve@best4 --best-of 4` asks
@@ -47,7 +48,7 @@ impl Job for Retrieve {
         let mut stages: Vec<_> = self.methods(context)?.iter().map(|method| settings.by(method)).collect();
         // What steps share bears no step's name, and neither do lists: theirs is in the method's.
         let context = &context.unnamed();
-        let mut summaries = popularity(context, stages.iter().any(news::Retrieve::reads_popularity))?;
+        let mut summaries = fallback(context, &settings.pool, settings.articles)?;
         // Under another encoder the themes are those that were found by the first.
         if stages.iter().any(news::Retrieve::reads_themes) && settings.vectors.is_none() {
             let medoids =

@@ -44,6 +44,7 @@ mod events;
 mod every;
 mod experiment_moments;
 mod experiment_users;
+mod fallback;
 mod interests;
 mod kind;
 mod labels;
@@ -86,6 +87,7 @@ pub use erased::{Erased, ErasedColumns};
 pub use events::{DOMAINS, Events, EventsColumns};
 pub use experiment_moments::{ExperimentMoments, ExperimentMomentsColumns};
 pub use experiment_users::{ExperimentUsers, ExperimentUsersColumns};
+pub use fallback::{Fallback, FallbackColumns};
 pub use interests::{Interests, InterestsColumns};
 pub use kind::{Bool, Bytes, Float32, Float64, Id, Int32, Int64, Kind, Record, Text, Texts, Time, Values, Vector};
 pub use labels::{Labels, LabelsColumns};
@@ -151,6 +153,7 @@ pub fn all() -> Vec<Contract> {
         Interests::contract(),
         Scores::contract(),
         Recommendations::contract(),
+        Fallback::contract(),
         UserMetrics::contract(),
         Metrics::contract(),
         Comparisons::contract(),

@@ -210,7 +210,7 @@ mod tests {
             RawSearches RawVisits RawClicks RawNews RawExperiment LatentInterests TrueLabels TrueLifts Events Quarantine
             RawFiles Erased News Truth Labels CleanerPredictions TextScores CleanEvents Borderline Profiles
             Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState TrainLog Rollouts Interests
-            Scores Recommendations UserMetrics Metrics Comparisons ExperimentUsers ExperimentMoments Arms Lifts DailyLifts
+            Scores Recommendations Fallback UserMetrics Metrics Comparisons ExperimentUsers ExperimentMoments Arms Lifts DailyLifts
         }
     }
 

@@ -1,33 +1,46 @@
 -- Averages over users of each metric, by method and slice of users.
 --
--- Reads: user_metrics. Slices: all; test (held-out users); cold (fewer than 5 news clicks of history); warm (the others).
--- Gives mean, number of users and sum of squares; rr averaged is called mrr.
+-- Reads: user_metrics. Slices: all; test (held-out users); cold (fewer than 5 news clicks of history); warm (the others);
+-- without-history (nothing at all). Gives mean, number of users, sum of squares, and how many of the users were shown the
+-- fallback; rr averaged is called mrr.
 WITH
 slices AS (
     SELECT
         method, metric, k,
         count(*) AS users, coalesce(sum(value), 0) AS total, coalesce(sum(value * value), 0) AS squares,
+        coalesce(sum(CASE WHEN fallback THEN 1 ELSE 0 END), 0) AS fallback,
         sum(CASE WHEN split = 'test' THEN 1 ELSE 0 END) AS test_users,
         sum(CASE WHEN split = 'test' THEN value ELSE 0 END) AS test_total,
         sum(CASE WHEN split = 'test' THEN value * value ELSE 0 END) AS test_squares,
+        sum(CASE WHEN split = 'test' AND fallback THEN 1 ELSE 0 END) AS test_fallback,
         sum(CASE WHEN cold THEN 1 ELSE 0 END) AS cold_users,
         sum(CASE WHEN cold THEN value ELSE 0 END) AS cold_total,
-        sum(CASE WHEN cold THEN value * value ELSE 0 END) AS cold_squares
+        sum(CASE WHEN cold THEN value * value ELSE 0 END) AS cold_squares,
+        sum(CASE WHEN cold AND fallback THEN 1 ELSE 0 END) AS cold_fallback,
+        sum(CASE WHEN history THEN 0 ELSE 1 END) AS new_users,
+        sum(CASE WHEN history THEN 0 ELSE value END) AS new_total,
+        sum(CASE WHEN history THEN 0 ELSE value * value END) AS new_squares,
+        sum(CASE WHEN fallback AND NOT history THEN 1 ELSE 0 END) AS new_fallback
     FROM user_metrics
     GROUP BY method, metric, k
 ),
 sums AS (
-    SELECT method, metric, k, 1 AS position, 'all' AS slice, users, total, squares FROM slices
+    SELECT method, metric, k, 1 AS position, 'all' AS slice, users, total, squares, fallback FROM slices
     UNION ALL
-    SELECT method, metric, k, 2, 'test', test_users, test_total, test_squares FROM slices
+    SELECT method, metric, k, 2, 'test', test_users, test_total, test_squares, test_fallback FROM slices
     UNION ALL
-    SELECT method, metric, k, 3, 'cold', cold_users, cold_total, cold_squares FROM slices
+    SELECT method, metric, k, 3, 'cold', cold_users, cold_total, cold_squares, cold_fallback FROM slices
     UNION ALL
-    SELECT method, metric, k, 4, 'warm', users - cold_users, total - cold_total, squares - cold_squares FROM slices
+    SELECT
+        method, metric, k, 4, 'warm',
+        users - cold_users, total - cold_total, squares - cold_squares, fallback - cold_fallback
+    FROM slices
+    UNION ALL
+    SELECT method, metric, k, 5, 'without-history', new_users, new_total, new_squares, new_fallback FROM slices
 )
 SELECT
     method, slice, metric, k,
-    total / users AS mean, users, squares
+    total / users AS mean, users, squares, fallback
 FROM sums
 WHERE users > 0
 ORDER BY method, position, metric, k NULLS LAST

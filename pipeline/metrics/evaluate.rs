@@ -1,13 +1,15 @@
 //! `evaluate`: every user's list against what the user clicked in the window, by `sql/metrics.sql`, bucket by bucket.
 
+use std::collections::BTreeMap;
+
 use dataset::account::grouped;
-use dataset::{ByPartition, Dataset, Done, Error, Inputs, Kind, Resources, Result, Rows, Stage, Store, Summary};
-use schemas::{Interests, Profiles, Recommendations, Truth, UserMetrics};
+use dataset::{ByPartition, Dataset, Done, Error, Inputs, Kind, Resources, Result, Rows, Stage, Store, Summary, Whole};
+use schemas::{Fallback, Interests, Profiles, Recommendations, Truth, UserMetrics};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
 use crate::judge::{self, Judged};
-use crate::pools::{Pools, pool_of};
+use crate::pools::{self, Pools, pool_of};
 use crate::seeds::seeds;
 
 /// The datasets of lists: this, and the method's name.
@@ -119,7 +121,12 @@ impl Evaluate {
                 let hint = "are its users those of this ingest? `querent inspect` shows both; --methods leaves it out";
                 return Err(Error::unreadable(format!("{PREFIX}{method}"), what, hint));
             }
-            if 2 * listed < users {
+            if 2 * listed < users && judged.account.notes.contains_key(&shown_the_fallback(method)) {
+                let (listed, users) = (grouped(listed), grouped(users));
+                notes.push(format!(
+                    "{method} has lists for {listed} of {users} users; the others are shown popular articles"
+                ));
+            } else if 2 * listed < users {
                 let hint = match self.among {
                     Among::All => "; --among interests compares on those who were asked for lists",
                     Among::Interests => "",
@@ -138,12 +145,29 @@ pub(crate) fn with_a_list(method: &str) -> String {
     format!("with a list of {method}")
 }
 
+pub(crate) fn shown_the_fallback(method: &str) -> String {
+    format!("shown popular articles, without a list of {method}")
+}
+
+/// The articles of a fallback, best first.
+fn articles(list: &Whole<Fallback>) -> Result<Vec<String>> {
+    let mut articles = Vec::new();
+    for rows in list.parts() {
+        for batch in rows?.batches() {
+            articles.extend(Fallback::news_id.of(batch)?.iter().flatten().map(str::to_owned));
+        }
+    }
+    Ok(articles)
+}
+
 /// `truth`, `profiles` and the recommendations of some methods.
 #[derive(Debug)]
 pub struct Judgements {
     truth: ByPartition<Truth>,
     profiles: ByPartition<Profiles>,
     recommendations: Vec<(String, ByPartition<Recommendations>)>,
+    /// By method: what its readers are shown of whom it has no list. Lists of other systems are all that there is of them.
+    fallbacks: BTreeMap<String, Whole<Fallback>>,
     interests: Option<ByPartition<Interests>>,
     /// The evaluation window: its start and its end, µs since 1970.
     window: [i64; 2],
@@ -161,8 +185,13 @@ impl Stage for Evaluate {
         self.check()?;
         declare.value("sql", judge::SQL)?;
         let truth = declare.by_partition("truth")?;
-        let profiles =
-            declare.by_partition("profiles")?.columns(&[Profiles::user_id.name(), Profiles::news_clicks.name()]);
+        let profiles = declare.by_partition("profiles")?.columns(&[
+            Profiles::user_id.name(),
+            Profiles::browse_kept.name(),
+            Profiles::news_kept.name(),
+            Profiles::search_kept.name(),
+            Profiles::news_clicks.name(),
+        ]);
         let mut recommendations = Vec::new();
         for method in &self.methods {
             let lists = declare.by_partition(&format!("{PREFIX}{method}"))?.columns(&[
@@ -188,13 +217,21 @@ impl Stage for Evaluate {
             }
             pools.insert(mean, pool);
         }
-        declare.value("pools", pools)?;
+        declare.value("pools", &pools)?;
+        let mut fallbacks = BTreeMap::new();
+        let found = pools::fallbacks(declare.store())?;
+        for (method, pool) in pools.iter().filter(|(method, _)| self.methods.contains(method)) {
+            if let Some(name) = found.get(&pool.to_string()) {
+                let columns = [Fallback::rank.name(), Fallback::news_id.name()];
+                fallbacks.insert(method.clone(), declare.whole::<Fallback>(name)?.columns(&columns));
+            }
+        }
         let interests = match self.among {
             Among::All => None,
             Among::Interests => Some(declare.by_partition("interests")?.columns(&[Interests::user_id.name()])),
         };
         let window = declare.value_of::<Truth, _>("truth", "window_us")?;
-        Ok(Judgements { truth, profiles, recommendations, interests, window })
+        Ok(Judgements { truth, profiles, recommendations, fallbacks, interests, window })
     }
 
     fn open(&self, _: &Judgements, resources: &Resources) -> Result<Engine> {
@@ -203,10 +240,12 @@ impl Stage for Evaluate {
 
     fn run(&self, inputs: &Judgements, engine: &Engine, bucket: u32) -> Result<Done<Self::Outputs>> {
         let lists = inputs.recommendations.iter().map(|(method, lists)| Ok((method.clone(), lists.read(bucket)?)));
+        let fallbacks = inputs.fallbacks.iter().map(|(method, list)| Ok((method.clone(), articles(list)?)));
         let judged = Judged {
             truth: inputs.truth.read(bucket)?,
             profiles: inputs.profiles.read(bucket)?,
             recommendations: lists.collect::<Result<_>>()?,
+            fallbacks: fallbacks.collect::<Result<_>>()?,
             interests: inputs.interests.as_ref().map(|interests| interests.read(bucket)).transpose()?,
             window: inputs.window[0]..inputs.window[1],
         };

@@ -1,10 +1,10 @@
 //! One bucket of `evaluate`: who clicked what, who is cold, each method's lists, and the metrics of them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use dataset::bucket::{split, unhex};
 use dataset::{Account, Done, Error, Result, Rows};
@@ -12,7 +12,7 @@ use schemas::{Interests, Profiles, Recommendations, Table, Truth, UserMetrics, U
 
 use crate::Evaluate;
 use crate::engine::{Engine, Relation, column};
-use crate::evaluate::{Among, with_a_list};
+use crate::evaluate::{Among, shown_the_fallback, with_a_list};
 use crate::seeds::seeds;
 
 const FILE: &str = "sql/metrics.sql";
@@ -31,6 +31,8 @@ pub struct Judged {
     pub profiles: Rows<Profiles>,
     /// The methods' lists, by method.
     pub recommendations: Vec<(String, Rows<Recommendations>)>,
+    /// By method: articles, best first, that readers are shown of whom it has no list.
+    pub fallbacks: BTreeMap<String, Vec<String>>,
     /// Only users that are here count.
     pub interests: Option<Rows<Interests>>,
     /// The evaluation window, µs since 1970.
@@ -41,21 +43,18 @@ impl Evaluate {
     pub(crate) fn judge(&self, judged: Judged, engine: &Engine) -> Result<Done<Rows<UserMetrics>>> {
         let judged = Judged { truth: among(judged.truth, judged.interests.as_ref())?, ..judged };
         let readers = readers(&judged)?;
-        let mut clicks: HashMap<String, i32> = HashMap::new();
-        for batch in judged.profiles.batches() {
-            let users = Profiles::user_id.of(batch)?.iter().flatten().map(str::to_owned);
-            clicks.extend(users.zip(Profiles::news_clicks.of(batch)?.values().iter().copied()));
-        }
+        let known = known(&judged.profiles)?;
         let mut account = Account { output: readers.len() as u64, ..Account::default() };
         account.drop(
             match self.among {
                 Among::All => "no click in the window",
                 Among::Interests => "no click in the window, or not in interests",
             },
-            clicks.keys().filter(|user| !readers.contains(*user)).count() as u64,
+            known.keys().filter(|user| !readers.contains(*user)).count() as u64,
         );
         account.input = account.accounted();
-        account.note("readers without a profile", readers.iter().filter(|u| !clicks.contains_key(*u)).count() as u64);
+        account.note("readers without a profile", readers.iter().filter(|u| !known.contains_key(*u)).count() as u64);
+        let mut shown: HashMap<String, BTreeSet<String>> = HashMap::new();
         for (method, lists) in &judged.recommendations {
             let mut listed: HashSet<&str> = HashSet::new();
             for batch in lists.batches() {
@@ -66,16 +65,32 @@ impl Evaluate {
                 listed.extend(users.filter(|user| readers.contains(*user)));
             }
             account.note(&with_a_list(method), listed.len() as u64);
+            if judged.fallbacks.contains_key(method) {
+                let others = readers.iter().filter(|user| !listed.contains(user.as_str()));
+                let others: BTreeSet<String> = others.cloned().collect();
+                account.note(&shown_the_fallback(method), others.len() as u64);
+                shown.insert(method.clone(), others);
+            }
+        }
+        // A mean of seeds is of popular articles where every seed is.
+        for (mean, seeds) in seeds(self.methods.iter().map(String::as_str)) {
+            let users = seeds.iter().filter_map(|seed| shown.get(*seed)).cloned().reduce(|a, b| &a & &b);
+            shown.extend(users.map(|users| (mean, users)));
         }
         let outputs = match readers.is_empty() {
             true => Rows::empty(),
-            false => self.melt(&self.query(judged, engine)?, &clicks)?,
+            false => self.melt(&self.query(judged, &shown, engine)?, &known, &shown)?,
         };
         Ok(Done { outputs, accounts: vec![account] })
     }
 
     /// A row per method, user and cut, in that order.
-    fn query(&self, judged: Judged, engine: &Engine) -> Result<Vec<RecordBatch>> {
+    fn query(
+        &self,
+        judged: Judged,
+        shown: &HashMap<String, BTreeSet<String>>,
+        engine: &Engine,
+    ) -> Result<Vec<RecordBatch>> {
         let integers = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
         let cuts: Vec<i64> = self.cuts.iter().map(|&k| i64::from(k)).collect();
         // No ideal list is longer than the truth.
@@ -86,8 +101,14 @@ impl Evaluate {
         let cuts = RecordBatch::try_from_iter([("k", Arc::new(k) as ArrayRef), ("depth", depth)])?;
         let methods = StringArray::from_iter_values(judged.recommendations.iter().map(|(method, _)| method));
         let methods = RecordBatch::try_from_iter([("method", Arc::new(methods) as ArrayRef)])?;
-        let lists: Vec<RecordBatch> =
-            judged.recommendations.into_iter().flat_map(|(_, rows)| rows.into_batches()).collect();
+        let mut lists: Vec<RecordBatch> = Vec::new();
+        for (method, rows) in judged.recommendations {
+            lists.extend(rows.into_batches());
+            if let (Some(users), Some(articles)) = (shown.get(&method), judged.fallbacks.get(&method)) {
+                lists.push(shown_to(&method, users, articles)?);
+            }
+        }
+        let lists = lists.iter().map(judged_columns).collect::<Result<Vec<_>>>()?;
         let lists_schema = lists.first().map_or_else(|| Recommendations::contract().schema(), RecordBatch::schema);
         let tables = vec![
             ("truth", Relation::Rows(Truth::contract().schema(), judged.truth.into_batches())),
@@ -100,7 +121,12 @@ impl Evaluate {
     }
 
     /// The query's rows, which lie by method, user and cut, as the contract has them: by method, user, metric and cut.
-    fn melt(&self, rows: &[RecordBatch], clicks: &HashMap<String, i32>) -> Result<Rows<UserMetrics>> {
+    fn melt(
+        &self,
+        rows: &[RecordBatch],
+        known: &HashMap<String, Known>,
+        shown: &HashMap<String, BTreeSet<String>>,
+    ) -> Result<Rows<UserMetrics>> {
         let each = self.cuts.len() + 1;
         let wide = Wide::read(rows)?.with_means_of_seeds();
         let uncut = self.cuts.len();
@@ -125,17 +151,66 @@ impl Evaluate {
             (0..lists * cells.len()).map(|row| (row / cells.len() * each, &cells[row % cells.len()]))
         };
         let split_of = |user: &str| unhex(user).map_or("", |id| split(&id));
-        let cold = |user: &str| clicks.get(user).is_none_or(|&clicks| clicks < COLD_BELOW);
+        let cold = |user: &str| known.get(user).is_none_or(|known| known.clicks < COLD_BELOW);
+        let history = |user: &str| known.get(user).is_some_and(|known| known.behaviours > 0);
+        let fallback = |list: usize| shown.get(&wide.method[list]).is_some_and(|of| of.contains(&wide.user_id[list]));
         Rows::of(UserMetricsColumns {
             method: StringArray::from_iter_values(rows().map(|(list, _)| &wide.method[list])),
             user_id: StringArray::from_iter_values(rows().map(|(list, _)| &wide.user_id[list])),
             split: StringArray::from_iter_values(rows().map(|(list, _)| split_of(&wide.user_id[list]))),
             cold: rows().map(|(list, _)| Some(cold(&wide.user_id[list]))).collect::<BooleanArray>(),
+            history: rows().map(|(list, _)| Some(history(&wide.user_id[list]))).collect::<BooleanArray>(),
+            fallback: rows().map(|(list, _)| Some(fallback(list))).collect::<BooleanArray>(),
             metric: StringArray::from_iter_values(rows().map(|(_, cell)| cell.0)),
             k: rows().map(|(_, cell)| cell.1).collect::<Int32Array>(),
             value: Float64Array::from_iter_values(rows().map(|(list, cell)| cell.3[list + cell.2])),
         })
     }
+}
+
+/// What is known of a user before the cut-off.
+struct Known {
+    /// News clicks.
+    clicks: i32,
+    /// Behaviours of any kind that are in the profile.
+    behaviours: i32,
+}
+
+fn known(profiles: &Rows<Profiles>) -> Result<HashMap<String, Known>> {
+    let mut known = HashMap::new();
+    for batch in profiles.batches() {
+        let (users, clicks) = (Profiles::user_id.of(batch)?, Profiles::news_clicks.of(batch)?);
+        let kept = [Profiles::browse_kept.of(batch)?, Profiles::news_kept.of(batch)?, Profiles::search_kept.of(batch)?];
+        known.extend((0..users.len()).map(|row| {
+            let behaviours = kept.iter().map(|kept| kept.value(row)).sum();
+            (users.value(row).to_owned(), Known { clicks: clicks.value(row), behaviours })
+        }));
+    }
+    Ok(known)
+}
+
+/// The columns of lists that the query reads.
+fn judged_columns(lists: &RecordBatch) -> Result<RecordBatch> {
+    let columns: [(&str, ArrayRef); 4] = [
+        (Recommendations::method.name(), Arc::new(Recommendations::method.of(lists)?.clone())),
+        (Recommendations::user_id.name(), Arc::new(Recommendations::user_id.of(lists)?.clone())),
+        (Recommendations::rank.name(), Arc::new(Recommendations::rank.of(lists)?.clone())),
+        (Recommendations::news_id.name(), Arc::new(Recommendations::news_id.of(lists)?.clone())),
+    ];
+    Ok(RecordBatch::try_from_iter(columns)?)
+}
+
+/// One list, of several users.
+fn shown_to(method: &str, users: &BTreeSet<String>, articles: &[String]) -> Result<RecordBatch> {
+    let rows = || users.iter().flat_map(|user| articles.iter().map(move |article| (user, article)));
+    let ranks: Int32Array = users.iter().flat_map(|_| 1..=articles.len() as i32).collect::<Vec<_>>().into();
+    let columns: [(&str, ArrayRef); 4] = [
+        (Recommendations::method.name(), Arc::new(StringArray::from(vec![method; ranks.len()]))),
+        (Recommendations::user_id.name(), Arc::new(rows().map(|(user, _)| Some(user)).collect::<StringArray>())),
+        (Recommendations::rank.name(), Arc::new(ranks)),
+        (Recommendations::news_id.name(), Arc::new(rows().map(|(_, article)| Some(article)).collect::<StringArray>())),
+    ];
+    Ok(RecordBatch::try_from_iter(columns)?)
 }
 
 /// The truth of users that `interests` names.

@@ -3,11 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use dataset::Manifest;
+use dataset::{Dataset, Manifest, Result, Store};
 use serde_json::Value;
 
 /// What `retrieve` declares of the pool that it fetched from, by method; null where nobody says, as for imported lists.
 pub(crate) type Pools = BTreeMap<String, Value>;
+
+/// What readers are shown of whom a method of a pool has no list: datasets by pool.
+pub(crate) fn fallbacks(store: &Store) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for name in store.folders()?.into_iter().filter(|name| name.starts_with("fallback.")) {
+        if let Some(manifest) = Dataset::new(store, &name).current()? {
+            found.insert(pool_of(&manifest).to_string(), name);
+        }
+    }
+    Ok(found)
+}
 
 /// The pool that lists were retrieved from, if their job said.
 pub(crate) fn pool_of(lists: &Manifest) -> Value {

@@ -159,6 +159,7 @@ impl Summarise {
             ci_low: floats(&intervals, |i| i.0),
             ci_high: floats(&intervals, |i| i.1),
             users: averages.iter().map(|a| a.users as i64).collect::<Vec<_>>().into(),
+            fallback: averages.iter().map(|a| a.fallback).collect::<Vec<_>>().into(),
         })?;
         let comparisons = Rows::of(ComparisonsColumns {
             a: texts(&compared, |c| c.a),
@@ -267,6 +268,7 @@ struct Average {
     mean: f64,
     users: u64,
     squares: f64,
+    fallback: i64,
 }
 
 impl Average {
@@ -278,7 +280,8 @@ impl Average {
             let (method, slice, metric) = (texts("method")?, texts("slice")?, texts("metric")?);
             let (mean, squares) = (floats("mean")?, floats("squares")?);
             let k = column::<Int32Array>(FILE, batch, "k")?;
-            let users = column::<Int64Array>(FILE, batch, "users")?;
+            let (users, fallback) =
+                (column::<Int64Array>(FILE, batch, "users")?, column::<Int64Array>(FILE, batch, "fallback")?);
             averages.extend((0..batch.num_rows()).map(|row| Average {
                 method: method.value(row).into(),
                 slice: slice.value(row).into(),
@@ -287,6 +290,7 @@ impl Average {
                 mean: mean.value(row),
                 users: users.value(row) as u64,
                 squares: squares.value(row),
+                fallback: fallback.value(row),
             }));
         }
         Ok(averages)

@@ -2,7 +2,7 @@
 
 use arrow::array::Array;
 use dataset::{Error, Result, Rows};
-use schemas::UserMetrics;
+use schemas::{SLICES, UserMetrics};
 
 /// A user's values are one row: `[methods · metrics]`, and all methods have the same users.
 #[derive(Debug, Default)]
@@ -10,7 +10,7 @@ pub(crate) struct Values {
     pub(crate) methods: Vec<String>,
     pub(crate) metrics: Vec<(String, Option<i32>)>,
     /// For each user, whether they are of each slice.
-    slices: Vec<[bool; 4]>,
+    slices: Vec<[bool; SLICES.len()]>,
     /// `[users · methods · metrics]`.
     values: Vec<f64>,
 }
@@ -46,7 +46,7 @@ impl Values {
                     if users.last().is_none_or(|last| last != row.user_id.value(at)) {
                         users.push(row.user_id.value(at).to_owned());
                         let cold = row.cold.value(at);
-                        slices.push([true, row.split.value(at) == "test", cold, !cold]);
+                        slices.push([true, row.split.value(at) == "test", cold, !cold, !row.history.value(at)]);
                     }
                     if users.len() == 1 {
                         metrics.push((row.metric.value(at).to_owned(), row.k.is_valid(at).then(|| row.k.value(at))));

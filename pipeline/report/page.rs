@@ -147,7 +147,12 @@ fn metrics_table(content: &Content, metrics: &[Measure], slice: &str) -> Markup 
                 } }
             }
             @for method in &methods { tr {
-                td { (method) }
+                td {
+                    (method)
+                    @if let Some(shown) = steps.iter().filter_map(|step| find(method, *step, names.first()?)).map(|m| m.fallback).max().filter(|shown| *shown > 0) {
+                        br; span.soft { (grouped(shown)) " without a list, shown popular articles" }
+                    }
+                }
                 @for name in &names { @for step in &steps { td.number {
                     @if let Some(m) = find(method, *step, name) {
                         (format!("{:.4}", m.value)) br;
@@ -260,6 +265,7 @@ fn slice_name(slice: &str) -> String {
         "test" => "Test: held-out users".into(),
         "cold" => "Cold: fewer than 5 news clicks before the cut-off".into(),
         "warm" => "Warm: 5 and more".into(),
+        "without-history" => "Without a history: nothing is known of them before the cut-off".into(),
         other => other.into(),
     }
 }
@@ -299,6 +305,7 @@ mod tests {
             low: 0.0,
             high: 1.0,
             users: 7,
+            fallback: u64::from(method == "interests.bm25") * 3,
         };
         let both = vec![
             measure("attainable", 0.4),
@@ -317,6 +324,8 @@ mod tests {
             row.contains("0.3000") && row.contains("60% of attainable") && !row.contains("attainable.bm25"),
             "{row}"
         );
+        assert!(row.contains("3 without a list, shown popular articles"), "{row}");
+        assert_eq!(table.matches("without a list").count(), 1, "{table}");
         assert_eq!(table.matches("<tr>").count(), 5, "two lines of headings, three methods: {table}");
     }
 
@@ -353,6 +362,7 @@ mod tests {
                 low: 0.4,
                 high: 0.6,
                 users: 7,
+                fallback: 1,
             }],
             datasets: vec![DatasetLine {
                 name: evil.clone(),

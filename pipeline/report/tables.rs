@@ -23,6 +23,8 @@ pub struct Measure {
     pub high: f64,
     /// How many users.
     pub users: u64,
+    /// How many of them were shown popular articles, because the method has no list for them.
+    pub fallback: u64,
 }
 
 /// Two methods against each other.
@@ -73,6 +75,7 @@ impl Found {
                 low: columns.ci_low.value(row),
                 high: columns.ci_high.value(row),
                 users: columns.users.value(row) as u64,
+                fallback: columns.fallback.value(row) as u64,
             }));
         }
         Ok(rows)

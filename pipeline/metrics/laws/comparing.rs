@@ -7,8 +7,8 @@ use std::path::Path;
 use arrow::array::Array;
 use dataset::{Dataset, Done, Error, Inputs, Resources, Result, Rows, Runner, Stage, Summary, Whole};
 use schemas::{
-    Behaviours, Comparisons, Lists, Metrics, Profiles, ProfilesColumns, Recommendations, RecommendationsColumns, Truth,
-    TruthColumns, UserMetrics,
+    Behaviours, Comparisons, Fallback, FallbackColumns, Lists, Metrics, Profiles, ProfilesColumns, Recommendations,
+    RecommendationsColumns, Truth, TruthColumns, UserMetrics,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -81,6 +81,30 @@ toy!(
     }
 );
 
+/// What readers are shown of whom a method of a pool has no list.
+#[derive(Serialize, Deserialize)]
+struct Popular {
+    pool: String,
+    articles: Vec<String>,
+}
+
+toy!(
+    Popular,
+    Fallback,
+    self,
+    _partition,
+    declare,
+    {
+        declare.value("pool", &self.pool)?;
+        declare.partitions(1)
+    },
+    FallbackColumns {
+        rank: (1..=self.articles.len() as i32).collect::<Vec<_>>().into(),
+        news_id: self.articles.iter().map(Some).collect(),
+        clicks: vec![1; self.articles.len()].into(),
+    }
+);
+
 /// Users with a history of so many clicks.
 #[derive(Serialize, Deserialize)]
 struct People {
@@ -107,7 +131,7 @@ toy!(People, Profiles, self, partition, declare, { declare.partitions(2) }, {
         news_kept: counts(),
         search_events: counts(),
         search_clean: counts(),
-        search_kept: counts(),
+        search_kept: vec![1; users.len()].into(),
         news_clicks: counts(),
         user_id: users.into(),
     }
@@ -228,6 +252,62 @@ fn methods_that_chose_from_different_pools_are_not_compared() {
     list(&runner, "c", Some("live"), &[(1, &["B"]), (2, &["X"])]);
     evaluate(&runner, Evaluate::default()).unwrap();
     assert_eq!(Whole::<Comparisons>::open(runner.store(), "comparisons").unwrap().manifest().lineage.remark, None);
+}
+
+/// `method slice users fallback` and a value, of one metric.
+fn averages(runner: &Runner, metric: &str) -> BTreeMap<String, f64> {
+    let mut found = BTreeMap::new();
+    for rows in Whole::<Metrics>::open(runner.store(), "metrics").unwrap().parts() {
+        for c in rows.unwrap().columns() {
+            let c = c.unwrap();
+            for row in (0..c.value.len()).filter(|&row| c.metric.value(row) == metric && c.k.value(row) == 5) {
+                let (method, slice) = (c.method.value(row), c.slice.value(row));
+                let of = format!("{method} {slice} {} {}", c.users.value(row), c.fallback.value(row));
+                found.insert(of, c.value.value(row));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn readers_without_a_list_count_with_what_they_are_shown() {
+    let folder = TempDir::new().unwrap();
+    let runner = world(folder.path(), 2);
+    // Nothing is known of reader 4, and nobody has a list for 2 and 3 but b. Another system's lists are all that it shows.
+    list(&runner, "a", Some("live"), &[(1, &["A", "X"])]);
+    list(&runner, "b", Some("live"), &[(1, &["X"]), (2, &["X"]), (3, &["A"])]);
+    list(&runner, "mine", None, &[(1, &["A", "B"])]);
+    let before = evaluate(&runner, Evaluate::default()).unwrap();
+    assert!(before.0.iter().all(|note| note.contains("counts 0 for the others")), "{:?}", before.0);
+    let popular = |pool: &str, name: &str, articles: &[&str]| {
+        let articles = articles.iter().map(|id| (*id).to_owned()).collect();
+        runner.run(&Popular { pool: pool.into(), articles }, &[&format!("fallback.{name}")]).unwrap();
+    };
+    popular("live", "live-3", &["D", "C"]);
+    popular("other", "all", &["A", "B", "C", "D"]);
+    let (notes, summaries) = evaluate(&runner, Evaluate::default()).unwrap();
+    assert_eq!(notes[0], "a has lists for 1 of 4 users; the others are shown popular articles");
+    assert!(notes[1].starts_with("mine has lists for 1 of 4 users, and counts 0"), "{notes:?}");
+    assert_eq!(summaries[0].account.notes["shown popular articles, without a list of a"], 3);
+    let recall = averages(&runner, "recall");
+    for (of, expected) in [
+        ("a all 4 3", (0.5 + 1.0 + 0.0 + 1.0) / 4.0),
+        ("b all 4 1", (0.0 + 0.0 + 1.0 + 1.0) / 4.0),
+        ("mine all 4 0", 0.25),
+        ("a without-history 1 1", 1.0),
+        ("b without-history 1 1", 1.0),
+        ("mine without-history 1 0", 0.0),
+    ] {
+        assert_eq!(recall.get(of), Some(&expected), "{of}: {recall:?}");
+    }
+    // The list is cut and ranked like any other: D comes before C.
+    let ndcg = averages(&runner, "ndcg");
+    assert_eq!(ndcg["a without-history 1 1"], 1.0);
+    // Another list is another result.
+    popular("live", "live-3", &["C"]);
+    evaluate(&runner, Evaluate::default()).unwrap();
+    assert_eq!(averages(&runner, "recall")["a without-history 1 1"], 0.0);
 }
 
 #[test]
