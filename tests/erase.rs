@@ -18,6 +18,7 @@ fn write_logs(folder: &Path) {
     let mut searches = String::from("user\tat\tquery\n");
     let mut clicks = String::from("user\tat\tarticle\n");
     let mut news = format!("id\ttitle\tat\nn-own\t{TITLE}\t2025-11-30 08:00:00\n");
+    news += "n-other\tWhere quokkas sleep\t2025-11-30 08:30:00\n";
     for article in 0..12 {
         news += &format!("n{article}\tThe orchestra plays piece {article}\t2025-11-30 09:{article:02}:00\n");
     }
