@@ -217,6 +217,7 @@ mod tests {
             low: value - 0.01,
             high: value + 0.01,
             users: 7,
+            fallback: 0,
         }
     }
 
