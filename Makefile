@@ -8,7 +8,7 @@ export PYTHONPATH = $(CURDIR)/.python
 BENCH_USERS ?= 500000
 GGUF = models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help setup setup-qwen python demo demo-qwen mind demo-mind test nightly test-data test-peers check bench bench-abtest bench-cleaner bench-news bench-policy bench-training bench-words clean
+.PHONY: help setup setup-qwen python demo demo-qwen mind demo-mind paper test nightly test-data test-peers check bench bench-abtest bench-cleaner bench-news bench-policy bench-training bench-words clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ demo: setup ## simulated logs, from raw to a report
 demo-qwen: setup-qwen ## the demo with Qwen2.5 of 0.5 billion parameters as its policy: prompt-only, and trained (hours)
 	@$(CARGO) build --release
 	$${CARGO_TARGET_DIR:-target}/release/querent run jobs/configs/qwen.toml --insecure-dev-key
+
+paper: setup ## the paper's tables on simulated logs, with small policies and three seeds (hours)
+	@$(CARGO) build --release
+	$${CARGO_TARGET_DIR:-target}/release/querent run jobs/configs/paper-simulated.toml --insecure-dev-key
 
 mind:
 	@test -f "$(MIND)/behaviors.tsv" -a -f "$(MIND)/news.tsv" \

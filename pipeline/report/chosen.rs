@@ -45,7 +45,7 @@ pub struct ChosenTable {
 pub struct ChosenRow {
     /// What the table calls it.
     pub name: String,
-    /// The method; one of several seeds without `-sN`.
+    /// The method, one of several seeds without `-sN`; with a step of retrieve where that has a name, as in `sampled.best4`.
     pub method: String,
     /// Where it lies among the rows, such as how many lists were sampled.
     #[serde(default)]
@@ -142,8 +142,11 @@ fn drawn(content: &Content, table: &ChosenTable, over: &str) -> Markup {
     }
 }
 
-/// The steps of `retrieve` that have lists of any of the methods.
+/// The steps of `retrieve` that have lists of any of the methods. A table whose rows name steps of their own has one column.
 fn steps<'a>(content: &'a Content, table: &ChosenTable) -> Vec<Option<&'a str>> {
+    if table.rows.iter().any(|row| method_and_step(&row.method).1.is_some()) {
+        return vec![None];
+    }
     let chosen = |name: &str| table.rows.iter().any(|row| row.method == without_seeds(name));
     let mut steps: Vec<Option<&str>> = content
         .metrics
@@ -157,9 +160,10 @@ fn steps<'a>(content: &'a Content, table: &ChosenTable) -> Vec<Option<&'a str>> 
     if steps.is_empty() { vec![None] } else { steps }
 }
 
-/// All users' average of a method, or of its seeds together.
+/// All users' average of a method, or of its seeds together. What a row names with a step of its own is of that step.
 fn measure<'a>(content: &'a Content, method: &str, metric: &str, step: Option<&str>) -> Option<&'a Measure> {
-    let of = |m: &&Measure| m.slice == "all" && m.metric == metric && method_and_step(&m.method).1 == step;
+    let (method, own) = method_and_step(method);
+    let of = |m: &&Measure| m.slice == "all" && m.metric == metric && method_and_step(&m.method).1 == own.or(step);
     let named = |m: &&Measure| {
         let (name, _) = method_and_step(&m.method);
         name == method || (name.ends_with(" seeds)") && without_seeds(name) == method)
@@ -195,6 +199,8 @@ fn is_number(text: &str) -> bool {
 
 /// What the seeds of a method have.
 fn seeds(content: &Content, method: &str, metric: &str, step: Option<&str>) -> Vec<f64> {
+    let (method, own) = method_and_step(method);
+    let step = own.or(step);
     let seed = |name: &str| name.strip_prefix(method).and_then(|rest| rest.strip_prefix("-s")).is_some_and(is_number);
     let rows = content.metrics.iter().filter(|m| m.slice == "all" && m.metric == metric);
     rows.filter(|m| method_and_step(&m.method).1 == step && seed(method_and_step(&m.method).0))
