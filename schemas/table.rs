@@ -208,9 +208,9 @@ mod tests {
         }
         check! {
             RawSearches RawVisits RawClicks RawNews RawExperiment LatentInterests TrueLabels TrueLifts Events Quarantine
-            RawFiles News Truth Labels CleanerPredictions TextScores CleanEvents Borderline Profiles
-            Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState TrainLog Rollouts Interests
-            Scores Recommendations UserMetrics Metrics Comparisons ExperimentUsers ExperimentMoments Arms Lifts DailyLifts
+            RawFiles News Truth Impressions Labels CleanerPredictions TextScores CleanEvents Borderline Profiles
+            Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState TrainLog Rollouts Trials Interests
+            Scores Recommendations UserMetrics Metrics Comparisons ListMetrics UserImpressions ImpressionMetrics ExperimentUsers ExperimentMoments Arms Lifts DailyLifts
         }
     }
 

@@ -8,6 +8,7 @@ mod cli;
 mod disk;
 mod faults;
 mod freshness;
+mod impressions;
 mod news;
 mod notebooks;
 mod policy;

@@ -18,6 +18,7 @@ mod explain;
 mod files;
 mod guard;
 mod ids;
+mod impressions;
 mod mapping;
 mod mind;
 mod news;
@@ -35,11 +36,12 @@ pub use collect::event_id;
 pub use config::{EventLog, Format, Ingest, NewsLog, Texts};
 pub use events::IngestEvents;
 pub use explain::explain;
+pub use impressions::IngestImpressions;
 pub use news::IngestNews;
 pub use read::Encoding;
 pub use suggest::suggest;
 
-/// Runs the whole job. Returns the summaries of news and of behaviours.
+/// Runs the whole job. Returns the summaries of news, of behaviours, and where a log has them of impressions.
 pub fn ingest(runner: &Runner, settings: &Ingest) -> Result<Vec<Summary>> {
     settings.check()?;
     let (behaviours, articles) = files::find(settings)?;
@@ -50,5 +52,12 @@ pub fn ingest(runner: &Runner, settings: &Ingest) -> Result<Vec<Summary>> {
     let Ingest { window_days, history_days, buckets, .. } = *settings;
     let events = IngestEvents { cut_off, window_days, history_days, buckets, found: behaviours };
     let events = runner.run(&events, &["events", "truth", "events.quarantine", "events.raw_files"])?;
-    Ok(vec![news, events])
+    let mut summaries = vec![news, events];
+    // Of a shard or a dry run there are no events yet.
+    if let (Some(folder), true) = (&settings.mind, summaries[1].is_complete()) {
+        let files = vec![mind::files(folder)?.0];
+        let impressions = IngestImpressions { cut_off, window_days, buckets, files };
+        summaries.push(runner.run(&impressions, &["impressions"])?);
+    }
+    Ok(summaries)
 }
