@@ -92,6 +92,32 @@ fn baselines_stand_beside_other_methods_and_a_killed_training_ends_the_same() {
 
     let said = succeed(querent().args(["evaluate", "--quiet", "--data"]).arg(&root));
     assert!(models.iter().all(|model| said.contains(model)), "{said}");
+    // What lists are like stands beside how right they are.
+    assert!(
+        ["coverage@10", "diversity@10", "novelty@10", "unread@10"].iter().all(|metric| said.contains(metric)),
+        "{said}"
+    );
+    let mut described: BTreeMap<(String, String), f64> = BTreeMap::new();
+    for batch in batches(&root, "list_metrics") {
+        let text = |name: &str| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
+        let (methods, metrics) = (text("method"), text("metric"));
+        let values = batch.column_by_name("value").expect("value").as_primitive::<Float64Type>().clone();
+        described.extend(
+            (0..batch.num_rows())
+                .map(|at| ((methods.value(at).to_owned(), metrics.value(at).to_owned()), values.value(at))),
+        );
+    }
+    assert_eq!(described.len(), 4 * (models.len() + 2));
+    let of = |method: &str, metric: &str| described[&(method.to_owned(), metric.to_owned())];
+    for model in models {
+        assert!(
+            (0.0..=1.0).contains(&of(model, "coverage")) && (0.0..=1.0).contains(&of(model, "unread")),
+            "{described:?}"
+        );
+        assert!((0.0..=2.0).contains(&of(model, "diversity")) && of(model, "novelty") > 0.0, "{described:?}");
+    }
+    assert!(of("own-titles", "coverage") > of("popularity", "coverage"), "{described:?}");
+    assert!(of("own-titles", "novelty") > of("popularity", "novelty"), "{described:?}");
     let said = succeed(querent().args(["inspect", "baseline.sasrec", "--data"]).arg(&root));
     assert!(said.contains("baseline, ended after 20 steps") && said.contains("loss"), "{said}");
     succeed(querent().args(["report", "--quiet", "--data"]).arg(&root));

@@ -3,7 +3,7 @@
 //! A trial is a function of the given settings and its number, so more trials go on where fewer ended. Random draws find as good settings as
 //! a grid of many more (Bergstra and Bengio 2012).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dataset::bucket::stream;
 use dataset::{Done, Error, Inputs, Resources, Result, Rows, Stage};
@@ -59,7 +59,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn read(folder: &PathBuf) -> Result<Self> {
+    fn read(folder: &Path) -> Result<Self> {
         let history = History::read(folder)?;
         let at = |figure: &str| {
             let (step, value) = history.of(figure).iter().find(|(step, _)| Some(*step) == history.chosen)?;
@@ -75,7 +75,7 @@ impl Outcome {
 impl Compare {
     /// The number of the best trial.
     pub fn best(&self) -> Result<usize> {
-        let outcomes: Vec<Outcome> = self.folders.iter().map(Outcome::read).collect::<Result<_>>()?;
+        let outcomes: Vec<Outcome> = self.folders.iter().map(|folder| Outcome::read(folder)).collect::<Result<_>>()?;
         Ok(best(&outcomes))
     }
 }
@@ -106,7 +106,7 @@ impl Stage for Compare {
     }
 
     fn run(&self, folders: &Vec<PathBuf>, (): &(), _: u32) -> Result<Done<Self::Outputs>> {
-        let outcomes: Vec<Outcome> = folders.iter().map(Outcome::read).collect::<Result<_>>()?;
+        let outcomes: Vec<Outcome> = folders.iter().map(|folder| Outcome::read(folder)).collect::<Result<_>>()?;
         let best = best(&outcomes);
         let settings = || self.trials.iter().map(|train| &train.settings);
         let rows = TrialsColumns {
