@@ -108,7 +108,7 @@ impl Retrieve {
         // The stage has a field of that name, which is set for each method.
         if !self.stage.method.is_empty() || self.stage.interests.is_some() || self.stage.shown {
             let what = "[retrieve]: it has no setting method, interests or shown";
-            return Err(Error::usage(what, "did you mean \"methods\" or \"impressions\"?"));
+            return Err(Error::usage(what, "did you mean \"methods\"? What was shown is ranked with \"impressions\""));
         }
         match methods.is_empty() {
             false => Ok(methods),
