@@ -26,6 +26,8 @@ pub struct DescribeLists {
 #[derive(Debug)]
 pub struct Described {
     lists: Vec<Whole<Recommendations>>,
+    /// By method: how many articles it chose from.
+    candidates: Vec<i64>,
     vectors: Whole<NewsVectors>,
     news: Whole<News>,
     popularity: Whole<Popularity>,
@@ -44,11 +46,18 @@ impl Stage for DescribeLists {
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Described> {
         declare.value("sql", SQL)?;
         let lists = self.methods.iter().map(|method| declare.whole(&format!("recommendations.{method}")));
-        let lists = lists.collect::<Result<_>>()?;
+        let lists: Vec<Whole<Recommendations>> = lists.collect::<Result<_>>()?;
         let vectors = declare.whole::<NewsVectors>("news_vectors")?;
         let vectors = vectors.columns(&[NewsVectors::news_id.name(), NewsVectors::vector.name()]);
         let news = declare.whole::<News>("news")?.columns(&[News::news_id.name()]);
-        Ok(Described { lists, vectors, news, popularity: declare.whole("popularity")? })
+        // What a method chose from, as it said; of imported lists nobody knows, and they may have chosen from all.
+        let candidates = |lists: &Whole<Recommendations>| {
+            let said = lists.manifest().account.notes.get("candidates").copied();
+            said.unwrap_or(news.manifest().rows) as i64
+        };
+        let candidates: Vec<i64> = lists.iter().map(candidates).collect();
+        declare.value("candidates", &candidates)?;
+        Ok(Described { lists, candidates, vectors, news, popularity: declare.whole("popularity")? })
     }
 
     /// Sums of floats depend on their order.
@@ -68,12 +77,7 @@ impl Stage for DescribeLists {
                 }
             }
         }
-        // What a method chose from, as it said; of imported lists nobody knows, and they may have chosen from all.
-        let candidates = |lists: &Whole<Recommendations>| {
-            let said = lists.manifest().account.notes.get("candidates").copied();
-            said.unwrap_or(inputs.news.manifest().rows) as i64
-        };
-        let candidates: Int64Array = inputs.lists.iter().map(|lists| Some(candidates(lists))).collect();
+        let candidates = Int64Array::from(inputs.candidates.clone());
         let methods: ArrayRef = Arc::new(StringArray::from_iter_values(&self.methods));
         let methods = RecordBatch::try_from_iter([("method", methods), ("candidates", Arc::new(candidates))])?;
         let rows = |batches: Vec<RecordBatch>, none: RecordBatch| {
