@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use baselines::{ListSettings, Model, PinnerSage, Recommend, Train, TrainSettings};
+use baselines::{Compare, ListSettings, Model, PinnerSage, Recommend, Train, TrainSettings};
 use clap::{Args, ValueEnum};
 use dataset::{Error, Outcome, Result, Summary};
 use news::Fusion;
@@ -15,8 +15,9 @@ use crate::frame::{Context, Job};
 ///
 /// Reads profiles, events, news and news_vectors. Writes recommendations.MODEL, which evaluate compares with those of retrieve: the same
 /// histories, candidates, seen articles left out, and length of lists. pinnersage asks with the medoids of the clusters of what a user
-/// read (Ward's, up to the cost --alpha), those of the largest importance; it is not trained. gru, sasrec and hstu are: they learn to tell each
-/// click of the users of the split train from the clicks before it, until those of valid say that it gets no better. The model is a folder,
+/// read (Ward's, up to the cost --alpha), those of the largest importance; it is not trained. gru, sasrec, hstu and nrhub are: they learn
+/// to tell each click of the users of the split train from the clicks before it, until those of valid say that it gets no better. nrhub also
+/// looks at what a user searched and visited, by its words; so who never clicked gets a list from it, too. The model is a folder,
 /// baseline.MODEL, with train_log/ in it, which inspect shows; a killed run goes on from its last look. A step baseline@NAME writes
 /// recommendations.NAME, so several settings of one model can stand side by side.
 #[derive(Debug, Args, Serialize, Deserialize)]
@@ -41,6 +42,13 @@ pub(crate) struct Baseline {
     #[command(flatten)]
     #[serde(flatten)]
     lists: ListSettings,
+    /// Settings to try before: the ones given, and N - 1 drawn at random around learning rate, temperature, dropout, width and layers; the best
+    /// by the users of valid is trained. Writes trials.MODEL; 0: none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    tune: u32,
+    /// Also rank what impressions showed each user: writes shown.MODEL, for evaluate --impressions
+    #[arg(long)]
+    impressions: bool,
 }
 
 impl Job for Baseline {
@@ -55,7 +63,8 @@ impl Job for Baseline {
             let folder = context.output(self.output.as_deref(), &format!("{}.{method}", Self::NAME))?;
             crate::keep_memory();
             crate::undivided_operations();
-            let made = context.make(&Train { model, settings: self.train.clone() }, &folder)?;
+            let Some(settings) = self.tuned(context, model, &method, &mut summaries)? else { return Ok(summaries) };
+            let made = context.make(&Train { model, settings }, &folder)?;
             let would_run = matches!(made.outcome, Outcome::WouldRun(_));
             summaries.push(made);
             if would_run {
@@ -72,15 +81,54 @@ impl Job for Baseline {
             trained,
             fusion: self.fusion,
             lists: self.lists.clone(),
+            shown: false,
         };
         let context = &context.unnamed();
-        let summary = context.run(&stage, &[&stage.output()])?;
-        summaries.push(Summary { job: format!("{} {method}", summary.job), ..summary });
+        let mut stages = vec![stage];
+        if self.impressions {
+            stages.push(stages[0].of_shown());
+        }
+        for stage in stages {
+            let summary = context.run(&stage, &[&stage.output()])?;
+            let of = if stage.shown { " of what was shown" } else { "" };
+            summaries.push(Summary { job: format!("{} {method}{of}", summary.job), ..summary });
+        }
         Ok(summaries)
     }
 }
 
 impl Baseline {
+    /// The settings of the best trial, or those given where none is wanted. None of a dry run, which has no trials yet.
+    fn tuned(
+        &self,
+        context: &Context,
+        model: Model,
+        method: &str,
+        summaries: &mut Vec<Summary>,
+    ) -> Result<Option<TrainSettings>> {
+        let trials: Vec<Train> =
+            (0..self.tune).map(|trial| Train { model, settings: self.train.trial(trial) }).collect();
+        if trials.is_empty() {
+            return Ok(Some(self.train.clone()));
+        }
+        let mut folders = Vec::new();
+        for (number, trial) in trials.iter().enumerate() {
+            let folder = context.output(None, &format!("_trials/{method}/{number:03}"))?;
+            let made = context.make(trial, &folder)?;
+            let would_run = matches!(made.outcome, Outcome::WouldRun(_));
+            summaries.push(Summary { job: format!("{} {method} trial {number}", made.job), ..made });
+            if would_run {
+                return Ok(None);
+            }
+            folders.push(folder);
+        }
+        let compare = Compare { trials, folders };
+        summaries.push(context.unnamed().unsharded().run(&compare, &[&format!("trials.{method}")])?);
+        let best = compare.best()?;
+        context.note(&format!("trial {best} of {} is the best by the users of valid", self.tune))?;
+        Ok(Some(compare.trials[best].settings.clone()))
+    }
+
     /// The model, and what its lists are called.
     fn named(&self, context: &Context) -> Result<(Model, String)> {
         let name = context.step().name.clone();

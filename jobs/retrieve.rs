@@ -27,6 +27,9 @@ pub(crate) struct Retrieve {
     /// Methods to recommend by, with commas between
     #[arg(long, value_name = "METHODS", value_delimiter = ',', default_values_t = ["interests".to_owned()])]
     methods: Vec<String>,
+    /// Also rank what impressions showed each user: writes shown.METHOD, for evaluate --impressions
+    #[arg(long)]
+    impressions: bool,
     #[command(flatten)]
     #[serde(flatten)]
     medoids: MedoidSettings,
@@ -60,9 +63,13 @@ impl Job for Retrieve {
             }
             summaries.push(themes);
         }
+        if self.impressions {
+            stages = stages.into_iter().flat_map(|stage| [stage.clone(), stage.of_shown()]).collect();
+        }
         for stage in stages {
             let summary = context.run(&stage, &[&stage.output()])?;
-            summaries.push(Summary { job: format!("{} {}", summary.job, stage.name()), ..summary });
+            let of = if stage.shown { " of what was shown" } else { "" };
+            summaries.push(Summary { job: format!("{} {}{of}", summary.job, stage.name()), ..summary });
         }
         Ok(summaries)
     }
@@ -100,8 +107,9 @@ impl Retrieve {
         let mut seen = std::collections::BTreeSet::new();
         methods.retain(|method| seen.insert(method.clone()));
         // The stage has a field of that name, which is set for each method.
-        if !self.stage.method.is_empty() || self.stage.interests.is_some() {
-            return Err(Error::usage("[retrieve]: it has no setting method or interests", "did you mean \"methods\"?"));
+        if !self.stage.method.is_empty() || self.stage.interests.is_some() || self.stage.shown {
+            let what = "[retrieve]: it has no setting method, interests or shown";
+            return Err(Error::usage(what, "did you mean \"methods\"? What was shown is ranked with \"impressions\""));
         }
         match methods.is_empty() {
             false => Ok(methods),

@@ -45,11 +45,14 @@ mod every;
 mod experiment_moments;
 mod experiment_users;
 mod fallback;
+mod impression_metrics;
+mod impressions;
 mod interests;
 mod kind;
 mod labels;
 mod latent_interests;
 mod lifts;
+mod list_metrics;
 mod lists;
 mod metrics;
 mod news;
@@ -69,9 +72,11 @@ mod statistics;
 mod table;
 mod text_scores;
 mod train_log;
+mod trials;
 mod true_labels;
 mod true_lifts;
 mod truth;
+mod user_impressions;
 mod user_metrics;
 
 pub use arms::{Arms, ArmsColumns};
@@ -88,11 +93,14 @@ pub use events::{DOMAINS, Events, EventsColumns};
 pub use experiment_moments::{ExperimentMoments, ExperimentMomentsColumns};
 pub use experiment_users::{ExperimentUsers, ExperimentUsersColumns};
 pub use fallback::{Fallback, FallbackColumns};
+pub use impression_metrics::{ImpressionMetrics, ImpressionMetricsColumns};
+pub use impressions::{Impressions, ImpressionsColumns};
 pub use interests::{Interests, InterestsColumns};
 pub use kind::{Bool, Bytes, Float32, Float64, Id, Int32, Int64, Kind, Record, Text, Texts, Time, Values, Vector};
 pub use labels::{Labels, LabelsColumns};
 pub use latent_interests::{LatentInterests, LatentInterestsColumns};
 pub use lifts::{Lifts, LiftsColumns};
+pub use list_metrics::{ListMetrics, ListMetricsColumns};
 pub use lists::Lists;
 pub use metrics::{Metrics, MetricsColumns, SLICES};
 pub use news::{News, NewsColumns};
@@ -114,9 +122,11 @@ pub use scores::{Scores, ScoresColumns};
 pub use statistics::{Statistics, StatisticsColumns};
 pub use text_scores::{TextScores, TextScoresColumns};
 pub use train_log::{TrainLog, TrainLogColumns};
+pub use trials::{Trials, TrialsColumns};
 pub use true_labels::{TrueLabels, TrueLabelsColumns};
 pub use true_lifts::{TrueLifts, TrueLiftsColumns};
 pub use truth::{Truth, TruthColumns};
+pub use user_impressions::{UserImpressions, UserImpressionsColumns};
 pub use user_metrics::{UserMetrics, UserMetricsColumns};
 
 /// Every contract, in the order of the data's way through the jobs.
@@ -136,6 +146,7 @@ pub fn all() -> Vec<Contract> {
         Erased::contract(),
         News::contract(),
         Truth::contract(),
+        Impressions::contract(),
         Labels::contract(),
         CleanerPredictions::contract(),
         TextScores::contract(),
@@ -150,6 +161,7 @@ pub fn all() -> Vec<Contract> {
         PolicyState::contract(),
         TrainLog::contract(),
         Rollouts::contract(),
+        Trials::contract(),
         Interests::contract(),
         Scores::contract(),
         Recommendations::contract(),
@@ -157,6 +169,9 @@ pub fn all() -> Vec<Contract> {
         UserMetrics::contract(),
         Metrics::contract(),
         Comparisons::contract(),
+        ListMetrics::contract(),
+        UserImpressions::contract(),
+        ImpressionMetrics::contract(),
         ExperimentUsers::contract(),
         ExperimentMoments::contract(),
         Arms::contract(),

@@ -208,9 +208,9 @@ mod tests {
         }
         check! {
             RawSearches RawVisits RawClicks RawNews RawExperiment LatentInterests TrueLabels TrueLifts Events Quarantine
-            RawFiles Erased News Truth Labels CleanerPredictions TextScores CleanEvents Borderline Profiles
-            Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState TrainLog Rollouts Interests
-            Scores Recommendations Fallback UserMetrics Metrics Comparisons ExperimentUsers ExperimentMoments Arms Lifts DailyLifts
+            RawFiles Erased News Truth Impressions Labels CleanerPredictions TextScores CleanEvents Borderline Profiles
+            Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState TrainLog Rollouts Trials Interests
+            Scores Recommendations Fallback UserMetrics Metrics Comparisons ListMetrics UserImpressions ImpressionMetrics ExperimentUsers ExperimentMoments Arms Lifts DailyLifts
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::Int32Type;
+use arrow::datatypes::{Float64Type, Int32Type};
 use tempfile::TempDir;
 
 use crate::support::{at_rest, batches, by_version, config, fail, pipeline, querent, succeed};
@@ -52,7 +52,7 @@ fn lists(root: &Path, dataset: &str) -> BTreeMap<String, Vec<String>> {
 fn baselines_stand_beside_other_methods_and_a_killed_training_ends_the_same() {
     let folder = TempDir::new().expect("a folder");
     let root = world(&folder);
-    let models = ["pinnersage", "gru", "sasrec", "hstu"];
+    let models = ["pinnersage", "gru", "sasrec", "hstu", "nrhub"];
     for model in models {
         succeed(&mut baseline(&root, model));
         assert!(succeed(&mut baseline(&root, model)).contains("up to date"), "{model}");
@@ -92,6 +92,32 @@ fn baselines_stand_beside_other_methods_and_a_killed_training_ends_the_same() {
 
     let said = succeed(querent().args(["evaluate", "--quiet", "--data"]).arg(&root));
     assert!(models.iter().all(|model| said.contains(model)), "{said}");
+    // What lists are like stands beside how right they are.
+    assert!(
+        ["coverage@10", "diversity@10", "novelty@10", "unread@10"].iter().all(|metric| said.contains(metric)),
+        "{said}"
+    );
+    let mut described: BTreeMap<(String, String), f64> = BTreeMap::new();
+    for batch in batches(&root, "list_metrics") {
+        let text = |name: &str| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
+        let (methods, metrics) = (text("method"), text("metric"));
+        let values = batch.column_by_name("value").expect("value").as_primitive::<Float64Type>().clone();
+        described.extend(
+            (0..batch.num_rows())
+                .map(|at| ((methods.value(at).to_owned(), metrics.value(at).to_owned()), values.value(at))),
+        );
+    }
+    assert_eq!(described.len(), 4 * (models.len() + 2));
+    let of = |method: &str, metric: &str| described[&(method.to_owned(), metric.to_owned())];
+    for model in models {
+        assert!(
+            (0.0..=1.0).contains(&of(model, "coverage")) && (0.0..=1.0).contains(&of(model, "unread")),
+            "{described:?}"
+        );
+        assert!((0.0..=2.0).contains(&of(model, "diversity")) && of(model, "novelty") > 0.0, "{described:?}");
+    }
+    assert!(of("own-titles", "coverage") > of("popularity", "coverage"), "{described:?}");
+    assert!(of("own-titles", "novelty") > of("popularity", "novelty"), "{described:?}");
     let said = succeed(querent().args(["inspect", "baseline.sasrec", "--data"]).arg(&root));
     assert!(said.contains("baseline, ended after 20 steps") && said.contains("loss"), "{said}");
     succeed(querent().args(["report", "--quiet", "--data"]).arg(&root));
@@ -99,16 +125,23 @@ fn baselines_stand_beside_other_methods_and_a_killed_training_ends_the_same() {
     assert!(page.contains("hstu") && page.contains("<h3>baseline.gru</h3>"));
 
     // Killed at any point, it goes on to the same model and the same lists.
-    let expected = (content(&root.join("baseline.hstu")), by_version(&root, "recommendations.hstu"));
-    for fault in ["updated:8", "figures:2", "chosen:1", "put-error:3"] {
-        std::fs::remove_dir_all(root.join("baseline.hstu")).expect("there");
-        let mut command = baseline(&root, "hstu");
+    let killed = [
+        ("hstu", "updated:8"),
+        ("nrhub", "updated:8"),
+        ("hstu", "figures:2"),
+        ("hstu", "chosen:1"),
+        ("nrhub", "put-error:3"),
+    ];
+    for (model, fault) in killed {
+        let (folder, lists) = (root.join(format!("baseline.{model}")), format!("recommendations.{model}"));
+        let expected = (content(&folder), by_version(&root, &lists));
+        std::fs::remove_dir_all(&folder).expect("there");
+        let mut command = baseline(&root, model);
         let first = command.env("QUERENT_FAULT", fault).output().expect("the binary starts");
-        assert!(!first.status.success() && !root.join("baseline.hstu").exists(), "{fault}");
+        assert!(!first.status.success() && !folder.exists(), "{model}, {fault}");
         succeed(command.env_remove("QUERENT_FAULT"));
-        let got = (content(&root.join("baseline.hstu")), by_version(&root, "recommendations.hstu"));
-        assert!(got == expected, "{fault}");
-        assert!(!root.join("baseline.hstu.unfinished").exists());
+        assert!((content(&folder), by_version(&root, &lists)) == expected, "{model}, {fault}");
+        assert!(!root.join(format!("baseline.{model}.unfinished")).exists());
     }
     at_rest(&root);
 
@@ -131,7 +164,31 @@ fn baselines_stand_beside_other_methods_and_a_killed_training_ends_the_same() {
 
     let wrong = |more: [&str; 2]| fail(baseline(&root, "sasrec").args(more), 2);
     assert!(wrong(["--heads", "3"]).contains("baseline.heads: expected a divisor of the width, got 3"));
+    assert!(fail(baseline(&root, "nrhub").args(["--item", "id"]), 2).contains("baseline.item: expected text, got id"));
     assert!(wrong(["--dropout", "1"]).contains("baseline.dropout: expected a share"));
     let said = fail(querent().args(["baseline", "--data"]).arg(&root), 2);
-    assert!(said.contains("baseline.model: expected one of pinnersage, gru, sasrec, hstu"), "{said}");
+    assert!(said.contains("baseline.model: expected one of pinnersage, gru, sasrec, hstu, nrhub"), "{said}");
+
+    // Settings are tried, and the best of them by the users of valid is what is trained.
+    let mut tuned = baseline(&root, "gru");
+    tuned.args(["--tune", "3"]);
+    let said = succeed(&mut tuned);
+    assert!(said.contains("trial 2") && said.contains("of 3 is the best"), "{said}");
+    assert!(succeed(&mut tuned).contains("up to date"));
+    let mut trials = Vec::new();
+    for batch in batches(&root, "trials.gru") {
+        let floats = |name: &str| batch.column_by_name(name).expect(name).as_primitive::<Float64Type>().clone();
+        let (rates, recalls, ndcgs) = (floats("learning_rate"), floats("recall_10"), floats("ndcg_10"));
+        let chosen = batch.column_by_name("chosen").expect("chosen").as_boolean().clone();
+        trials.extend(
+            (0..batch.num_rows()).map(|at| (chosen.value(at), (recalls.value(at), ndcgs.value(at)), rates.value(at))),
+        );
+    }
+    assert_eq!((trials.len(), trials[0].2), (3, 0.01));
+    let (_, best, rate) = *trials.iter().find(|trial| trial.0).expect("one is chosen");
+    assert!(trials.iter().all(|trial| trial.1 <= best) && trials.iter().filter(|trial| trial.0).count() == 1);
+    let made = std::fs::read_to_string(root.join("baseline.gru/querent.json")).expect("its manifest");
+    let made: serde_json::Value = serde_json::from_str(&made).expect("JSON");
+    assert!(made.to_string().contains(&format!("\"learning_rate\":{rate}")), "{made}");
+    at_rest(&root);
 }

@@ -9,6 +9,7 @@ mod disk;
 mod erase;
 mod faults;
 mod freshness;
+mod impressions;
 mod newcomers;
 mod news;
 mod notebooks;

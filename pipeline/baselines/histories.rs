@@ -4,7 +4,7 @@ use dataset::{Result, Whole};
 use news::Pool;
 use schemas::Profiles;
 
-use crate::Clicks;
+use crate::{Clicks, Vocabulary};
 
 /// Clicks of users, each split in the order of their ids. Who has fewer than two clicks has none to be told from others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,8 +20,9 @@ impl Histories {
     pub(crate) const COLUMNS: [&str; 3] =
         [Profiles::user_id.name(), Profiles::split.name(), Profiles::behaviours.name()];
 
-    /// Reads them. `all` numbers the articles. Users of the split `test` are nobody's to learn from.
-    pub(crate) fn read(profiles: &Whole<Profiles>, all: &Pool) -> Result<Self> {
+    /// Reads them. `all` numbers the articles; with a vocabulary searches and visits are read, too. Users of the split `test` are nobody's to
+    /// learn from.
+    pub(crate) fn read(profiles: &Whole<Profiles>, all: &Pool, vocabulary: Option<&Vocabulary>) -> Result<Self> {
         let (mut train, mut valid) = (Vec::new(), Vec::new());
         for part in profiles.parts() {
             for batch in part?.batches() {
@@ -33,7 +34,7 @@ impl Histories {
                         "valid" => &mut valid,
                         _ => continue,
                     };
-                    let clicks = Clicks::read(&behaviours, row, |id| all.number(id));
+                    let clicks = Clicks::read(&behaviours, row, |id| all.number(id), vocabulary);
                     if clicks.len() >= 2 {
                         to.push((ids.value(row).to_owned(), Clicks { places: Vec::new(), ..clicks }));
                     }

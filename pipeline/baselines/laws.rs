@@ -1,17 +1,18 @@
 //! Laws of trained baselines: gradients are PyTorch's, groups and neighbours decide nothing, steps follow from their numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Device};
 use news::Vectors;
 use nn::{Dropout, Negatives, Weights};
 use serde::Deserialize;
 
-use crate::{Articles, Clicks, Drawn, Item, Model, Network, Sizes, TrainSettings, measure};
+use crate::{Articles, Clicks, Drawn, Item, Model, Network, Records, Sizes, Texts, TrainSettings, Vocabulary, measure};
 
 #[derive(Deserialize)]
 struct Fixture {
     articles: usize,
+    titles: Vec<Vec<u32>>,
     sizes: Sizes,
     users: Vec<User>,
     negatives: Drawing,
@@ -22,6 +23,14 @@ struct Fixture {
 struct User {
     articles: Vec<u32>,
     at_s: Vec<i64>,
+    searches: Vec<Record>,
+    visits: Vec<Record>,
+}
+
+#[derive(Deserialize)]
+struct Record {
+    at_s: i64,
+    words: Vec<u32>,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +49,16 @@ struct Case {
 
 fn clicks(articles: &[u32], at_s: &[i64]) -> Clicks {
     let at_us = at_s.iter().map(|s| s * 1_000_000).collect();
-    Clicks { articles: articles.to_vec(), at_us, places: Vec::new() }
+    Clicks::new(articles.to_vec(), at_us)
+}
+
+fn records(of: &[Record]) -> Records {
+    let mut records = Records::default();
+    for Record { at_s, words } in of {
+        records.texts.push(words);
+        records.at_us.push(at_s * 1_000_000);
+    }
+    records
 }
 
 #[test]
@@ -55,18 +73,26 @@ fn losses_and_gradients_are_pytorchs() -> candle_core::Result<()> {
         .users
         .iter()
         .map(|user| {
-            let mut at_s = user.at_s.clone();
-            // When the last click came is no input.
-            at_s.resize(user.articles.len(), 0);
-            clicks(&user.articles, &at_s)
+            let (searches, visits) = (records(&user.searches), records(&user.visits));
+            Clicks { searches, visits, ..clicks(&user.articles, &user.at_s) }
         })
         .collect();
     let users: Vec<&Clicks> = users.iter().collect();
+    let vocabulary = Vocabulary {
+        numbers: HashMap::new(),
+        vectors: Vectors::new(tensors["words"].dims()[1], flat("words")?),
+        titles: {
+            let mut titles = Texts::default();
+            fixture.titles.iter().for_each(|title| titles.push(title));
+            titles
+        },
+    };
     let negatives = Negatives { items: fixture.negatives.items, log_q: fixture.negatives.log_q };
     for case in &fixture.cases {
         let about = format!("{}-{}", case.model, if case.item == Item::Text { "text" } else { "id" });
         let sizes = Sizes { item: case.item, ..fixture.sizes.clone() };
         let articles = match case.item {
+            _ if case.model == Model::Nrhub => Articles::Words(&vocabulary),
             Item::Text => Articles::Texts(&vectors),
             Item::Id => Articles::Ids(fixture.articles),
         };
@@ -97,14 +123,33 @@ fn losses_and_gradients_are_pytorchs() -> candle_core::Result<()> {
     Ok(())
 }
 
-/// Users of a small world: they go round three rings of articles.
+/// Users of a small world: they go round three rings of articles. Each article's title is a word of its own and one of its ring. Before each
+/// click they search for another word that says which article it is.
 fn rings(users: usize) -> Vec<Clicks> {
     let user = |user: usize| {
         let articles: Vec<u32> = (0..3 + user % 9).map(|step| ((user + step) % 10 + 10 * (user % 3)) as u32).collect();
         let at_s: Vec<i64> = (0..articles.len() as i64).map(|step| step * 1000 + user as i64).collect();
-        clicks(&articles, &at_s)
+        let hints: Vec<Record> = articles
+            .iter()
+            .zip(&at_s)
+            .map(|(article, at_s)| Record { at_s: at_s - 1, words: vec![31 + article] })
+            .collect();
+        Clicks { searches: records(&hints), ..clicks(&articles, &at_s) }
     };
     (0..users).map(user).collect()
+}
+
+/// Their articles to a model: ids, or titles.
+fn articles(model: Model, vocabulary: &Vocabulary) -> Articles<'_> {
+    if model == Model::Nrhub { Articles::Words(vocabulary) } else { Articles::Ids(30) }
+}
+
+/// 30 words of titles, 30 of searches, and 3 of rings, far from each other.
+fn vocabulary() -> Vocabulary {
+    let mut titles = Texts::default();
+    (0..30).for_each(|article| titles.push(&[1 + article, 61 + article / 10]));
+    let value = |at: usize| if at < 32 { 0.0 } else { (at as f32 * 12.9898).sin() };
+    Vocabulary { numbers: HashMap::new(), vectors: Vectors::new(32, (0..64 * 32).map(value).collect()), titles }
 }
 
 fn settings() -> TrainSettings {
@@ -116,11 +161,13 @@ fn settings() -> TrainSettings {
 fn what_comes_next_is_learnt() -> dataset::Result<()> {
     let users = rings(60);
     let all: Vec<u32> = (0..30).collect();
+    let vocabulary = vocabulary();
     let clicked: Vec<(u32, u64)> = all.iter().map(|article| (*article, 1)).collect();
-    for model in [Model::Gru, Model::Sasrec, Model::Hstu] {
+    for model in [Model::Gru, Model::Sasrec, Model::Hstu, Model::Nrhub] {
         let mut settings = settings();
         settings.drawn = if model == Model::Gru { Drawn::Clicks } else { Drawn::Uniform };
-        let network = Network::random(model, &settings.sizes, &Articles::Ids(30), 3).map_err(crate::candle)?;
+        let network =
+            Network::random(model, &settings.sizes, &articles(model, &vocabulary), 3).map_err(crate::candle)?;
         let before = measure(&network, &users, &all).map_err(crate::candle)?;
         let mut parameters = training::Parameters::new(network.weights.values().map_err(crate::candle)?);
         let of_step: Vec<&Clicks> = users.iter().collect();
@@ -130,7 +177,9 @@ fn what_comes_next_is_learnt() -> dataset::Result<()> {
             network.weights.set(&parameters.values).map_err(crate::candle)?;
         }
         let after = measure(&network, &users, &all).map_err(crate::candle)?;
-        assert!(after.ndcg_10 > 0.9 && before.ndcg_10 < 0.5, "{model}: {before:?}, {after:?}");
+        // NRHUB knows no order: that a search was the last one, it can only tell from the clicks that it belongs to none of.
+        let enough = if model == Model::Nrhub { 0.7 } else { 0.9 };
+        assert!(after.ndcg_10 > enough && before.ndcg_10 < 0.5, "{model}: {before:?}, {after:?}");
     }
     Ok(())
 }
@@ -139,10 +188,12 @@ fn what_comes_next_is_learnt() -> dataset::Result<()> {
 fn a_step_follows_from_its_number_and_a_user_from_themselves() -> dataset::Result<()> {
     let users = rings(40);
     let users: Vec<&Clicks> = users.iter().collect();
+    let vocabulary = vocabulary();
     let clicked: Vec<(u32, u64)> = (0..30).map(|article| (article, 1 + u64::from(article))).collect();
-    for model in [Model::Gru, Model::Sasrec, Model::Hstu] {
+    for model in [Model::Gru, Model::Sasrec, Model::Hstu, Model::Nrhub] {
         let settings = settings();
-        let network = Network::random(model, &settings.sizes, &Articles::Ids(30), 3).map_err(crate::candle)?;
+        let network =
+            Network::random(model, &settings.sizes, &articles(model, &vocabulary), 3).map_err(crate::candle)?;
         let of = |step: u64| settings.gradients(&network, &users, &settings.draw(&clicked, step), step);
         assert_eq!(of(5)?, of(5)?, "{model}");
         assert_ne!(of(5)?, of(6)?, "{model}");
@@ -153,6 +204,35 @@ fn a_step_follows_from_its_number_and_a_user_from_themselves() -> dataset::Resul
             assert!(apart < 1e-5, "{model}: padding is seen: {apart}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn nrhub_looks_at_what_was_before_and_at_nothing_else() -> candle_core::Result<()> {
+    let (users, vocabulary, sizes) = (rings(9), vocabulary(), settings().sizes);
+    let network = Network::random(Model::Nrhub, &sizes, &Articles::Words(&vocabulary), 3)?;
+    let negatives = Negatives { items: vec![3, 14], log_q: Vec::new() };
+    let loss = |user: &Clicks| network.loss(&[user], &negatives, &mut Dropout::off())?.0.to_scalar::<f32>();
+    let user = &users[8];
+    let changed = |at: usize, by_us: i64| {
+        let mut user = user.clone();
+        user.searches.at_us[at] += by_us;
+        user
+    };
+    // The last search becomes one after the last click: it is not seen. The one before stays before its click: nothing changes.
+    let last = user.len() - 1;
+    assert_ne!(loss(&changed(last, 2_000_000))?, loss(user)?);
+    assert_eq!(loss(&changed(last, 1_000_000))?, loss(&changed(last, 2_000_000))?);
+    assert_eq!(loss(&changed(last - 1, 500_000))?, loss(user)?);
+    // Who never clicked has a vector all the same; with clicks alone it is another.
+    let never = Clicks { articles: Vec::new(), at_us: Vec::new(), ..user.clone() };
+    assert!(network.knows(&never) && !network.knows(&Clicks::default()));
+    let alone = Clicks::new(user.articles.clone(), user.at_us.clone());
+    let asked = [&never, user, &alone].map(|user| network.ask(user).map(|vector| vector.values().to_vec()));
+    let [never, both, alone] = asked;
+    let (never, both, alone) = (never?, both?, alone?);
+    assert!((never.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
+    assert!(never != both && both != alone);
     Ok(())
 }
 

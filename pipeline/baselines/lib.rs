@@ -1,8 +1,8 @@
 //! The field's recommenders, as their authors define them, to compare with: the same histories, candidates and lists as all methods.
 //!
 //! ```text
-//! profiles, news_vectors ──gru, sasrec, hstu──▶ baseline.<name> (an artifact) ──▶ recommendations.<name>
-//!                        ─────────pinnersage───────────────────────────────────▶ recommendations.pinnersage
+//! profiles, news_vectors ──gru, sasrec, hstu, nrhub──▶ baseline.<name> (an artifact) ──▶ recommendations.<name>
+//!                        ─────────pinnersage──────────────────────────────────────────▶ recommendations.pinnersage
 //! ```
 //!
 //! Trained ones learn to tell each click of the users of `train` from the clicks before it. Users of `valid` say when to stop; those of `test`
@@ -16,21 +16,26 @@ mod hstu;
 mod laws;
 mod measure;
 mod network;
+mod nrhub;
 mod pinnersage;
 mod positions;
 mod recommend;
 mod sasrec;
 mod train;
 mod trained;
+mod tune;
 pub mod ward;
+mod words;
 
-pub use clicks::Clicks;
+pub use clicks::{Clicks, Records};
 pub use histories::Histories;
 pub use measure::{Measured, measure};
 pub use network::{Articles, Item, Network, Sizes};
 pub use pinnersage::{Cluster, PinnerSage};
 pub use recommend::{ListSettings, Model, Recommend, Shared, Sources};
 pub use train::{Drawn, Train, TrainInputs, TrainSettings};
+pub use tune::Compare;
+pub use words::{Texts, Vocabulary};
 
 /// What only a fault of ours makes fail.
 fn candle(e: candle_core::Error) -> dataset::Error {

@@ -1,7 +1,7 @@
 //! What the trained baselines share: what an article is, what a user is, and the loss between the two.
 //!
-//! An article is its text's vector under a learnt projection, or a row of a learnt table. A user after a click is what GRU, SASRec or HSTU
-//! make of the clicks until then. Both are brought to unit length, and told apart by their cosine over a temperature (as HSTU's authors
+//! An article is its text's vector under a learnt projection, or a row of a learnt table; to NRHUB it is the words of its title. A user
+//! after a click is what a model makes of the clicks until then, NRHUB of searches and visits, too. Both are brought to unit length, and told apart by their cosine over a temperature (as HSTU's authors
 //! train it, and SASRec beside it): so lists are found by the same exact search as all others.
 
 use candle_core::{Device, Result, Tensor};
@@ -12,7 +12,8 @@ use news::Vectors;
 use nn::{Batch, Dropout, Negatives, Parameter, Start, Weights, linear, select, softmax_loss, unit_length};
 use serde::{Deserialize, Serialize};
 
-use crate::{Clicks, Model, gru, hstu, sasrec};
+use crate::nrhub::{self, Words};
+use crate::{Clicks, Model, Vocabulary, gru, hstu, sasrec};
 
 /// Articles that are embedded together where all of them are.
 const TOGETHER: usize = 4096;
@@ -21,7 +22,7 @@ const TOGETHER: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Item {
-    /// Its vector in news_vectors, under a learnt projection: articles may be new.
+    /// Its vector in news_vectors, under a learnt projection (nrhub: its title's words): articles may be new.
     #[default]
     Text,
     /// A row of a learnt table: what was never clicked says nothing. To check an implementation against published figures.
@@ -38,13 +39,13 @@ pub struct Sizes {
     /// Width of articles, users and layers
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub width: usize,
-    /// Layers
+    /// Layers (gru, sasrec, hstu)
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub layers: usize,
     /// Heads of attention (sasrec, hstu)
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub heads: usize,
-    /// Latest clicks that a model looks at
+    /// Latest clicks that a model looks at; nrhub at as many searches and visits
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub length: usize,
     /// Users and articles are compared by their cosine over this
@@ -67,13 +68,25 @@ pub struct Network {
     pub sizes: Sizes,
     /// What is trained.
     pub weights: Weights,
-    /// `[articles, dimensions]`: the articles' texts, where they are what an article is.
-    vectors: Option<Tensor>,
+    source: Source,
+}
+
+/// What articles are made of.
+#[derive(Debug, Clone)]
+enum Source {
+    /// Nothing: they are rows of a learnt table.
+    Ids,
+    /// `[articles, dimensions]`: their texts' vectors.
+    Texts(Tensor),
+    Words(Words),
 }
 
 impl Network {
-    /// The tensors of a model. `inner`: dimensions of the texts' vectors; of ids, the number of articles.
+    /// The tensors of a model. `inner`: dimensions of the texts' or words' vectors; of ids, the number of articles.
     pub fn parameters(model: Model, sizes: &Sizes, inner: usize) -> Vec<Parameter> {
+        if model == Model::Nrhub {
+            return nrhub::parameters(sizes, inner);
+        }
         let mut parameters = match sizes.item {
             // Vectors of unit length stay about as long.
             Item::Text => {
@@ -87,7 +100,7 @@ impl Network {
             Item::Id => vec![Parameter::new(format!("{ITEMS}.weight"), &[inner, sizes.width], Start::Normal(0.02))],
         };
         parameters.extend(match model {
-            Model::Pinnersage => Vec::new(),
+            Model::Pinnersage | Model::Nrhub => Vec::new(),
             Model::Gru => gru::parameters(sizes),
             Model::Sasrec => sasrec::parameters(sizes),
             Model::Hstu => hstu::parameters(sizes),
@@ -95,29 +108,36 @@ impl Network {
         parameters
     }
 
-    /// Before training. `vectors`: of all articles, in the order of their numbers.
-    pub fn random(model: Model, sizes: &Sizes, vectors: &Articles<'_>, seed: u64) -> Result<Self> {
-        let weights = Weights::random(&Self::parameters(model, sizes, vectors.inner()), seed)?;
-        Self::of(model, sizes, vectors, weights)
+    /// Before training.
+    pub fn random(model: Model, sizes: &Sizes, articles: &Articles<'_>, seed: u64) -> Result<Self> {
+        let weights = Weights::random(&Self::parameters(model, sizes, articles.inner()), seed)?;
+        Self::of(model, sizes, articles, weights)
     }
 
     /// With these weights.
-    pub fn of(model: Model, sizes: &Sizes, vectors: &Articles<'_>, weights: Weights) -> Result<Self> {
-        let vectors = match vectors {
-            Articles::Texts(vectors) => {
-                let shape = (vectors.len(), vectors.dimensions());
-                Some(Tensor::from_slice(vectors.values(), shape, &Device::Cpu)?)
-            }
-            Articles::Ids(_) => None,
+    pub fn of(model: Model, sizes: &Sizes, articles: &Articles<'_>, weights: Weights) -> Result<Self> {
+        let tensor = |vectors: &Vectors| {
+            Tensor::from_slice(vectors.values(), (vectors.len(), vectors.dimensions()), &Device::Cpu)
         };
-        Ok(Network { model, sizes: sizes.clone(), weights, vectors })
+        let source = match articles {
+            Articles::Ids(_) => Source::Ids,
+            Articles::Texts(vectors) => Source::Texts(tensor(vectors)?),
+            Articles::Words(Vocabulary { vectors, titles, .. }) => {
+                Source::Words(Words { vectors: tensor(vectors)?, titles: titles.clone() })
+            }
+        };
+        if (model == Model::Nrhub) != matches!(source, Source::Words(_)) {
+            candle_core::bail!("{model}: these articles are nothing that it reads")
+        }
+        Ok(Network { model, sizes: sizes.clone(), weights, source })
     }
 
     /// `[n, D]`: articles as a model's input has them.
     fn embed(&self, items: &[u32]) -> Result<Tensor> {
-        match &self.vectors {
-            Some(vectors) => linear(&self.weights, ITEMS, &select(vectors, items)?),
-            None => select(self.weights.get(&format!("{ITEMS}.weight")), items),
+        match &self.source {
+            Source::Ids => select(self.weights.get(&format!("{ITEMS}.weight")), items),
+            Source::Texts(vectors) => linear(&self.weights, ITEMS, &select(vectors, items)?),
+            Source::Words(words) => nrhub::articles(&self.weights, words, items, &mut Dropout::off()),
         }
     }
 
@@ -126,31 +146,44 @@ impl Network {
         unit_length(&self.embed(items)?)
     }
 
+    /// `[n, D]`, of unit length: users after each of their latest clicks but the last, in order (`each`); or after all that is known of them.
+    fn users(&self, users: &[&Clicks], each: bool, dropout: &mut Dropout) -> Result<Tensor> {
+        let Network { sizes, weights, .. } = self;
+        if let Source::Words(words) = &self.source {
+            return unit_length(&nrhub::states(weights, sizes, words, users, each, dropout)?);
+        }
+        let sequences: Vec<_> = users.iter().map(|clicks| clicks.latest(sizes.length, usize::from(each))).collect();
+        let batch = Batch::new(&sequences);
+        let places = if each { batch.places() } else { batch.last() };
+        select(&self.states(&batch, dropout)?, &places)
+    }
+
     /// `[B·T, D]`, of unit length: each user after each click.
-    pub fn users(&self, batch: &Batch, dropout: &mut Dropout) -> Result<Tensor> {
+    fn states(&self, batch: &Batch, dropout: &mut Dropout) -> Result<Tensor> {
         let x_nd = (self.embed(&batch.items)? * (self.sizes.width as f64).sqrt())?;
         let states_nd = match self.model {
             Model::Gru => gru::states(&self.weights, &self.sizes, &x_nd, batch, dropout),
             Model::Sasrec => sasrec::states(&self.weights, &self.sizes, &x_nd, batch, dropout),
             Model::Hstu => hstu::states(&self.weights, &self.sizes, &x_nd, batch, dropout),
-            Model::Pinnersage => candle_core::bail!("{} is not trained", self.model),
+            Model::Pinnersage | Model::Nrhub => candle_core::bail!("{} has no sequences", self.model),
         }?;
         unit_length(&states_nd)
     }
 
-    /// `[users, D]`, of unit length: users after their last click. None without clicks.
+    /// `[users, D]`, of unit length: users after all that is known of them, each of whom [is known](Network::knows).
     pub fn last(&self, users: &[&Clicks]) -> Result<Tensor> {
-        let sequences: Vec<_> = users.iter().map(|clicks| clicks.latest(self.sizes.length, 0)).collect();
-        let batch = Batch::new(&sequences);
-        select(&self.users(&batch, &mut Dropout::off())?, &batch.last())
+        self.users(users, false, &mut Dropout::off())
+    }
+
+    /// Whether anything that the model looks at is known of a user.
+    pub fn knows(&self, user: &Clicks) -> bool {
+        if self.model == Model::Nrhub { !user.is_nothing() } else { !user.is_empty() }
     }
 
     /// Summed loss of telling each click from the clicks before it, and how many there are. Users have at least two clicks.
     pub fn loss(&self, users: &[&Clicks], negatives: &Negatives, dropout: &mut Dropout) -> Result<(Tensor, usize)> {
         let length = self.sizes.length;
-        let sequences: Vec<_> = users.iter().map(|clicks| clicks.latest(length, 1)).collect();
-        let batch = Batch::new(&sequences);
-        let states_pd = select(&self.users(&batch, dropout)?, &batch.places())?;
+        let states_pd = self.users(users, true, dropout)?;
         let targets: Vec<u32> = users.iter().flat_map(|clicks| clicks.targets(length).iter().copied()).collect();
         let targets_pd = self.articles(&targets)?;
         let negatives_sd = self.articles(&negatives.items)?;
@@ -167,7 +200,12 @@ impl Network {
     /// Bytes in memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let weights: usize = self.weights.tensors().values().map(Tensor::elem_count).sum();
-        4 * (weights + self.vectors.as_ref().map_or(0, Tensor::elem_count)) as u64
+        let source = match &self.source {
+            Source::Ids => 0,
+            Source::Texts(vectors) => 4 * vectors.elem_count() as u64,
+            Source::Words(Words { vectors, titles }) => 4 * vectors.elem_count() as u64 + titles.memory_bytes(),
+        };
+        4 * weights as u64 + source
     }
 
     /// Vectors of unit length of some articles.
@@ -186,8 +224,10 @@ const ITEMS: &str = "items";
 /// All articles, by what they are.
 #[derive(Debug, Clone, Copy)]
 pub enum Articles<'a> {
-    /// Vectors of their texts.
+    /// Vectors of their texts, in the order of their numbers.
     Texts(&'a Vectors),
+    /// Words of their titles.
+    Words(&'a Vocabulary),
     /// So many.
     Ids(usize),
 }
@@ -196,6 +236,7 @@ impl Articles<'_> {
     pub(crate) fn inner(&self) -> usize {
         match self {
             Articles::Texts(vectors) => vectors.dimensions(),
+            Articles::Words(vocabulary) => vocabulary.vectors.dimensions(),
             Articles::Ids(count) => *count,
         }
     }

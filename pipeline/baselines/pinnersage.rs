@@ -107,7 +107,7 @@ mod tests {
         let day = DAY_US as i64;
         let vectors = plane(&[0.0, 90.0, 10.0, 100.0, 20.0]);
         let at_us = [10, 19, 11, 20, 12].map(|at| at * day).to_vec();
-        let clicks = Clicks { articles: vec![0, 1, 2, 3, 4], at_us, places: vec![4, 3, 2, 1, 0] };
+        let clicks = Clicks { places: vec![4, 3, 2, 1, 0], ..Clicks::new(vec![0, 1, 2, 3, 4], at_us) };
         let settings = PinnerSage { alpha: 0.5, lambda: 0.0, ..PinnerSage::default() };
         let clusters = settings.clusters(&clicks, &vectors, 20 * day);
         let members: Vec<_> = clusters.iter().map(|cluster| (cluster.members.clone(), cluster.importance)).collect();

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use dataset::{Account, ByPartition, Done, Error, Inputs, Resources, Result, Rows, Stage, Whole};
 use news::{
-    Among, ByVectors, Corpus, Fusion, NOT_ASKED, People, Person, Phrases, Pool, PoolSettings, Queries, Vectors,
-    declare_vectors, recommendations,
+    Among, ByVectors, Candidates, Corpus, Fusion, NOT_ASKED, People, Person, Phrases, Pool, PoolSettings, Queries,
+    Shown, Vectors, declare_vectors, recommendations, shown_dataset,
 };
 use schemas::{Events, News, NewsVectors, Profiles, Recommendations};
 use serde::{Deserialize, Serialize};
 
-use crate::{Articles, Clicks, Item, Network, PinnerSage, candle};
+use crate::{Articles, Clicks, Item, Network, PinnerSage, Vocabulary, candle};
 
 /// Users whose clicks are put to a model together.
 const TOGETHER: usize = 256;
@@ -29,6 +29,8 @@ pub enum Model {
     Sasrec,
     /// Gated attention by SiLU over clicks and their times.
     Hstu,
+    /// Words of clicks, searches and visits, with attention over words, texts and the three kinds.
+    Nrhub,
 }
 
 impl std::fmt::Display for Model {
@@ -85,12 +87,22 @@ pub struct Recommend {
     pub fusion: Fusion,
     /// Who gets lists, of which articles.
     pub lists: ListSettings,
+    /// What users were shown is ranked, instead of all candidates. [`Recommend::of_shown`] says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shown: bool,
 }
 
 impl Recommend {
     /// The dataset that it writes.
     pub fn output(&self) -> String {
-        format!("recommendations.{}", self.method)
+        if self.shown { shown_dataset(&self.method) } else { format!("recommendations.{}", self.method) }
+    }
+
+    /// The same, but what impressions showed each user is ranked, of whatever age and whether they have read it or not.
+    pub fn of_shown(&self) -> Self {
+        let all = PoolSettings { candidates: Candidates::All, ..PoolSettings::default() };
+        let lists = ListSettings { pool: all, keep_seen: true, ..self.lists.clone() };
+        Recommend { shown: true, lists, ..self.clone() }
     }
 
     fn check(&self) -> Result<()> {
@@ -111,9 +123,12 @@ pub struct Sources {
     people: People,
     profiles: ByPartition<Profiles>,
     corpus: Corpus,
+    shown: Option<Shown>,
     news: Whole<News>,
     vectors: Whole<NewsVectors>,
     encoder: String,
+    /// The articles whose words are known, to [`Model::Nrhub`].
+    before: Option<Corpus>,
     cut_off_us: i64,
     trained: Option<PathBuf>,
 }
@@ -124,6 +139,8 @@ pub struct Shared {
     lists: ByVectors,
     /// All articles, candidates or not: their numbers are those of clicks.
     all: Pool,
+    /// What [`Model::Nrhub`] reads searches and visits with.
+    vocabulary: Option<Vocabulary>,
     asks: Asks,
 }
 
@@ -159,14 +176,18 @@ impl Stage for Recommend {
         let profiles = profiles.columns(&[Profiles::user_id.name(), Profiles::behaviours.name()]);
         let corpus = pool.declare(declare)?;
         declare.remark(format!("from {}", corpus.about()));
-        let news = declare.whole::<News>("news")?.columns(&[News::news_id.name()]);
+        let columns = [News::news_id.name(), News::title.name()];
+        let words = self.model == Model::Nrhub;
+        let news = declare.whole::<News>("news")?.columns(if words { &columns } else { &columns[..1] });
+        let before = words.then(|| Corpus::before(declare)).transpose()?;
         let (vectors, encoder) = declare_vectors(declare, None)?;
         let [cut_off_us, _] = declare.value_of::<Events, [i64; 2]>("events", "window_us")?;
+        let shown = self.shown.then(|| Shown::declare(declare)).transpose()?;
         let trained = self.trained.clone();
         if let Some(folder) = &trained {
             declare.artifact(Self::NAME, folder)?;
         }
-        Ok(Sources { people, profiles, corpus, news, vectors, encoder, cut_off_us, trained })
+        Ok(Sources { people, profiles, corpus, shown, news, vectors, encoder, before, cut_off_us, trained })
     }
 
     fn open(&self, inputs: &Sources, _: &Resources) -> Result<Shared> {
@@ -174,34 +195,43 @@ impl Stage for Recommend {
         let all = Pool::all(&inputs.news)?;
         let vectors = Vectors::read(&inputs.vectors, &all, &inputs.encoder)?;
         let candidates: Vec<u32> = pool.ids().iter().filter_map(|id| all.number(id)).collect();
+        let before = inputs.before.as_ref().map(Corpus::open).transpose()?;
+        let vocabulary = before.map(|before| Vocabulary::read(&inputs.news, &all, &vectors, &before)).transpose()?;
         let (of_candidates, asks) = match &inputs.trained {
             None => (vectors.gather(&candidates), Asks::Medoids(vectors)),
             Some(folder) => {
-                let articles = |item| match item {
-                    Item::Text => Articles::Texts(&vectors),
-                    Item::Id => Articles::Ids(vectors.len()),
+                let articles = |item| match (item, &vocabulary) {
+                    (_, Some(vocabulary)) => Articles::Words(vocabulary),
+                    (Item::Text, None) => Articles::Texts(&vectors),
+                    (Item::Id, None) => Articles::Ids(vectors.len()),
                 };
                 let (network, ..) = Network::load(folder, articles)?;
                 (network.table(&candidates).map_err(candle)?, Asks::Network(Box::new(network)))
             }
         };
         let lists = ByVectors::new(pool, of_candidates, self.lists.articles, self.fusion)?;
-        Ok(Shared { lists, all, asks })
+        Ok(Shared { lists, all, vocabulary, asks })
     }
 
     fn run(&self, inputs: &Sources, shared: &Shared, partition: u32) -> Result<Done<Self::Outputs>> {
-        let (mut users, passed_over) = users(inputs, &shared.all, partition)?;
+        let (mut users, passed_over) = users(inputs, shared, partition)?;
         let mut account = Account { input: users.len() as u64 + passed_over, ..Account::default() };
         account.drop(NOT_ASKED, passed_over);
         if partition == 0 {
             account.note("candidates", shared.lists.pool().len() as u64);
         }
+        let people: Vec<Person> = users.iter().map(|user| user.person.clone()).collect();
+        let shown =
+            inputs.shown.as_ref().map(|shown| shown.read(partition, &people, shared.lists.pool())).transpose()?;
         let mut made = Vec::with_capacity(users.len());
         for users in users.chunks_mut(TOGETHER) {
             let vectors: Vec<Vectors> =
                 users.iter_mut().map(|user| self.asked(inputs, shared, user)).collect::<Result<_>>()?;
             let people: Vec<Person> = users.iter().map(|user| user.person.clone()).collect();
-            made.extend(shared.lists.of(&people, &vectors)?);
+            made.extend(match &shown {
+                Some(shown) => shared.lists.ranked(&shown[made.len()..], &vectors),
+                None => shared.lists.of(&people, &vectors)?,
+            });
         }
         for (user, list) in users.iter().zip(&made) {
             match list.is_empty() {
@@ -221,7 +251,8 @@ impl Stage for Recommend {
             Asks::Medoids(vectors) => 4 * vectors.values().len() as u64,
             Asks::Network(network) => network.memory_bytes(),
         };
-        shared.lists.memory_bytes() + shared.all.memory_bytes() + asks
+        let vocabulary = shared.vocabulary.as_ref().map_or(0, Vocabulary::memory_bytes);
+        shared.lists.memory_bytes() + shared.all.memory_bytes() + asks + vocabulary
     }
 
     /// The users' rows as sets, and their lists.
@@ -231,7 +262,7 @@ impl Stage for Recommend {
 }
 
 /// The users of a bucket who get lists, and how many do not.
-fn users(inputs: &Sources, all: &Pool, partition: u32) -> Result<(Vec<User>, u64)> {
+fn users(inputs: &Sources, shared: &Shared, partition: u32) -> Result<(Vec<User>, u64)> {
     let (people, passed_over) = inputs.people.read(partition, &Phrases::new())?;
     let mut users: Vec<User> =
         people.into_iter().map(|person| User { person, clicks: Clicks::default(), titles: Vec::new() }).collect();
@@ -241,7 +272,7 @@ fn users(inputs: &Sources, all: &Pool, partition: u32) -> Result<(Vec<User>, u64
         let (ids, behaviours) = (Profiles::user_id.of(batch)?, Profiles::behaviours.of(batch)?);
         for row in 0..batch.num_rows() {
             let Some(&at) = at.get(ids.value(row)) else { continue };
-            let clicks = Clicks::read(&behaviours, row, |id| all.number(id));
+            let clicks = Clicks::read(&behaviours, row, |id| shared.all.number(id), shared.vocabulary.as_ref());
             let text = &behaviours.items().text;
             users[at].titles = clicks.places.iter().map(|&place| text.value(place).to_owned()).collect();
             users[at].clicks = clicks;
@@ -255,7 +286,7 @@ impl Recommend {
     /// one user at a time, so that who is beside them decides nothing.
     fn asked(&self, inputs: &Sources, shared: &Shared, user: &mut User) -> Result<Vectors> {
         let vectors = match &shared.asks {
-            Asks::Network(network) if user.clicks.is_empty() => {
+            Asks::Network(network) if !network.knows(&user.clicks) => {
                 return Ok(Vectors::new(network.sizes.width, Vec::new()));
             }
             Asks::Network(network) => return network.ask(&user.clicks).map_err(candle),

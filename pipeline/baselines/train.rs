@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use dataset::bucket::stream;
 use dataset::{Artifact, Draft, Error, Inputs, Progress, Resources, Result, Whole};
 use engine::Gradients;
-use news::{Pool, Vectors, declare_vectors};
+use news::{Corpus, Pool, Vectors, declare_vectors};
 use nn::{Negatives, by_length};
 use policy::checkpoint::State;
 use rand::{RngExt, SeedableRng};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use training::{AdamW, Order, Run, has_ended};
 
 use crate::network::dropout;
-use crate::{Articles, Clicks, Histories, Item, Model, Network, Sizes, candle, measure};
+use crate::{Articles, Clicks, Histories, Item, Model, Network, Sizes, Vocabulary, candle, measure};
 
 /// Users whose loss is computed together: a step has several such groups, whose gradients are summed in order.
 const TOGETHER: usize = 16;
@@ -98,6 +98,8 @@ pub struct TrainInputs {
     profiles: Whole<Profiles>,
     news: Whole<News>,
     vectors: Option<(Whole<NewsVectors>, String)>,
+    /// The articles whose words are known, to [`Model::Nrhub`].
+    before: Option<Corpus>,
 }
 
 impl TrainSettings {
@@ -199,9 +201,15 @@ impl Artifact for Train {
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<TrainInputs> {
         self.settings.check()?;
         let profiles = declare.whole::<Profiles>("profiles")?.columns(&Histories::COLUMNS);
-        let news = declare.whole::<News>("news")?.columns(&[News::news_id.name()]);
+        let words = self.model == Model::Nrhub;
+        if words && self.settings.sizes.item != Item::Text {
+            return Err(Error::setting("baseline.item", "text", "id", "nrhub reads the words of titles"));
+        }
+        let columns = [News::news_id.name(), News::title.name()];
+        let news = declare.whole::<News>("news")?.columns(if words { &columns } else { &columns[..1] });
         let vectors = (self.settings.sizes.item == Item::Text).then(|| declare_vectors(declare, None)).transpose()?;
-        Ok(TrainInputs { profiles, news, vectors })
+        let before = words.then(|| Corpus::before(declare)).transpose()?;
+        Ok(TrainInputs { profiles, news, vectors, before })
     }
 
     fn make(&self, inputs: &TrainInputs, draft: &Draft, resources: &Resources) -> Result<()> {
@@ -210,17 +218,25 @@ impl Artifact for Train {
         }
         let Train { model, settings } = self;
         let all = Pool::all(&inputs.news)?;
-        let histories = Histories::read(&inputs.profiles, &all)?;
+        let vectors = inputs.vectors.as_ref();
+        let vectors: Option<Vectors> =
+            vectors.map(|(vectors, encoder)| Vectors::read(vectors, &all, encoder)).transpose()?;
+        let vocabulary = match (&inputs.before, &vectors) {
+            (Some(before), Some(vectors)) => Some(Vocabulary::read(&inputs.news, &all, vectors, &before.open()?)?),
+            _ => None,
+        };
+        let histories = Histories::read(&inputs.profiles, &all, vocabulary.as_ref())?;
         let (clicked, named) = (histories.clicked(), histories.named());
         if histories.train.is_empty() || histories.valid.is_empty() {
             let got = format!("{} and {}", histories.train.len(), histories.valid.len());
             let expected = "users of the splits train and valid with two clicks or more";
             return Err(Error::setting("profiles", expected, got, "give more users"));
         }
-        let vectors = inputs.vectors.as_ref();
-        let vectors: Option<Vectors> =
-            vectors.map(|(vectors, encoder)| Vectors::read(vectors, &all, encoder)).transpose()?;
-        let articles = vectors.as_ref().map_or(Articles::Ids(all.len()), Articles::Texts);
+        let articles = match (&vocabulary, &vectors) {
+            (Some(vocabulary), _) => Articles::Words(vocabulary),
+            (None, Some(vectors)) => Articles::Texts(vectors),
+            (None, None) => Articles::Ids(all.len()),
+        };
         let start = || {
             let network = Network::random(*model, &settings.sizes, &articles, settings.seed).map_err(candle)?;
             Ok((network, State::default()))

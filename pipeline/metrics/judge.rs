@@ -18,7 +18,7 @@ use crate::seeds::seeds;
 const FILE: &str = "sql/metrics.sql";
 pub(crate) const SQL: &str = include_str!("../../sql/metrics.sql");
 /// Users with fewer news clicks of history are cold.
-const COLD_BELOW: i32 = 5;
+pub(crate) const COLD_BELOW: i32 = 5;
 /// The rank of lists that are not cut.
 const NOT_CUT: i64 = i64::MAX;
 

@@ -6,9 +6,11 @@
 pub mod abtest;
 mod engine;
 mod evaluate;
+mod impressions;
 mod judge;
 #[cfg(test)]
 mod laws;
+mod list_metrics;
 mod pools;
 mod queries;
 mod seeds;
@@ -21,7 +23,9 @@ mod values;
 mod version;
 
 pub use evaluate::{Among, Evaluate, Judgements, methods};
+pub use impressions::{EvaluateImpressions, Ranked, SummariseImpressions};
 pub use judge::Judged;
+pub use list_metrics::{DescribeLists, Described};
 pub use queries::Nearest;
 pub use sql::{NoParameters, Query, Sql};
 pub use summarise::{Averages, Summarise};

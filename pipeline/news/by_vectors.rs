@@ -33,6 +33,14 @@ impl ByVectors {
         &self.pool
     }
 
+    pub(crate) fn vectors(&self) -> &Vectors {
+        self.exact.vectors()
+    }
+
+    pub(crate) fn fusion(&self) -> Fusion {
+        self.fusion
+    }
+
     /// Bytes in memory.
     pub fn memory_bytes(&self) -> u64 {
         self.pool.memory_bytes() + self.exact.memory_bytes()

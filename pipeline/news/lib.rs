@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! news ──embed──▶ news_vectors ──index──▶ index (a folder) ──┐
-//!            queries ──────────encoder──────────────────────retrieve──▶ recommendations.<method>
+//!            queries ──────────encoder──────────────────────retrieve──▶ recommendations.<method>, shown.<method>
 //! ```
 //!
 //! Queries and articles are vectors of one encoder, of unit length, so a cosine is a dot product; or they are compared by their words
@@ -32,6 +32,7 @@ mod popularity;
 mod queries;
 mod retrieve;
 mod searcher;
+mod shown;
 mod themes;
 mod vectors;
 mod words;
@@ -53,6 +54,7 @@ pub use pool::{Candidates, Corpus, POOL, Pool, PoolSettings};
 pub use popularity::popularity;
 pub use retrieve::{METHODS, NOT_ASKED, Retrieve, Retriever, recommendations};
 pub use searcher::{Search, Searcher, SearcherInputs};
+pub use shown::{Shown, shown_dataset};
 pub use themes::{Theme, ThemeSettings};
 pub use vectors::{NEWS_VECTORS, Vectors, declare_vectors};
 pub use words::Language;

@@ -129,6 +129,13 @@ impl PoolSettings {
 }
 
 impl Corpus {
+    /// Declares the articles known before the cut-off, for who learns from them: they are no candidates. Reads `popularity`.
+    pub fn before(declare: &mut Inputs<'_>) -> Result<Self> {
+        let settings = PoolSettings { candidates: Candidates::Before, ..PoolSettings::default() };
+        let window = declare.value_of::<Events, [i64; 2]>("events", WINDOW)?;
+        settings.corpus(declare.whole("news")?, window, Some(declare.whole("popularity")?))
+    }
+
     /// Which articles they are, in words.
     pub fn about(&self) -> String {
         let day = |us: i64| {

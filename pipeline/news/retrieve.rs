@@ -12,7 +12,7 @@ use crate::pool::Corpus;
 use crate::searcher::DenseInputs;
 use crate::{
     Bm25, Candidates, EncoderSettings, Fetched, Fields, Fusion, Language, Medoids, Pool, PoolSettings, Search,
-    SearchSettings, popularity,
+    SearchSettings, Shown, popularity, shown_dataset,
 };
 
 /// Users whose queries are searched together.
@@ -57,6 +57,10 @@ pub struct Retrieve {
     #[arg(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+    /// What users were shown is ranked, instead of all candidates. [`Retrieve::of_shown`] says so.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shown: bool,
     /// Whose vectors: none, `embed`'s; else those of the step `embed@NAME`.
     #[arg(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,6 +160,14 @@ impl Retrieve {
         own
     }
 
+    /// The same, but what impressions showed each user is ranked, of whatever age and whether they have read it or not.
+    pub fn of_shown(&self) -> Self {
+        let candidates = Candidates::All;
+        let pool =
+            PoolSettings { candidates, candidate_days: PoolSettings::default().candidate_days, ..self.pool.clone() };
+        Retrieve { shown: true, keep_seen: true, exact: self.asks(), pool, ..self.clone() }
+    }
+
     /// Whether the method asks with queries.
     fn asks(&self) -> bool {
         self.interests.is_some() || [OWN_TITLES, ATTAINABLE].contains(&self.method.as_str())
@@ -194,7 +206,7 @@ impl Retrieve {
 
     /// The dataset that it writes.
     pub fn output(&self) -> String {
-        format!("recommendations.{}", self.name())
+        if self.shown { shown_dataset(&self.name()) } else { format!("recommendations.{}", self.name()) }
     }
 
     /// Checks that the settings make sense.
@@ -207,6 +219,12 @@ impl Retrieve {
                 (1..=i32::MAX as usize).contains(&self.articles),
                 "1 to 2147483647",
                 self.articles.to_string(),
+            ),
+            (
+                "retrieve.retriever",
+                !self.shown || self.retriever == Retriever::Dense,
+                "dense, where what impressions showed is ranked",
+                "another".to_owned(),
             ),
             ("retrieve.titles", self.titles >= 1, "at least 1", self.titles.to_string()),
             ("retrieve.best_of", self.best_of != Some(0), "at least 1", "0".to_owned()),
@@ -224,6 +242,7 @@ impl Retrieve {
 pub struct Sources {
     people: People,
     corpus: Corpus,
+    shown: Option<Shown>,
     by: By,
 }
 
@@ -272,7 +291,8 @@ impl Stage for Retrieve {
             POPULARITY => By::Popularity(Box::new(declare.whole::<Popularity>("popularity")?)),
             _ => By::Random,
         };
-        Ok(Sources { people, corpus, by })
+        let shown = self.shown.then(|| Shown::declare(declare)).transpose()?;
+        Ok(Sources { people, corpus, shown, by })
     }
 
     fn open(&self, inputs: &Sources, _: &Resources) -> Result<Shared> {
@@ -304,10 +324,16 @@ impl Stage for Retrieve {
         if partition == 0 {
             account.note("candidates", lists.pool.len() as u64);
         }
-        let mut made = Vec::with_capacity(people.len());
-        for people in people.chunks(TOGETHER) {
-            made.extend(lists.of(people)?);
-        }
+        let made = match &inputs.shown {
+            Some(shown) => lists.ranked(&people, &shown.read(partition, &people, &lists.pool)?)?,
+            None => {
+                let mut made = Vec::with_capacity(people.len());
+                for people in people.chunks(TOGETHER) {
+                    made.extend(lists.of(people)?);
+                }
+                made
+            }
+        };
         for (person, list) in people.iter().zip(&made) {
             match list.is_empty() {
                 true => account

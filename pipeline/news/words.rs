@@ -56,6 +56,9 @@ impl TryFrom<String> for Language {
 }
 
 impl Language {
+    /// Words as they stand.
+    pub const NONE: Self = Language(None);
+
     /// The words of a text, one after the other: as Unicode cuts them (UAX #29, as Lucene's standard tokenizer does, so that Chinese
     /// comes in single characters), in lower case, stemmed. None are left out: what is in every article weighs next to nothing.
     pub fn words(self, text: &str) -> Vec<String> {

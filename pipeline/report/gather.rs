@@ -11,7 +11,7 @@ use crate::experiment::Experiment;
 use crate::found::Found;
 use crate::runs::TrainingRun;
 use crate::samples::{Sample, samples};
-use crate::tables::{Comparison, Measure};
+use crate::tables::{Comparison, ListMeasures, Measure};
 
 /// All that the page says.
 #[derive(Debug, Default)]
@@ -24,6 +24,10 @@ pub struct Content {
     pub statistics: Vec<(String, f64)>,
     /// Averages.
     pub metrics: Vec<Measure>,
+    /// Averages over impressions.
+    pub impressions: Vec<Measure>,
+    /// What lists are like, by method.
+    pub lists: Vec<ListMeasures>,
     /// What the retrieve step without a name puts queries to.
     pub retriever: String,
     /// Methods against each other, all users.
@@ -80,6 +84,8 @@ impl Content {
             datasets,
             statistics: found.statistics()?,
             metrics: found.measures()?,
+            impressions: found.impression_measures()?,
+            lists: found.list_measures()?,
             retriever: retriever(found),
             comparisons: found.comparisons()?,
             among_interests: lineage("user_metrics").is_some_and(|l| l.settings["among"] == "interests"),

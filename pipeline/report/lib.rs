@@ -24,4 +24,4 @@ pub use page::page;
 pub use report::Report;
 pub use runs::TrainingRun;
 pub use samples::{News, Sample};
-pub use tables::{Comparison, Measure, measures, slices, statistics};
+pub use tables::{Comparison, ListMeasures, Measure, impression_measures, list_measures, measures, slices, statistics};

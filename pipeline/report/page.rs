@@ -10,7 +10,7 @@ use crate::curves::training;
 use crate::experiment::{p_value, section};
 use crate::gather::Content;
 use crate::samples::Sample;
-use crate::tables::{Measure, slices};
+use crate::tables::{ListMeasures, Measure, slices};
 
 /// The page as HTML: one file, no scripts, nothing from the network.
 pub fn page(content: &Content) -> String {
@@ -31,6 +31,7 @@ pub fn page(content: &Content) -> String {
                 p.soft { "querent, from the datasets in " (content.root) }
                 (tables(content))
                 (results(content))
+                (impressions(content))
                 (section(&content.experiment))
                 (statistics(content))
                 (training(&content.runs))
@@ -85,6 +86,7 @@ fn results(content: &Content) -> Markup {
                     (metrics_table(content, metrics, slice))
                 }
             }
+            (lists_table(&content.lists))
             @if !content.comparisons.is_empty() {
                 details {
                     summary { "Methods against each other, by retriever, all users" }
@@ -99,6 +101,49 @@ fn results(content: &Content) -> Markup {
                             td.number { (p_value(c.p_adjusted)) }
                         } }
                     } }
+                }
+            }
+        }
+    }
+}
+
+/// What lists are like, beside being right: a row per method.
+fn lists_table(lists: &[ListMeasures]) -> Markup {
+    let Some((_, first)) = lists.first() else { return html! {} };
+    html! {
+        details open {
+            summary { "What the lists are like" }
+            p.soft {
+                "Coverage: share of the candidates that is in any user's list. Diversity: mean cosine distance of two articles of a list. "
+                "Novelty: −log2 of an article's share of past clicks. Unread: share of articles that nobody had clicked before."
+            }
+            div.scroll { table {
+                thead { tr { th { "method" } @for (metric, _) in first { th.number { (heading(metric)) } } } }
+                @for (method, measures) in lists { tr {
+                    td { (method) }
+                    @for (_, value) in measures {
+                        td.number { @if value.is_nan() { "–" } @else { (format!("{value:.4}")) } }
+                    }
+                } }
+            } }
+        }
+    }
+}
+
+/// How methods rank what impressions showed.
+fn impressions(content: &Content) -> Markup {
+    let metrics = &content.impressions;
+    html! {
+        @if !metrics.is_empty() {
+            h2 { "What was clicked of what was shown" }
+            p.soft {
+                "The articles that each impression of the window showed, in the order of methods' scores, by the measures of MIND's scorer. "
+                "Averages over impressions of which some articles were clicked and some not; 95% intervals, users being drawn."
+            }
+            @for (slice, count) in slices(metrics) {
+                details open[slice == "all"] {
+                    summary { (slice_name(slice)) ", " (grouped(count)) " impressions" }
+                    (metrics_table(content, metrics, slice))
                 }
             }
         }
@@ -156,7 +201,7 @@ fn metrics_table(content: &Content, metrics: &[Measure], slice: &str) -> Markup 
                 @for name in &names { @for step in &steps { td.number {
                     @if let Some(m) = find(method, *step, name) {
                         (format!("{:.4}", m.value)) br;
-                        span.soft { (format!("{:.4} to {:.4}", m.low, m.high)) }
+                        @if !m.low.is_nan() { span.soft { (format!("{:.4} to {:.4}", m.low, m.high)) } }
                         @if let Some(share) = find(ATTAINABLE, *step, name).and_then(|most| share(m, most)) {
                             br; span.soft { (share) }
                         }
@@ -279,6 +324,11 @@ fn heading(metric: &str) -> String {
         "ndcg" => "NDCG",
         "mrr" => "MRR",
         "mrr_mind" => "MRR (MIND's)",
+        "auc" => "AUC",
+        "coverage" => "Coverage",
+        "diversity" => "Diversity",
+        "novelty" => "Novelty",
+        "unread" => "Unread",
         other => other,
     };
     format!("{name}{cut}")
@@ -353,6 +403,17 @@ mod tests {
                 difference: 0.0,
                 relative: None,
                 p_adjusted: 1.0,
+            }],
+            lists: vec![(evil.clone(), vec![(evil.clone(), f64::NAN)])],
+            impressions: vec![Measure {
+                method: evil.clone(),
+                slice: evil.clone(),
+                metric: evil.clone(),
+                value: 0.5,
+                low: f64::NAN,
+                high: f64::NAN,
+                users: 1,
+                fallback: 0,
             }],
             metrics: vec![Measure {
                 method: evil.clone(),

@@ -1,8 +1,8 @@
 //! Small datasets as rows for people: the terminal's tables and the page are made of the same.
 
-use arrow::array::{Array, Int32Array};
+use arrow::array::{Array, Float64Array, Int32Array};
 use dataset::{Result, Store};
-use schemas::{Comparisons, Metrics, SLICES, Statistics};
+use schemas::{Comparisons, ImpressionMetrics, ListMetrics, Metrics, SLICES, Statistics};
 
 use crate::found::Found;
 
@@ -21,7 +21,7 @@ pub struct Measure {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// How many users.
+    /// How many users; of impressions, how many of those.
     pub users: u64,
     /// How many of them were shown popular articles, because the method has no list for them.
     pub fallback: u64,
@@ -54,6 +54,19 @@ pub fn measures(store: &Store) -> Result<Vec<Measure>> {
     Found::open(store, &["metrics"])?.measures()
 }
 
+/// The averages over impressions there are. Without an interval both its ends are NaN.
+pub fn impression_measures(store: &Store) -> Result<Vec<Measure>> {
+    Found::open(store, &["impression_metrics"])?.impression_measures()
+}
+
+/// A method's lists: values by name, such as `coverage@10`; NaN where there is none.
+pub type ListMeasures = (String, Vec<(String, f64)>);
+
+/// What methods' lists are like, by method.
+pub fn list_measures(store: &Store) -> Result<Vec<ListMeasures>> {
+    Found::open(store, &["list_metrics"])?.list_measures()
+}
+
 impl Found {
     pub(crate) fn statistics(&self) -> Result<Vec<(String, f64)>> {
         let mut rows = Vec::new();
@@ -77,6 +90,39 @@ impl Found {
                 users: columns.users.value(row) as u64,
                 fallback: columns.fallback.value(row) as u64,
             }));
+        }
+        Ok(rows)
+    }
+
+    pub(crate) fn impression_measures(&self) -> Result<Vec<Measure>> {
+        let mut rows = Vec::new();
+        for columns in self.all::<ImpressionMetrics>("impression_metrics")? {
+            let end = |ends: &Float64Array, row| if ends.is_valid(row) { ends.value(row) } else { f64::NAN };
+            rows.extend((0..columns.value.len()).map(|row| Measure {
+                method: columns.method.value(row).into(),
+                slice: columns.slice.value(row).into(),
+                metric: named(columns.metric.value(row), &columns.k, row),
+                value: columns.value.value(row),
+                low: end(&columns.ci_low, row),
+                high: end(&columns.ci_high, row),
+                users: columns.impressions.value(row) as u64,
+                fallback: 0,
+            }));
+        }
+        Ok(rows)
+    }
+
+    pub(crate) fn list_measures(&self) -> Result<Vec<ListMeasures>> {
+        let mut rows: Vec<ListMeasures> = Vec::new();
+        for columns in self.all::<ListMetrics>("list_metrics")? {
+            for row in 0..columns.value.len() {
+                let value = if columns.value.is_valid(row) { columns.value.value(row) } else { f64::NAN };
+                let measure = (format!("{}@{}", columns.metric.value(row), columns.k.value(row)), value);
+                match rows.last_mut().filter(|(method, _)| method == columns.method.value(row)) {
+                    Some((_, measures)) => measures.push(measure),
+                    None => rows.push((columns.method.value(row).to_owned(), vec![measure])),
+                }
+            }
         }
         Ok(rows)
     }

@@ -1,7 +1,9 @@
 //! MIND's layout.
 
 use super::{Ran, run, run_with};
+use crate::laws::rows;
 use dataset::Result;
+use schemas::Impressions;
 
 /// Eight articles.
 fn articles() -> String {
@@ -95,4 +97,44 @@ fn another_layout_is_one_error_that_says_what_is_wrong() {
         error.contains("line 1: impressions that do not say what was clicked") && error.contains("test split"),
         "{error}"
     );
+}
+
+/// When, position, article, clicked: in order of time where users have times of their own.
+fn impressions(ran: &Ran) -> Vec<String> {
+    let all = rows::<Impressions>(&ran.runner, "impressions");
+    let cells = all.iter().map(|row| row.split('|').map(str::to_owned).collect::<Vec<_>>());
+    let mut cells: Vec<String> = cells.map(|row| format!("{} {} {} {}", row[1], row[3], row[4], row[5])).collect();
+    cells.sort();
+    cells
+}
+
+#[test]
+fn what_the_windows_impressions_showed_is_kept() -> Result<()> {
+    let lines = "1\tU1\t11/15/2019 8:55:22 AM\tN1\tN3-1 N4-0 N99-0 N4-1\n2\tU1\t11/16/2019 8:55:22 AM\tN1\tN5-0 N6-0\n\
+                 2\tU1\t11/16/2019 8:55:22 AM\tN1\tN5-0 N6-0\n3\tU2\t11/25/2019 8:55:22 AM\tN1\tN5-1 N6-0\n4\tU3\t11/15/2019 1:00:00 AM\t\tN1-0 N2-0\n";
+    let ran = mind("", lines)?;
+    // The cut-off is the day of the first one. An article that is shown twice is one, clicked; U3 did nothing at all.
+    let expected = [
+        "2019-11-15T08:55:22Z 1 N3 true",
+        "2019-11-15T08:55:22Z 2 N4 true",
+        "2019-11-16T08:55:22Z 1 N5 false",
+        "2019-11-16T08:55:22Z 2 N6 false",
+    ];
+    assert_eq!(impressions(&ran), expected);
+    let account = &ran.summaries[2].account;
+    let dropped = |why: &str| account.dropped.get(why).copied();
+    assert_eq!((account.input, account.output, account.notes["impressions"]), (12, 4, 2));
+    assert_eq!(dropped("after the window"), Some(2));
+    assert_eq!(dropped("articles that no news log has"), Some(1));
+    assert_eq!(dropped("shown again in one impression"), Some(1));
+    assert_eq!(dropped("of people without events or clicks"), Some(2));
+    assert_eq!(dropped("repeated"), Some(2));
+    // In any order of lines, and under a later cut-off those of its window.
+    let mut shuffled: Vec<&str> = lines.lines().collect();
+    shuffled.reverse();
+    assert_eq!(impressions(&mind("", &format!("{}\n", shuffled.join("\n")))?), expected);
+    let later = mind("2019-11-20", lines)?;
+    assert_eq!(impressions(&later), ["2019-11-25T08:55:22Z 1 N5 true", "2019-11-25T08:55:22Z 2 N6 false"]);
+    assert_eq!(later.summaries[2].account.dropped["before the cut-off"], 10);
+    Ok(())
 }

@@ -40,23 +40,28 @@ pub(super) fn files(folder: &str) -> Result<(PathBuf, PathBuf)> {
 }
 
 /// One line of `behaviors.tsv`.
-struct Impression<'a> {
-    user: &'a [u8],
-    at: i64,
+pub(super) struct Impression<'a> {
+    /// The file's own number of it.
+    pub(super) id: &'a [u8],
+    pub(super) user: &'a [u8],
+    /// Microseconds since 1970.
+    pub(super) at: i64,
     history: &'a str,
-    shown: &'a str,
+    /// What [`articles`] reads.
+    pub(super) shown: &'a str,
 }
 
 fn parse(line: &[u8]) -> Result<Impression<'_>, Reason> {
     let fields: Vec<&[u8]> = line.split(|b| *b == b'\t').collect();
-    let [_, user, time, history, shown] = fields[..] else { return Err(reason::fields(5, fields.len())) };
+    let [number, user, time, history, shown] = fields[..] else { return Err(reason::fields(5, fields.len())) };
     let text = |bytes| std::str::from_utf8(bytes).map_err(|_| reason::UTF8);
     let at = parse_time(time)?;
-    let impression = Impression { user: user.trim_ascii(), at, history: text(history)?, shown: text(shown)? };
+    let (history, shown) = (text(history)?, text(shown)?);
+    let impression = Impression { id: number.trim_ascii(), user: user.trim_ascii(), at, history, shown };
     if id(user, false)?.is_none() {
         return Err(reason::NO_USER);
     }
-    let shown = || impression.shown().map(|(_, clicked)| clicked);
+    let shown = || impression.articles().map(|(_, clicked)| clicked);
     if shown().all(|clicked| clicked.is_some()) {
         return Ok(impression);
     }
@@ -64,14 +69,24 @@ fn parse(line: &[u8]) -> Result<Impression<'_>, Reason> {
 }
 
 impl Impression<'_> {
-    /// Articles shown, and whether each was clicked (none: neither `-0` nor `-1` follows it).
-    fn shown(&self) -> impl Iterator<Item = (&str, Option<bool>)> {
-        self.shown.split_ascii_whitespace().map(|shown| match shown.rsplit_once('-') {
-            Some((id, "1")) => (id, Some(true)),
-            Some((id, "0")) => (id, Some(false)),
-            _ => (shown, None),
-        })
+    /// Articles shown, and whether each was clicked.
+    pub(super) fn articles(&self) -> impl Iterator<Item = (&str, Option<bool>)> {
+        articles(self.shown)
     }
+}
+
+/// Articles of what an impression showed, and whether each was clicked (none: neither `-0` nor `-1` follows it).
+pub(super) fn articles(shown: &str) -> impl Iterator<Item = (&str, Option<bool>)> {
+    shown.split_ascii_whitespace().map(|shown| match shown.rsplit_once('-') {
+        Some((id, "1")) => (id, Some(true)),
+        Some((id, "0")) => (id, Some(false)),
+        _ => (shown, None),
+    })
+}
+
+/// Calls `each` with every line that can be read. The others are counted where the histories are read.
+pub(super) fn read_each(path: &Path, mut each: impl FnMut(&Impression<'_>) -> Result<()>) -> Result<()> {
+    lines(path, Encoding::Utf8, |_, bytes| parse(bytes).map_or(Ok(()), |impression| each(&impression)))
 }
 
 /// `11/9/2019 9:05:58 AM`, or as ISO 8601 has it, UTC, as microseconds since 1970.
@@ -149,7 +164,7 @@ pub(super) fn read_impressions(path: &Path, titles: &Titles, into: &mut impl Beh
     lines(path, Encoding::Utf8, |line, bytes| {
         // Lines that cannot be read are counted where the histories are read.
         let Ok(impression) = parse(bytes) else { return Ok(()) };
-        for (id, clicked) in impression.shown() {
+        for (id, clicked) in impression.articles() {
             if clicked == Some(true) {
                 push(line, &impression, id, impression.at, titles, into)?;
             }
@@ -186,7 +201,7 @@ pub(super) fn read_shown(path: &Path, into: &mut ArticleCollector<'_, '_>) -> Re
     lines(path, Encoding::Utf8, |_, line| {
         // Rows that cannot be read are counted where the behaviours are read.
         if let Ok(impression) = parse(line) {
-            for (id, _) in impression.shown() {
+            for (id, _) in impression.articles() {
                 match first.get_mut(id) {
                     Some(at) => *at = impression.at.min(*at),
                     None => {

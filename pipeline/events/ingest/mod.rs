@@ -21,6 +21,7 @@ mod explain;
 mod files;
 mod guard;
 mod ids;
+mod impressions;
 mod mapping;
 mod mind;
 mod news;
@@ -42,6 +43,7 @@ pub use collect::event_id;
 pub use config::{EventLog, Format, Ingest, NewsLog, Texts};
 pub use events::IngestEvents;
 pub use explain::explain;
+pub use impressions::IngestImpressions;
 pub use news::IngestNews;
 pub use read::Encoding;
 pub use suggest::suggest;
@@ -49,7 +51,7 @@ pub use suggest::suggest;
 /// What the stage that reads behaviours writes.
 const EVENTS: [&str; 5] = ["events", "truth", "events.quarantine", "events.raw_files", "events.erased"];
 
-/// Runs the whole job. Returns the summaries of news and of behaviours.
+/// Runs the whole job. Returns the summaries of news, of behaviours, and where a log has them of impressions.
 pub fn ingest(runner: &Runner, settings: &Ingest) -> Result<Vec<Summary>> {
     settings.check()?;
     let (behaviours, articles) = files::find(settings)?;
@@ -60,7 +62,14 @@ pub fn ingest(runner: &Runner, settings: &Ingest) -> Result<Vec<Summary>> {
     let Ingest { window_days, history_days, buckets, .. } = *settings;
     let reading = Reading::Logs(behaviours);
     let events = runner.run(&IngestEvents { cut_off, window_days, history_days, buckets, reading }, &EVENTS)?;
-    Ok(vec![news, events])
+    let mut summaries = vec![news, events];
+    // Of a shard or a dry run there are no events yet.
+    if let (Some(folder), true) = (&settings.mind, summaries[1].is_complete()) {
+        let files = vec![mind::files(folder)?.0];
+        let impressions = IngestImpressions { cut_off, window_days, buckets, files };
+        summaries.push(runner.run(&impressions, &["impressions"])?);
+    }
+    Ok(summaries)
 }
 
 /// Erases the people whose ids a file lists, one per line, from the version that there is, as it was ingested. No log is read. Versions

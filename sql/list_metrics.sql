@@ -1,0 +1,51 @@
+-- What each method's lists are like, beside being right.
+--
+-- Reads: lists (method, user_id, news_id: the first k articles of each list); diversities (method, user_id, diversity: the mean cosine distance
+-- of two articles of the list; null where it has one); methods (method, candidates: articles that it chose from); news; popularity.
+-- Gives a row per method and metric. All but coverage are means over users, of means over their lists:
+--   coverage  = distinct articles in all lists / candidates
+--   diversity = the mean distance of a list's articles
+--   novelty   = -log2 of an article's share of the clicks before the cut-off, each article of news counting as clicked once more
+--   unread    = share of articles that nobody clicked before the cut-off
+WITH
+clicked AS (
+    SELECT coalesce(sum(clicks), 0) AS clicks FROM popularity
+),
+known AS (
+    SELECT count(*) AS articles FROM news
+),
+articles AS (
+    SELECT
+        news.news_id,
+        -log2((coalesce(popularity.clicks, 0) + 1.0) / (clicked.clicks + known.articles)) AS novelty,
+        CASE WHEN popularity.clicks IS NULL THEN 1.0 ELSE 0.0 END AS unread
+    FROM news LEFT JOIN popularity ON news.news_id = popularity.news_id
+    CROSS JOIN clicked CROSS JOIN known
+),
+users AS (
+    SELECT lists.method, lists.user_id, avg(articles.novelty) AS novelty, avg(articles.unread) AS unread
+    FROM lists LEFT JOIN articles ON lists.news_id = articles.news_id
+    GROUP BY lists.method, lists.user_id
+),
+averages AS (
+    SELECT
+        users.method, count(*) AS users,
+        avg(users.novelty) AS novelty, avg(users.unread) AS unread, avg(diversities.diversity) AS diversity
+    FROM users JOIN diversities ON users.method = diversities.method AND users.user_id = diversities.user_id
+    GROUP BY users.method
+),
+covered AS (
+    SELECT lists.method, count(DISTINCT lists.news_id) / CAST(min(methods.candidates) AS DOUBLE) AS coverage
+    FROM lists JOIN methods ON lists.method = methods.method
+    GROUP BY lists.method
+),
+metrics AS (
+    SELECT averages.method, 'coverage' AS metric, covered.coverage AS value, averages.users
+    FROM averages JOIN covered ON averages.method = covered.method
+    UNION ALL SELECT method, 'diversity', diversity, users FROM averages
+    UNION ALL SELECT method, 'novelty', novelty, users FROM averages
+    UNION ALL SELECT method, 'unread', unread, users FROM averages
+)
+SELECT method, metric, CAST($k AS INT) AS k, value, users
+FROM metrics
+ORDER BY method, metric
