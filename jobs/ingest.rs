@@ -60,8 +60,8 @@ impl Job for Ingest {
 
 /// Erases people, and says what still has them.
 fn erase_people(context: &Context, file: &Path) -> Result<Vec<Summary>> {
-    let summary = events::ingest::erase(&context.runner, file)?;
-    if summary.outcome == Outcome::Committed {
+    let summaries = events::ingest::erase(&context.runner, file)?;
+    if summaries.iter().any(|summary| summary.outcome == Outcome::Committed) {
         let standing = Standing::look(context.store())?;
         let stale: Vec<&str> = standing.stale().keys().map(String::as_str).collect();
         if !stale.is_empty() {
@@ -70,5 +70,5 @@ fn erase_people(context: &Context, file: &Path) -> Result<Vec<Summary>> {
                 .note(&format!("these may still hold what came of the erased, until their jobs have run: {names}"))?;
         }
     }
-    Ok(vec![summary])
+    Ok(summaries)
 }

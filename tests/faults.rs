@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::support::{at_rest, by_glob, by_version, config, contents, copy, datasets, pipeline, querent, succeed};
 
 const USERS: u32 = 24;
-const JOBS_OUTPUTS: usize = 17;
+const JOBS_OUTPUTS: usize = 18;
 
 /// A root where one world is ingested already, and what it holds after another world has followed it.
 struct Setup {

@@ -1,9 +1,10 @@
 //! Impressions end to end: from MIND's layout to what its scorer says of methods with queries, references and baselines.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
-use arrow::array::AsArray;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type};
 use tempfile::TempDir;
 
@@ -89,5 +90,22 @@ fn methods_are_judged_on_what_was_shown() {
     succeed(&mut job("report", &[]));
     let page = std::fs::read_to_string(root.join("report.html")).expect("written");
     assert!(page.contains("What was clicked of what was shown") && page.contains("AUC"));
+
+    // Who is erased has no impressions any more, and the next reading of the log brings none back.
+    let people = || {
+        let users = |batch: &RecordBatch| batch.column_by_name("user_id").expect("user_id").as_string::<i32>().clone();
+        let all = batches(&root, "impressions");
+        all.iter()
+            .flat_map(|batch| users(batch).iter().flatten().map(str::to_owned).collect::<Vec<_>>())
+            .collect::<BTreeSet<_>>()
+    };
+    let before = people();
+    let list = folder.path().join("erase.txt");
+    std::fs::write(&list, "U3\nU4\n").expect("writable");
+    succeed(&mut job("ingest", &["--erase", &list.display().to_string()]));
+    let after = people();
+    assert!(before.len() == 40 && after.len() == 38 && after.is_subset(&before), "{} {}", before.len(), after.len());
+    succeed(&mut job("ingest", &["--buckets", "2", "--mind", &raw.display().to_string()]));
+    assert_eq!(people(), after);
     at_rest(&root);
 }

@@ -14,7 +14,7 @@ impl Ran {
     /// Erases people; `ids` is the file.
     fn erase(&self, ids: &str) -> Result<Summary> {
         write(self.folder.path(), &[("erase.txt", ids.as_bytes())]);
-        erase(&self.runner, &self.folder.path().join("erase.txt"))
+        Ok(erase(&self.runner, &self.folder.path().join("erase.txt"))?.remove(0))
     }
 
     /// What ingest wrote of people, without what it says of files' places.

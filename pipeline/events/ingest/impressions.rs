@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, AsArray, FixedSizeBinaryBuilder, Int64Builder, RecordBatch, StringBuilder};
+use arrow::array::{Array, AsArray, BooleanArray, FixedSizeBinaryBuilder, Int64Builder, RecordBatch, StringBuilder};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use chrono::{DateTime, Utc};
 use dataset::bucket::{bucket, digest_128, hex, unhex};
@@ -40,7 +41,7 @@ pub struct IngestImpressions {
     pub(super) cut_off: DateTime<Utc>,
     pub(super) window_days: u32,
     pub(super) buckets: u32,
-    /// MIND's `behaviors.tsv`.
+    /// MIND's `behaviors.tsv`; none: the version before is carried on, without people who are not in `events` or `truth` any more.
     #[serde(skip)]
     pub(super) files: Vec<PathBuf>,
 }
@@ -55,6 +56,7 @@ pub struct ImpressionInputs {
     truth: ByPartition<Truth>,
     news: Whole<News>,
     regrouped: Arc<Regrouped>,
+    carried: Option<Whole<Impressions>>,
 }
 
 impl ImpressionInputs {
@@ -88,7 +90,8 @@ impl Stage for IngestImpressions {
         let news = declare.whole::<News>("news")?.columns(&[News::news_id.name()]);
         let tasks = self.files.iter().map(|file| Ok(file_digest(file)?.0)).collect::<Result<_>>()?;
         let regrouped = declare.regroup(self.buckets, SPILLED.clone(), tasks)?;
-        Ok(ImpressionInputs { files: self.files.clone(), key, window, events, truth, news, regrouped })
+        let carried = if self.files.is_empty() { declare.cache(0, |_| true) } else { None };
+        Ok(ImpressionInputs { files: self.files.clone(), key, window, events, truth, news, regrouped, carried })
     }
 
     fn open(&self, inputs: &ImpressionInputs, _: &Resources) -> Result<HashSet<String>> {
@@ -131,6 +134,9 @@ impl Stage for IngestImpressions {
             }
         }
         let known = inputs.known(bucket)?;
+        if let Some(carried) = &inputs.carried {
+            return without_others(&carried.read(bucket)?, &known);
+        }
         let mut impressions: BTreeMap<([u8; 16], i64, [u8; 16]), Vec<Shown>> = BTreeMap::new();
         for (_, batch) in inputs.regrouped.read(bucket)? {
             let id = |column: usize, row: usize| -> [u8; 16] {
@@ -173,6 +179,20 @@ impl Stage for IngestImpressions {
     fn memory_bytes(&self, _: &HashSet<String>, input_bytes: u64) -> u64 {
         12 * input_bytes
     }
+}
+
+/// The rows of known people.
+fn without_others(rows: &Rows<Impressions>, known: &HashSet<[u8; 16]>) -> Result<Done<Rows<Impressions>>> {
+    let kept = rows.batches().iter().map(|batch| {
+        let users = Impressions::user_id.of(batch)?.iter();
+        let of_known: BooleanArray = users.map(|id| id.and_then(unhex).map(|id| known.contains(&id))).collect();
+        Ok(filter_record_batch(batch, &of_known)?)
+    });
+    let kept = Rows::new(kept.collect::<Result<_>>()?);
+    let mut account = Account { output: kept.len() as u64, ..Account::default() };
+    account.drop("of people without events or clicks", (rows.len() - kept.len()) as u64);
+    account.input = account.accounted();
+    Ok(Done { outputs: kept, accounts: vec![account] })
 }
 
 /// An article that an impression showed.

@@ -72,17 +72,24 @@ pub fn ingest(runner: &Runner, settings: &Ingest) -> Result<Vec<Summary>> {
     Ok(summaries)
 }
 
-/// Erases the people whose ids a file lists, one per line, from the version that there is, as it was ingested. No log is read. Versions
+/// Erases the people whose ids a file lists, one per line, from the versions of behaviours and impressions that there are, as they were ingested. No log is read. Versions
 /// before are deleted, and whoever was erased is left out of all logs that are read from then on.
 ///
 /// # Errors
 /// When nothing was ingested yet, or a line of the file is no id. Ids are in no message.
-pub fn erase(runner: &Runner, file: &Path) -> Result<Summary> {
+pub fn erase(runner: &Runner, file: &Path) -> Result<Vec<Summary>> {
     let current = Dataset::new(runner.store(), EVENTS[0]).current()?.ok_or_else(files::nothing_to_erase)?;
     let settings = serde_json::from_value::<IngestEvents>(current.lineage.settings);
     let settings = settings.map_err(|e| {
         let what = format!("its version {} was made by another querent: {e}", current.version);
         Error::unreadable(EVENTS[0], what, "run ingest without --erase, then with it")
     })?;
-    runner.run(&IngestEvents { reading: Reading::Nothing { erase: file.to_owned() }, ..settings }, &EVENTS)
+    let events = IngestEvents { reading: Reading::Nothing { erase: file.to_owned() }, ..settings };
+    let IngestEvents { cut_off, window_days, buckets, .. } = events;
+    let mut summaries = vec![runner.run(&events, &EVENTS)?];
+    if summaries[0].is_complete() && Dataset::new(runner.store(), "impressions").current()?.is_some() {
+        let impressions = IngestImpressions { cut_off, window_days, buckets, files: Vec::new() };
+        summaries.push(runner.run(&impressions, &["impressions"])?);
+    }
+    Ok(summaries)
 }
