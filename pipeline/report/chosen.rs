@@ -63,6 +63,10 @@ pub(crate) fn tables(content: &Content) -> Markup {
             @if !table.text.is_empty() { p.soft { (table.text) } }
             @if let Some(over) = &table.over { (drawn(content, table, over)) }
             (rows(content, table))
+            p.soft {
+                "Averages over all users, 95% intervals below them. The difference is of Recall@10, with its p-value; elsewhere: Recall@10 and NDCG@10 in "
+                "another world, such as the paper's."
+            }
         }
     }
 }
@@ -77,8 +81,8 @@ fn rows(content: &Content, table: &ChosenTable) -> Markup {
                 tr {
                     th {}
                     @for (_, heading) in MEASURES { th.number colspan=(steps.len()) { (heading) } }
-                    @if table.rows.len() > 1 { th.number { "Recall@10 less the first row's" } }
-                    @if elsewhere { th.number { "elsewhere: Recall@10, NDCG@10" } }
+                    @if table.rows.len() > 1 { th.number { "less the first row" } }
+                    @if elsewhere { th.number { "elsewhere" } }
                 }
                 @if steps.len() > 1 { tr {
                     th {}
@@ -88,7 +92,7 @@ fn rows(content: &Content, table: &ChosenTable) -> Markup {
                 } }
             }
             @for row in &table.rows { tr {
-                td { (row.name) }
+                td.name { (row.name) }
                 @for (metric, _) in MEASURES { @for step in &steps { td.number { (cell(content, row, metric, *step)) } } }
                 @if table.rows.len() > 1 { td.number { (against(content, row, first)) } }
                 @if elsewhere { td.number.soft {
@@ -105,7 +109,7 @@ fn cell(content: &Content, row: &ChosenRow, metric: &str, step: Option<&str>) ->
     let seeds = seeds(content, &row.method, metric, step);
     html! {
         (format!("{:.4}", measure.value))
-        span.soft { (format!(" ({:.4} to {:.4})", measure.low, measure.high)) }
+        br; span.soft { (format!("{:.4} to {:.4}", measure.low, measure.high)) }
         @if let (Some(least), Some(most)) = (seeds.iter().copied().reduce(f64::min), seeds.iter().copied().reduce(f64::max)) {
             br; span.soft { (seeds.len()) " seeds: " (format!("{least:.4} to {most:.4}")) }
         }
@@ -124,7 +128,7 @@ fn against(content: &Content, row: &ChosenRow, first: Option<&ChosenRow>) -> Mar
         };
         (c.metric == MEASURES[0].0).then_some((sign * c.difference, c.p_adjusted))
     });
-    html! { @if let Some((difference, p)) = found { (format!("{difference:+.4}")) span.soft { " (p " (p_value(p)) ", Holm)" } } }
+    html! { @if let Some((difference, p)) = found { (format!("{difference:+.4}")) br; span.soft { "p " (p_value(p)) " (Holm)" } } }
 }
 
 /// The rows over their numbers.
