@@ -18,9 +18,9 @@ use crate::pseudo;
 const CORPUS_LISTS: usize = 64;
 /// Lists for each history of a step that teaches to say it again.
 const ECHOES: usize = 8;
-/// Lines of a history of words at random, from a list's at least. Where a line goes on is found sooner among few; a policy that has found it
-/// among ten finds it among more.
-const LINES: std::ops::RangeInclusive<usize> = 5..=10;
+/// Lines of a history of words at random, from a list's at least; as many as the prompt holds are shown. Where a line goes on is found sooner
+/// among few (`budget_tokens`); a policy that has found it among ten finds it among more.
+const LINES: std::ops::RangeInclusive<usize> = 5..=30;
 /// Words of such a line.
 const LINE: std::ops::RangeInclusive<usize> = 2..=8;
 const DOMAINS: [&str; 3] = ["search", "browse", "news"];
