@@ -116,7 +116,7 @@ pub use raw::{
     RawSearchesColumns, RawVisits, RawVisitsColumns,
 };
 pub use raw_files::{RawFiles, RawFilesColumns};
-pub use recommendations::{Recommendations, RecommendationsColumns, method_and_step};
+pub use recommendations::{Recommendations, RecommendationsColumns, mean_of_seeds, method_and_step, of_mean, of_seed};
 pub use rollouts::{Rollouts, RolloutsColumns};
 pub use scores::{Scores, ScoresColumns};
 pub use statistics::{Statistics, StatisticsColumns};

@@ -27,3 +27,19 @@ table! {
 pub fn method_and_step(method: &str) -> (&str, Option<&str>) {
     method.split_once('.').map_or((method, None), |(method, step)| (method, Some(step)))
 }
+
+/// The method that a seed is of: `grpo` of `grpo-s1`; none of what is no seed.
+pub fn of_seed(method: &str) -> Option<&str> {
+    let (base, seed) = method.rsplit_once("-s")?;
+    (!base.is_empty() && !seed.is_empty() && seed.bytes().all(|b| b.is_ascii_digit())).then_some(base)
+}
+
+/// What the mean over a method's seeds is called: `grpo (3 seeds)`.
+pub fn mean_of_seeds(method: &str, seeds: usize) -> String {
+    format!("{method} ({seeds} seeds)")
+}
+
+/// The method that such a mean is of; none of what is no mean.
+pub fn of_mean(name: &str) -> Option<&str> {
+    name.strip_suffix(" seeds)")?.split_once(" (").map(|(method, _)| method)
+}

@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use schemas::method_and_step;
+use schemas::{mean_of_seeds, method_and_step, of_seed};
 
 /// Of methods' names: those that are seeds of one method, by its name.
 pub(crate) fn seeds<'a>(methods: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, Vec<&'a str>> {
     let mut of: BTreeMap<(&str, Option<&str>), Vec<&str>> = BTreeMap::new();
     for name in methods {
         let (method, step) = method_and_step(name);
-        if let Some(base) = base(method) {
+        if let Some(base) = of_seed(method) {
             of.entry((base, step)).or_default().push(name);
         }
     }
@@ -19,15 +19,9 @@ pub(crate) fn seeds<'a>(methods: impl IntoIterator<Item = &'a str>) -> BTreeMap<
     several
         .map(|((base, step), names)| {
             let step = step.map(|step| format!(".{step}")).unwrap_or_default();
-            (format!("{base} ({} seeds){step}", names.len()), names)
+            (mean_of_seeds(base, names.len()) + &step, names)
         })
         .collect()
-}
-
-/// `grpo` of `grpo-s1`.
-fn base(method: &str) -> Option<&str> {
-    let (base, seed) = method.rsplit_once("-s")?;
-    (!base.is_empty() && !seed.is_empty() && seed.bytes().all(|b| b.is_ascii_digit())).then_some(base)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 
 use maud::{Markup, html};
-use schemas::method_and_step;
+use schemas::{method_and_step, of_mean, of_seed};
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::p_value;
@@ -151,7 +151,7 @@ fn steps<'a>(content: &'a Content, table: &ChosenTable) -> Vec<Option<&'a str>> 
     if table.rows.iter().any(|row| method_and_step(&row.method).1.is_some()) {
         return vec![None];
     }
-    let chosen = |name: &str| table.rows.iter().any(|row| row.method == without_seeds(name));
+    let chosen = |name: &str| table.rows.iter().any(|row| row.method == of_mean(name).unwrap_or(name));
     let mut steps: Vec<Option<&str>> = content
         .metrics
         .iter()
@@ -170,14 +170,9 @@ fn measure<'a>(content: &'a Content, method: &str, metric: &str, step: Option<&s
     let of = |m: &&Measure| m.slice == "all" && m.metric == metric && method_and_step(&m.method).1 == own.or(step);
     let named = |m: &&Measure| {
         let (name, _) = method_and_step(&m.method);
-        name == method || (name.ends_with(" seeds)") && without_seeds(name) == method)
+        name == method || of_mean(name) == Some(method)
     };
     content.metrics.iter().filter(of).find(named)
-}
-
-/// `grpo` of `grpo (3 seeds)`, and of `grpo`.
-fn without_seeds(method: &str) -> &str {
-    method.split_once(" (").map_or(method, |(name, _)| name)
 }
 
 /// The averages without those of single seeds of which there is a mean.
@@ -185,31 +180,25 @@ pub(crate) fn without_single_seeds(metrics: &[Measure]) -> Vec<Measure> {
     let means: BTreeSet<(&str, Option<&str>)> = metrics
         .iter()
         .map(|m| method_and_step(&m.method))
-        .filter(|(name, _)| name.ends_with(" seeds)"))
-        .map(|(name, step)| (without_seeds(name), step))
+        .filter_map(|(name, step)| Some((of_mean(name)?, step)))
         .collect();
-    let single =
-        |name: &str| name.rsplit_once("-s").filter(|(_, seed)| is_number(seed)).map(|(base, _)| base.to_owned());
     let has_mean = |m: &&Measure| {
         let (name, step) = method_and_step(&m.method);
-        single(name).is_some_and(|base| means.contains(&(base.as_str(), step)))
+        of_seed(name).is_some_and(|base| means.contains(&(base, step)))
     };
     metrics.iter().filter(|m| !has_mean(m)).cloned().collect()
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// What the seeds of a method have.
 fn seeds(content: &Content, method: &str, metric: &str, step: Option<&str>) -> Vec<f64> {
     let (method, own) = method_and_step(method);
     let step = own.or(step);
-    let seed = |name: &str| name.strip_prefix(method).and_then(|rest| rest.strip_prefix("-s")).is_some_and(is_number);
     let rows = content.metrics.iter().filter(|m| m.slice == "all" && m.metric == metric);
-    rows.filter(|m| method_and_step(&m.method).1 == step && seed(method_and_step(&m.method).0))
-        .map(|m| m.value)
-        .collect()
+    let of = |m: &&Measure| {
+        let (name, own) = method_and_step(&m.method);
+        own == step && of_seed(name) == Some(method)
+    };
+    rows.filter(of).map(|m| m.value).collect()
 }
 
 #[cfg(test)]
