@@ -14,7 +14,8 @@ use crate::frame::{Context, Job, output};
 
 /// Train a RoBERTa on labels, and write it as a model's folder.
 ///
-/// Reads labels. Writes a folder: model.onnx, model.int8.onnx, thresholds.json, metrics.json, and the model in Hugging Face's form
+/// Reads labels. Writes a folder: model.onnx, model.int8.onnx, thresholds.json, languages.json (which languages the labelled texts are in:
+/// of others it knows nothing, and clean says so), metrics.json, and the model in Hugging Face's form
 /// (config.json, tokenizer.json, model.safetensors). Trains from scratch, or with --init from a RoBERTa's or BERT's folder. With
 /// --folds also says how good such a model is on labels that it has not seen, and writes its decisions to predictions.parquet.
 #[derive(Debug, Args, Serialize, Deserialize)]
@@ -48,6 +49,7 @@ impl Job for TrainCleaner {
             metrics.onnx_difference,
             100.0 * metrics.int8_agreement
         )?;
+        writeln!(out, "trained on texts in {}", metrics.languages)?;
         let held_out = metrics.held_out.iter().map(|(onnx, quality)| (format!("{onnx}, held out"), quality));
         let folds = metrics.cross_validation.iter().flat_map(|cv| {
             let domains = cv.domains.iter().map(|(domain, quality)| (format!("{} folds, {domain}", cv.folds), quality));

@@ -1,6 +1,6 @@
 //! The cleaner: trained twice, the same bytes; readable by others; broken models refused; every text scored once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -190,4 +190,77 @@ fn a_model_that_cannot_be_trusted_is_one_clear_error() {
     );
     assert!(message.contains("make setup"), "{message}");
     assert!(files(&root).iter().all(|file| !file.display().to_string().contains("_staged")));
+}
+
+/// Searches in German, visits and clicks in English.
+fn two_languages(folder: &Path) -> PathBuf {
+    let german = [
+        "was die Wahl für die Region bedeutet",
+        "fünf Fragen zum Kometen am Abendhimmel",
+        "wie man einen alten Apfelbaum richtig schneidet",
+        "warum das Orchester schon wieder streikt",
+    ];
+    let english = [
+        "what the election means for the region",
+        "five questions about the comet in the evening",
+        "how to prune an old apple tree the right way",
+        "why the orchestra is on strike once again",
+    ];
+    let rows = |texts: [&str; 4]| -> String {
+        let row = |i: usize| format!("u{}\t2025-11-30 {:02}:{:02}:00\t{}\n", i % 9, i / 60, i % 60, texts[i % 4]);
+        std::iter::once("user\tat\ttext\n".to_owned()).chain((0..240).map(row)).collect()
+    };
+    let mut text = "[ingest]\nbuckets = 2\ncut_off = \"2025-12-01\"\n".to_owned();
+    for (name, domain, texts) in [("searches", "search", german), ("visits", "browse", english)] {
+        let file = folder.join(format!("{name}.tsv"));
+        std::fs::write(&file, rows(texts)).expect("writable");
+        text += &format!(
+            "[[ingest.events]]\nname = \"{name}\"\nfiles = \"{}\"\nformat = \"tsv\"\ndomain = \"{domain}\"\nuser = \"user\"\n\
+             time = \"at\"\ntime_format = \"%Y-%m-%d %H:%M:%S\"\ntext = \"text\"\n",
+            file.display()
+        );
+    }
+    let path = folder.join("logs.toml");
+    std::fs::write(&path, text).expect("writable");
+    path
+}
+
+#[test]
+fn a_cleaner_says_which_languages_it_knows_and_domains_can_be_left_out() {
+    let folder = TempDir::new().expect("a folder");
+    let root = folder.path().join("data");
+    let config = two_languages(folder.path());
+    let job = |name: &str| {
+        let mut command = querent();
+        command.args([name, "--quiet", "--data"]).arg(&root).arg("--config").arg(&config);
+        command
+    };
+    succeed(&mut job("ingest"));
+    let model = folder.path().join("model");
+    copy(cleaner(), &model);
+    let known = std::fs::read_to_string(model.join("languages.json")).expect("train-cleaner writes it");
+    assert!(known.contains("eng"), "{known}");
+    let clean = |more: &[&str]| succeed(job("clean").arg("--model").arg(&model).args(more));
+    let said = clean(&[]);
+    assert!(
+        said.contains("warning: the texts of search are in German 100%; the cleaner was trained on English"),
+        "{said}"
+    );
+    assert!(!said.contains("the texts of browse"), "{said}");
+
+    // What is left out passes through without a score, and the version says so.
+    let said = clean(&["--only", "browse"]);
+    assert!(said.contains("kept search, unclassified 240") && !said.contains("the texts of search"), "{said}");
+    let described = succeed(querent().args(["inspect", "clean_events", "--data"]).arg(&root));
+    assert!(described.contains("remark: not classified, and all kept: news, search"), "{described}");
+    let searches: Vec<String> =
+        by_version(&root, "clean_events").into_iter().filter(|row| row.contains("|search|")).collect();
+    assert!(searches.len() == 240 && searches.iter().all(|row| row.ends_with('|')), "a null score");
+    // Scores that there were are not made again.
+    let said = clean(&["--only", "browse,search"]);
+    assert!(said.contains("from the cache 4") && said.contains("scored 4"), "{said}");
+    let said = clean(&["--only", "search,browse,news"]);
+    assert!(said.contains("from the cache 8") || said.contains("score: up to date"), "{said}");
+    assert!(fail(job("clean").arg("--model").arg(&model).args(["--only", "mail"]), 2).contains("browse, news, search"));
+    assert!(fail(job("clean").args(["--model", "none", "--only", "search"]), 2).contains("clean.only"));
 }

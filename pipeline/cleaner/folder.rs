@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use dataset::{Draft, Error, Result};
 use serde_json::{Value, json};
-use text::{Classifier, ClassifierOptions, ModelFolder, THRESHOLDS};
+use text::{Classifier, ClassifierOptions, LANGUAGES, Languages, ModelFolder, THRESHOLDS};
 use tokenizers::Tokenizer;
 
 use crate::TrainCleaner;
@@ -68,6 +68,8 @@ pub(crate) fn write(
         (INT8.to_owned(), int8.quality(int8_threshold)),
     ]);
     draft.write_json(THRESHOLDS, &thresholds)?;
+    let languages = Languages::of(trained.texts.iter().map(String::as_str));
+    draft.write_json(LANGUAGES, &languages)?;
     Ok(Metrics {
         trained_on: trained.train.len(),
         temperature: trained.temperature,
@@ -76,6 +78,7 @@ pub(crate) fn write(
         held_out,
         thresholds,
         epochs: trained.epochs.clone(),
+        languages,
         cross_validation,
     })
 }

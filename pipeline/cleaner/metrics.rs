@@ -5,6 +5,7 @@ use std::path::Path;
 
 use dataset::{Error, Result};
 use serde::{Deserialize, Serialize};
+use text::Languages;
 
 use crate::quality::Quality;
 use crate::train::Epoch;
@@ -27,6 +28,9 @@ pub struct Metrics {
     pub held_out: BTreeMap<String, Quality>,
     /// Thresholds, by ONNX file.
     pub thresholds: BTreeMap<String, f32>,
+    /// Of the labelled texts.
+    #[serde(default)]
+    pub languages: Languages,
     /// The training.
     pub epochs: Vec<Epoch>,
     /// On labels of other folds, when folds were asked for.

@@ -123,6 +123,7 @@ fn of_two_trainings_into_one_folder_one_makes_it_and_the_other_says_so() -> Resu
     let names: Vec<String> = files(&target).into_keys().filter(|name| name != ".lock").collect();
     let expected = [
         "config.json",
+        "languages.json",
         "metrics.json",
         "model.int8.onnx",
         "model.onnx",

@@ -18,7 +18,7 @@ const TRAINING: &str = "training";
 const FEWEST: usize = 10;
 
 /// Settings of `train-cleaner`, and the artifact that it makes: a folder with `model.onnx`, `model.int8.onnx`, `thresholds.json`,
-/// `metrics.json` ([`crate::Metrics`]), and the model in Hugging Face's form (`config.json`, `tokenizer.json`, `model.safetensors`);
+/// `languages.json` (of the labelled texts), `metrics.json` ([`crate::Metrics`]), and the model in Hugging Face's form (`config.json`, `tokenizer.json`, `model.safetensors`);
 /// with folds also `predictions.parquet` (`cleaner_predictions`).
 ///
 /// Deterministic: the same labels and settings give the same bytes. A killed training goes on after the last epoch that it ended.
@@ -183,7 +183,7 @@ impl TrainCleanerInputs {
 
 impl Artifact for TrainCleaner {
     const NAME: &'static str = "train-cleaner";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     type Inputs = TrainCleanerInputs;
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Self::Inputs> {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{BooleanArray, Float32Array, RecordBatch};
-use arrow::compute::{filter_record_batch, not};
+use arrow::compute::{filter_record_batch, is_null, not};
 use dataset::{Account, ByPartition, Done, Error, Inputs, Resources, Result, Rows, Stage, Whole};
 use schemas::{CleanEvents, CleanEventsColumns, Events, EventsColumns, TextScores};
 use serde::{Deserialize, Serialize};
 
+use crate::Only;
 use crate::score::{Scores, text_hash};
 
 /// Keeps the behaviours that say something about interests: those whose score is at least the threshold.
@@ -15,6 +16,9 @@ use crate::score::{Scores, text_hash};
 pub struct Clean {
     /// The threshold; without one, nothing is classified and everything is kept, with null scores.
     pub threshold: Option<f32>,
+    /// The domains that are classified, see [`Only`].
+    #[serde(default, skip_serializing_if = "Only::is_all")]
+    pub only: Only,
 }
 
 /// What a version says of itself when nothing is classified.
@@ -31,7 +35,12 @@ impl Stage for Clean {
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Self::Inputs> {
         let events = declare.by_partition("events")?;
         let scores = match self.threshold {
-            Some(_) => Some(declare.whole("text_scores")?),
+            Some(_) => {
+                if let Some(remark) = self.only.remark() {
+                    declare.remark(remark);
+                }
+                Some(declare.whole("text_scores")?)
+            }
             None => {
                 declare.remark(PASS_THROUGH);
                 None
@@ -54,9 +63,10 @@ impl Stage for Clean {
                 kept.push(with_scores(&batch, Float32Array::new_null(batch.num_rows()))?);
                 continue;
             };
-            let scored = scored(&batch, scores)?;
-            let keep: BooleanArray = scored.values().iter().map(|score| Some(*score >= threshold)).collect();
-            count(&batch, &keep, &mut account)?;
+            let scored = self.scored(&batch, scores)?;
+            let keep: BooleanArray = scored.iter().map(|score| Some(score.is_none_or(|s| s >= threshold))).collect();
+            let classified = not(&is_null(&scored)?)?;
+            count(&batch, &keep, &classified, &mut account)?;
             let batch = with_scores(&batch, scored)?;
             kept.push(filter_record_batch(&batch, &keep)?);
             dropped.push(filter_record_batch(&batch, &not(&keep)?)?);
@@ -74,23 +84,37 @@ impl Stage for Clean {
     }
 }
 
-fn scored(batch: &RecordBatch, scores: &Scores) -> Result<Float32Array> {
-    let texts = Events::text.of(batch)?;
-    let score = |text: Option<&str>| {
-        text.and_then(|text| scores.get(text_hash(text))).ok_or_else(|| {
-            let what = "text_scores: expected a score for every text of events, got none for one of them";
-            Error::retry(what, "run clean again; with --shard, seal text_scores first")
-        })
-    };
-    texts.iter().map(score).collect::<Result<Vec<f32>>>().map(Float32Array::from)
+impl Clean {
+    /// The scores of a batch's texts; null where the domain is not classified.
+    fn scored(&self, batch: &RecordBatch, scores: &Scores) -> Result<Float32Array> {
+        let (domains, texts) = (Events::domain.of(batch)?, Events::text.of(batch)?);
+        let score = |(domain, text): (Option<&str>, Option<&str>)| {
+            if !domain.is_some_and(|domain| self.only.has(domain)) {
+                return Ok(None);
+            }
+            text.and_then(|text| scores.get(text_hash(text))).map(Some).ok_or_else(|| {
+                let what = "text_scores: expected a score for every text of events, got none for one of them";
+                Error::retry(what, "run clean again; with --shard, seal text_scores first")
+            })
+        };
+        domains.iter().zip(texts.iter()).map(score).collect::<Result<Float32Array>>()
+    }
 }
 
 /// Kept and dropped events by domain.
-fn count(batch: &RecordBatch, keep: &BooleanArray, account: &mut Account) -> Result<()> {
+fn count(batch: &RecordBatch, keep: &BooleanArray, classified: &BooleanArray, account: &mut Account) -> Result<()> {
     let domains = Events::domain.of(batch)?;
+    let mut unclassified: BTreeMap<&str, u64> = BTreeMap::new();
     let mut counts: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
     for (row, domain) in domains.iter().enumerate() {
-        counts.entry(domain.unwrap_or_default()).or_default()[usize::from(keep.value(row))] += 1;
+        match classified.value(row) {
+            true => counts.entry(domain.unwrap_or_default()).or_default()[usize::from(keep.value(row))] += 1,
+            false => *unclassified.entry(domain.unwrap_or_default()).or_default() += 1,
+        }
+    }
+    for (domain, events) in unclassified {
+        account.output += events;
+        account.note(&format!("kept {domain}, unclassified"), events);
     }
     for (domain, [dropped, kept]) in counts {
         account.output += kept;

@@ -12,7 +12,7 @@ use schemas::{CleanEvents, CleanEventsColumns, Events, News, Profiles, Quarantin
 use tempfile::TempDir;
 
 use crate::ingest::{EventLog, Format, Ingest, NewsLog, ingest};
-use crate::{Cap, Clean};
+use crate::{Cap, Clean, Only};
 
 const CUT_OFF: i64 = 1_764_547_200;
 
@@ -202,7 +202,7 @@ proptest! {
     fn cap_keeps_the_most_recent_and_capping_twice_is_capping_once(clicks in clicks(), cap in 1u32..6) {
         let root = TempDir::new()?;
         let runner = ingested(root.path(), &clicks, 1, 2, 2).expect("ingests");
-        runner.run(&Clean { threshold: None }, &["clean_events", "clean_events.dropped"]).expect("cleans");
+        runner.run(&Clean { threshold: None, only: Only::default() }, &["clean_events", "clean_events.dropped"]).expect("cleans");
         let events = Whole::<CleanEvents>::open(runner.store(), "clean_events").expect("committed");
         let stage = Cap { events_per_domain: cap };
         for bucket in 0..2 {

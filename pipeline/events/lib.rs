@@ -10,6 +10,7 @@ mod clean;
 pub mod ingest;
 #[cfg(test)]
 mod laws;
+mod only;
 mod order;
 mod score;
 pub mod scrub;
@@ -17,4 +18,5 @@ pub mod simulate;
 
 pub use cap::Cap;
 pub use clean::Clean;
+pub use only::{Only, lopsided};
 pub use score::Score;

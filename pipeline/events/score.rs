@@ -18,6 +18,8 @@ use schemas::{Events, TextScores, TextScoresColumns};
 use serde::{Deserialize, Serialize};
 use text::{Classifier, ClassifierOptions, ModelFolder};
 
+use crate::Only;
+
 /// Events for which a partition of their texts is made.
 const EVENTS_PER_PARTITION: u64 = 1 << 16;
 
@@ -41,6 +43,9 @@ pub struct Score {
     /// The ONNX file in it; empty for the usual one.
     #[serde(default, skip_serializing)]
     pub onnx: String,
+    /// The domains whose texts are scored.
+    #[serde(default, skip_serializing_if = "Only::is_all")]
+    pub only: Only,
 }
 
 /// The events' parts, a task each, and the scores that are known.
@@ -64,11 +69,15 @@ impl Stage for Score {
         let events = declare.whole::<Events>("events")?;
         let folder = ModelFolder::open(&self.model, &self.onnx)?;
         declare.files("classifier", &folder.files())?;
-        let settings = serde_json::to_value(self).map_err(|e| Error::bug(format!("settings of score: {e}")))?;
+        // A text's score is the same whatever else is scored.
+        let options = serde_json::to_value(&self.options).map_err(|e| Error::bug(format!("settings of score: {e}")))?;
+        let options = Some(options);
         let models = declare.models().clone();
         let same = |m: &Manifest| {
             let lineage = &m.lineage;
-            lineage.models == models && lineage.settings == settings && lineage.stage_version == Self::VERSION
+            lineage.models == models
+                && lineage.settings.get("options") == options.as_ref()
+                && lineage.stage_version == Self::VERSION
         };
         let known = declare.cache(0, same);
         // Powers of two: the partitions of another version hold whole numbers of ours, or are whole numbers of ours.
@@ -79,7 +88,8 @@ impl Stage for Score {
             .map(|part| manifest.part(part).map_or_else(|| empty(part), |part| part.blake3.clone()))
             .collect();
         let regrouped = declare.regroup(partitions, SENT.clone(), tasks)?;
-        Ok(Texts { events: events.columns(&[Events::text.name()]), regrouped, known, folder })
+        let columns = [Events::domain.name(), Events::text.name()];
+        Ok(Texts { events: events.columns(&columns), regrouped, known, folder })
     }
 
     fn open(&self, texts: &Texts, _: &Resources) -> Result<Classifier> {
@@ -92,7 +102,8 @@ impl Stage for Score {
         let (mut partition, mut distinct) = (Vec::new(), StringBuilder::new());
         let rows = texts.events.read(part as u32)?;
         for batch in rows.batches() {
-            for text in Events::text.of(batch)?.iter().flatten() {
+            for (domain, text) in Events::domain.of(batch)?.iter().zip(Events::text.of(batch)?) {
+                let (Some(text), true) = (text, domain.is_some_and(|domain| self.only.has(domain))) else { continue };
                 let hash = text_hash(text);
                 if seen.insert(hash) {
                     partition.push((hash % u128::from(spill.partitions())) as u32);

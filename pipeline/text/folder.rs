@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use dataset::{Error, Kind, Result};
 use serde::Deserialize;
 
-use crate::Tokens;
 use crate::graph::external_data;
+use crate::{Languages, Tokens};
 
 /// Largest JSON file that is read.
 pub(crate) const MAX_JSON: u64 = 64 << 20;
@@ -24,6 +24,9 @@ const TOKENIZER: &str = "tokenizer.json";
 
 /// The file of a model's folder that has a threshold for each of its ONNX files.
 pub const THRESHOLDS: &str = "thresholds.json";
+
+/// The file of a model's folder that says which languages it was trained on.
+pub const LANGUAGES: &str = "languages.json";
 
 pub(crate) const NAMES: &str = "a model's folder holds the ONNX file, tokenizer.json and config.json";
 
@@ -104,6 +107,18 @@ impl ModelFolder {
             }
             threshold => Ok(threshold),
         }
+    }
+
+    /// The languages of the texts that the model was trained on: what the folder's `languages.json` says; `None` when the folder has no such
+    /// file.
+    pub fn languages(&self) -> Result<Option<Languages>> {
+        let path = self.path.join(LANGUAGES);
+        if !path.exists() {
+            return Ok(None);
+        }
+        serde_json::from_slice(&read(&path, MAX_JSON)?)
+            .map(Some)
+            .map_err(|e| wrong(&path, format!("expected numbers of texts by language, got {e}"), NAMES))
     }
 
     /// Tokens that the model has positions for.

@@ -12,6 +12,7 @@ mod classifier;
 mod encoder;
 mod folder;
 mod graph;
+mod languages;
 #[cfg(test)]
 mod laws;
 mod model;
@@ -21,7 +22,8 @@ mod tokens;
 pub use batches::batches;
 pub use classifier::{Classifier, ClassifierOptions};
 pub use encoder::{Encoder, EncoderOptions};
-pub use folder::{ModelFolder, THRESHOLDS, check_file, read_file};
+pub use folder::{LANGUAGES, ModelFolder, THRESHOLDS, check_file, read_file};
+pub use languages::Languages;
 pub use model::Timing;
 pub use runtime::library;
 pub use tokens::Tokens;
