@@ -173,7 +173,7 @@ fn what_comes_next_is_learnt() -> dataset::Result<()> {
         let of_step: Vec<&Clicks> = users.iter().collect();
         for step in 1..=60 {
             let (_, gradients) = settings.gradients(&network, &of_step, &settings.draw(&clicked, step), step)?;
-            settings.optimizer().step(step, &mut parameters, &gradients)?;
+            settings.optimizer().step(step, 60, &mut parameters, &gradients)?;
             network.weights.set(&parameters.values).map_err(crate::candle)?;
         }
         let after = measure(&network, &users, &all).map_err(crate::candle)?;

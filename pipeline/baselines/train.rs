@@ -125,7 +125,7 @@ impl TrainSettings {
     /// The optimizer.
     pub fn optimizer(&self) -> AdamW {
         let TrainSettings { learning_rate, warm_up, weight_decay, .. } = *self;
-        AdamW { learning_rate, warm_up, weight_decay, clip_norm: 1.0 }
+        AdamW { learning_rate, warm_up, cool_down: 0.0, weight_decay, clip_norm: 1.0 }
     }
 
     /// The negatives of a step. `clicked`: what users of `train` clicked, and how often.
@@ -251,7 +251,7 @@ impl Artifact for Train {
             let next = cursor + settings.users as u64;
             let users: Vec<&Clicks> = (cursor..next).map(|at| &histories.train[order.at(at).0]).collect();
             let (loss, gradients) = settings.gradients(&run.model, &users, &settings.draw(&clicked, step), step)?;
-            let update = run.update(&settings.optimizer(), &gradients)?;
+            let update = run.update(&settings.optimizer(), settings.steps, &gradients)?;
             (run.state.step, run.state.prompt_cursor) = (step, next);
             let clicks = users.iter().map(|clicks| clicks.targets(settings.sizes.length).len() as u64).sum();
             for (figure, value) in [

@@ -196,7 +196,7 @@ impl Steps<'_> {
                 lists: outputs.iter().map(|output| output.tokens.as_slice()).collect(),
             })
             .collect();
-        let Distill { divergence, optimizer, .. } = self.settings;
+        let Distill { divergence, optimizer, steps, .. } = self.settings;
         let objective =
             Distance { divergence: *divergence, tokens: drawn.learnt().max(1), vocabulary: self.vocabulary };
         let reference = Some(Reference { snapshot: &self.teacher, adapters: Adapters::Off });
@@ -206,7 +206,7 @@ impl Steps<'_> {
             return Ok((apart, None));
         }
         let gradients = pass.finish();
-        Ok((apart, Some(self.run.update(optimizer, &gradients)?)))
+        Ok((apart, Some(self.run.update(optimizer, *steps, &gradients)?)))
     }
 
     /// One update. Returns the tokens that it went through, and the loss.

@@ -79,12 +79,12 @@ impl<'a, M: Trainee> Run<'a, M> {
         Ok(Run { draft, store, parameters, model, state, log: Log::default() })
     }
 
-    /// One update by these gradients.
+    /// One update of so many in all, by these gradients.
     ///
     /// # Errors
     /// When one is not finite: nothing is changed then.
-    pub fn update(&mut self, settings: &AdamW, gradients: &engine::Gradients) -> Result<Update> {
-        let update = settings.step(self.state.step + 1, &mut self.parameters, gradients)?;
+    pub fn update(&mut self, settings: &AdamW, of: u64, gradients: &engine::Gradients) -> Result<Update> {
+        let update = settings.step(self.state.step + 1, of, &mut self.parameters, gradients)?;
         self.model.set(&self.parameters.values)?;
         fault::point(fault::UPDATED);
         Ok(update)

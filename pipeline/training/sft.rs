@@ -26,6 +26,8 @@ use crate::{AdamW, Adaptation, Fitted, Likelihood};
 
 /// Users of the split `valid` whose lists say which layers stay.
 const PRUNED_BY: usize = 16;
+/// Histories of words at random by which copying is judged.
+const HELD_OUT: u64 = 16;
 
 /// Where training starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -179,6 +181,10 @@ impl Artifact for Sft {
             return Err(Error::setting("profiles", expected, got, "give more users"));
         }
         let words = people.words();
+        let echoes: Vec<Example> = match self.echoes(1) {
+            true => (0..HELD_OUT).filter_map(|at| teacher.echo(&task, &words, self.stream("valid echo", at))).collect(),
+            false => Vec::new(),
+        };
         let mut order = Order::new(people.train.len(), self.seed);
         let progress = Progress::new(Self::NAME, "tokens", self.steps, resources.progress);
         progress.skip(run.state.step);
@@ -186,11 +192,12 @@ impl Artifact for Sft {
             let (tokens, loss) = self.step(&mut run, &task, &teacher, &people, &words, &mut order)?;
             let step = run.state.step;
             if step.is_multiple_of(self.look_every) || step == self.steps {
-                let (loss, likeliest) = look(run.snapshot(), &task, &valid);
-                let count = valid.iter().map(Example::learnt).sum::<usize>() as f64;
-                run.log.note(step, "valid.loss", loss / count)?;
-                run.log.note(step, "valid.likeliest", likeliest as f64 / count)?;
-                run.save(-loss / count)?;
+                // Any checkpoint of lists, above 0, is better than one of copying, at most 0.
+                let chosen_by = match self.echoes(step) {
+                    true => judge(&mut run, &task, "valid.echo", &echoes)? - 1.0,
+                    false => judge(&mut run, &task, "valid", &valid)?,
+                };
+                run.save(chosen_by)?;
             }
             progress.say(format!("loss {loss:.3}"));
             progress.step(tokens);
@@ -243,7 +250,7 @@ impl Sft {
             let at = cursor..cursor + missing;
             cursor += missing;
             if self.echoes(step) {
-                let echo = |at: u64| teacher.echo(task, words, stream(self.seed, "echo", at.to_le_bytes()));
+                let echo = |at: u64| teacher.echo(task, words, self.stream("echo", at));
                 examples.extend(at.filter_map(echo));
                 continue;
             }
@@ -267,7 +274,7 @@ impl Sft {
             fitted.extend(pass.put(trees, &objective).into_iter().flatten());
         }
         let gradients = pass.finish();
-        let update = run.update(&self.optimizer, &gradients)?;
+        let update = run.update(&self.optimizer, self.steps, &gradients)?;
         let count = objective.tokens as f64;
         let loss = fitted.iter().map(|fitted| fitted.loss).sum::<f64>() / count;
         let tokens = examples.iter().map(|example| example.tokens() as u64).sum();
@@ -298,11 +305,26 @@ impl Sft {
         random.random_range(0..=person.behaviours() / 2)
     }
 
+    /// The seed of number `at` of what is drawn for `what`.
+    fn stream(&self, what: &str, at: u64) -> u64 {
+        stream(self.seed, what, at.to_le_bytes())
+    }
+
     /// Whether a step teaches to say again what was read. A policy from scratch that begins with lists of themes learns what people read on
     /// average, and not to look at the history in front of it.
     fn echoes(&self, step: u64) -> bool {
         self.init == Init::Scratch && step as f64 <= self.scratch.echo_share * self.steps as f64
     }
+}
+
+/// How good the policy is on examples that it does not learn: the geometric mean of their tokens' probabilities, above 0 and at most 1.
+fn judge(run: &mut Run<'_>, task: &Task, name: &str, examples: &[Example]) -> Result<f64> {
+    let (loss, likeliest) = look(run.snapshot(), task, examples);
+    let count = examples.iter().map(Example::learnt).sum::<usize>() as f64;
+    let step = run.state.step;
+    run.log.note(step, format!("{name}.loss"), loss / count)?;
+    run.log.note(step, format!("{name}.likeliest"), likeliest as f64 / count)?;
+    Ok((-loss / count).exp())
 }
 
 /// Sum of the losses, and how many tokens were the likeliest.

@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let of_step: Vec<&Clicks> =
             (first..first + settings.users as u64).map(|at| &histories.train[order.at(at).0]).collect();
         let (_, gradients) = settings.gradients(&network, &of_step, &settings.draw(&clicked, step), step)?;
-        settings.optimizer().step(step, &mut parameters, &gradients)?;
+        settings.optimizer().step(step, settings.steps, &mut parameters, &gradients)?;
         network.weights.set(&parameters.values)?;
         if step % settings.look_every == 0 {
             let valid = measure(&network, &histories.valid, &all)?;

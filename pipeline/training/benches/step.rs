@@ -48,7 +48,7 @@ fn main() {
     };
     let prefix = tokens(0, PREFIX);
     let sampling = Sampling { max_new_tokens: NEW, ..Sampling::default() };
-    let settings = AdamW { learning_rate: 1e-5, warm_up: 1, weight_decay: 0.0, clip_norm: 1.0 };
+    let settings = AdamW { learning_rate: 1e-5, warm_up: 1, cool_down: 0.0, weight_decay: 0.0, clip_norm: 1.0 };
     for turn in 1..=turns.parse().expect("a number") {
         let started = Instant::now();
         let requests: Vec<Request> = (0..USERS)
@@ -89,7 +89,7 @@ fn main() {
             pass.put(&[Tree { prompt: &request.prompt, lists }], &objective);
         }
         let gradients = pass.finish();
-        settings.step(turn, &mut parameters, &gradients).expect("finite");
+        settings.step(turn, turn, &mut parameters, &gradients).expect("finite");
         let weights = Arc::get_mut(&mut snapshot).expect("nobody else has them");
         parameters.values.iter().for_each(|(name, values)| weights.set(name, values));
         let said = json!({

@@ -165,7 +165,7 @@ impl Training<'_> {
                 said.extend(pass.put(tree, &objective));
             }
             let gradients = pass.finish();
-            update = Some(self.run.update(&settings.optimizer, &gradients)?);
+            update = Some(self.run.update(&settings.optimizer, settings.steps, &gradients)?);
         }
         let log = &mut self.run.log;
         let seconds = [scored.drawn.seconds, scored.seconds, started.elapsed().as_secs_f64()];
