@@ -125,5 +125,5 @@ bench-training: ## a step of GRPO beside TRL (torch, transformers, peft, dataset
 	@$(CARGO) bench --no-run --workspace --bench step
 	$(BENCH)/train.py out/bench-training $(GGUF)
 
-clean: ## delete what the demo, benches and tests made
+clean: ## delete out/ (with what demo-qwen and paper trained for hours) and .python
 	rm -rf out .python

@@ -10,7 +10,7 @@ use crate::frame::{Context, Job};
 
 /// Write a policy as a Hugging Face folder, which transformers and vLLM load.
 ///
-/// Reads a checkpoint (data/teacher/step=000120), a GGUF file or a Hugging Face folder. Writes config.json, model.safetensors in float32,
+/// Reads a policy (the name of the step that made it, or its folder, such as data/policy.grpo), a GGUF file or a Hugging Face folder. Writes config.json, model.safetensors in float32,
 /// with adapters merged in, and the tokenizer. The folder appears whole.
 #[derive(Debug, Args, Serialize, Deserialize)]
 pub(crate) struct Export {
@@ -29,7 +29,7 @@ impl Job for Export {
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let (Some(policy), Some(folder)) = (&self.policy, &self.folder) else {
-            let hint = "for example: querent export data/student/step=000120 models/student";
+            let hint = "for example: querent export grpo models/student";
             return Err(Error::setting("export", "a policy and a folder to write", "none", hint));
         };
         let artifact = policy::Export { policy: context.folder(policy)?, base: self.base.clone() };

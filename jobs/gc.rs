@@ -10,6 +10,7 @@ use crate::frame::{Commands, Place, Tool, output};
 
 /// Free space: delete what killed and abandoned runs left behind, and versions that are no longer kept.
 ///
+/// Trainings that were stopped (NAME.unfinished) and answers of language models (_cache) stay: delete them by hand.
 /// The current version of a dataset is never touched. A run is judged by its newest file, so one that works for days is left alone.
 #[derive(Debug, Args)]
 pub(crate) struct Gc {

@@ -1,7 +1,8 @@
 //! `querent`: batch jobs from raw logs to news search queries per user, Parquet in, Parquet out.
 //!
 //! One file per job. A line in [`COMMANDS`] makes a job a subcommand, a section of settings files and a step that pipelines may name
-//! (`frame/`). Exit codes: 0 done, 1 failed and worth retrying, 2 wrong usage or configuration, 3 data breaks its contract.
+//! (`frame/`). Exit codes: 0 done, 1 failed and worth retrying, 2 wrong usage or configuration, 3 data breaks its contract, 130 or 143 stopped by
+//! Ctrl-C or SIGTERM.
 
 mod abtest;
 mod annotate;

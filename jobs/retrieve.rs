@@ -11,7 +11,8 @@ use crate::frame::{Context, Job};
 
 /// Recommend news to every user: what their queries fetch, or a reference method.
 ///
-/// Reads profiles and news, and for methods with queries news_vectors and the index; clean_events, whose clicks it counts.
+/// Reads profiles and news, and for methods with queries news_vectors and the index; clean_events, whose clicks it counts
+/// (popularity); events, whose articles are recommended to nobody again.
 /// Methods: interests (the queries of the dataset interests, and of each interests.NAME that there is, as a method NAME), NAME (only
 /// those), own-titles (each user's most recent news titles as queries), themes (a behaviour from the middle of each of the user's themes as
 /// queries), attainable (of simulated users, the latent_interests themselves as queries: what can be reached), popularity (the most clicked

@@ -11,7 +11,7 @@ use crate::index::popularity;
 
 /// Say what lists of queries are worth: the five components of their reward, and the reward.
 ///
-/// Reads profiles, interests, news and news_vectors, and popularity, which it brings up to date. Writes scores; score@NAME reads
+/// Reads profiles, interests, news and news_vectors, and popularity, which it brings up to date from clean_events. Writes scores; score@NAME reads
 /// interests.NAME and writes scores.NAME. The components, each from 0 to 1: align (the cosine of queries and of the articles known before the
 /// cut-off that they fetch), coverage (the user's themes that some query is near to), specificity (queries with content words), diversity (how
 /// far the queries are from each other), structure (the output is a list). The reward is their weighted sum, once each is brought to one scale.

@@ -11,7 +11,7 @@ use crate::index::popularity;
 
 /// Teach a policy to write lists, by showing it some: the warm start of grpo.
 ///
-/// Reads profiles, news and news_vectors; with --lists interests.NAME. Writes a folder that is a policy, with train_log/ in it. The lists to
+/// Reads profiles, news, news_vectors and clean_events (which articles are popular); with --lists interests.NAME. Writes a folder that is a policy, with train_log/ in it. The lists to
 /// learn are made of each user's themes (content words of a behaviour of each theme; never a title word for word), or are those of another
 /// model. Users of the split train are learnt from, those of valid say which checkpoint is kept, those of test are never seen. With
 /// --init scratch a small policy is made from random weights, with --init pruned of some layers of a larger one. A killed run goes on from its last look.

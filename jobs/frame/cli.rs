@@ -14,7 +14,8 @@ const ABOUT: &str =
     "Turns a news platform's raw logs into news search queries per user, as batch jobs: Parquet in, Parquet out.";
 const MORE: &str = "All datasets of a project lie under one root (--data). Each job reads and writes them by name, skips what is up to \
 date, and after a kill goes on where it stopped.";
-const AFTER: &str = "Exit codes: 0 done; 1 failed, worth retrying; 2 wrong usage or configuration; 3 data breaks its contract.\n\
+const AFTER: &str = "Exit codes: 0 done; 1 failed, worth retrying; 2 wrong usage or configuration; 3 data breaks its contract; 130 or 143 \
+stopped by Ctrl-C or SIGTERM: run the same command again to go on.\n\
 Start with: querent run jobs/configs/demo.toml --insecure-dev-key";
 
 /// Runs what the command line says.

@@ -10,243 +10,25 @@
 //! them, or leave a receipt and a part of the right size with other bytes. Whoever goes on with a run, or takes a part over from another
 //! one, therefore checks its digest; what fails is made again.
 //!
-//! **The law of deletion.** A part may be deleted when the current version does not name it and the log has the entry that the part's
-//! run was to create (its name says which). Such a part never comes back: version 12 takes parts from version 11 and from runs that
-//! were to create entry 12, and from nowhere else. So whoever deletes may have read the log or a listing long ago.
-//!
 //! `model.rs` is this protocol as a state machine, checked over all interleavings of writers, gc and readers with crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::Contract;
-use serde::{Deserialize, Serialize};
 
 use crate::account::{self, Account};
 use crate::fault;
 use crate::log::{Dataset, Head};
-use crate::manifest::{Entry, Manifest, Part, PartName};
-use crate::part::check_bytes;
+use crate::manifest::{Entry, Manifest, Part};
 use crate::plan::{Digest, Plan};
+use crate::receipts::{RUNS, Receipt, Run, runs};
+use crate::tidy::{clear, tidy};
 use crate::{Error, Exit, Kind, Result, Store};
-
-/// The folder of unfinished runs within a dataset's.
-pub(crate) const RUNS: &str = "_runs";
-pub(crate) const PLAN: &str = "plan.json";
 
 /// How often a commit that is half done is looked at before it is taken for abandoned.
 const PATIENCE: u32 = 50;
 
-/// Partition done: its key, and per output its part (none when it has no rows) and account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Receipt {
-    pub(crate) partition: u32,
-    pub(crate) key: Digest,
-    pub(crate) parts: Vec<Option<Part>>,
-    pub(crate) accounts: Vec<Account>,
-}
-
-/// A run's folder, and what it knows of the datasets that it writes.
-#[derive(Debug)]
-pub(crate) struct Run<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) plan: &'a Plan,
-    pub(crate) datasets: &'a [(Dataset, Head)],
-    id: Digest,
-}
-
-impl<'a> Run<'a> {
-    pub(crate) fn new(store: &'a Store, plan: &'a Plan, datasets: &'a [(Dataset, Head)]) -> Self {
-        Run { store, plan, datasets, id: plan.run() }
-    }
-
-    fn primary(&self) -> &Dataset {
-        &self.datasets[0].0
-    }
-
-    /// A file in the run's folder.
-    pub(crate) fn path(&self, file: &str) -> String {
-        self.primary().path(&format!("{RUNS}/{}/{file}", self.id))
-    }
-
-    fn receipt_path(&self, partition: u32) -> String {
-        self.path(&format!("{partition:04}.json"))
-    }
-
-    /// The plan that an earlier attempt wrote, if it can be read.
-    pub(crate) fn written_plan(&self) -> Result<Option<Plan>> {
-        Ok(self.store.get(&self.path(PLAN))?.and_then(|json| serde_json::from_slice(&json).ok()))
-    }
-
-    pub(crate) fn write_plan(&self) -> Result<()> {
-        self.store.put(&self.path(PLAN), to_json(self.plan))
-    }
-
-    /// A new part of an output: where its content goes, and the name that it will have.
-    pub(crate) fn new_part(&self, output: usize, partition: u32, layout: schemas::Layout) -> (String, String) {
-        let name = PartName { partition, base: self.plan.outputs[output].next, attempt: crate::random() };
-        (self.written_at(output, name, layout), name.path(layout))
-    }
-
-    /// Where a part of this run is written.
-    fn written_at(&self, output: usize, name: PartName, layout: schemas::Layout) -> String {
-        let dataset = &self.datasets[output].0;
-        match self.store.renames() {
-            true => dataset.path(&format!("{RUNS}/{}/{}", self.id, name.staged())),
-            false => dataset.path(&name.path(layout)),
-        }
-    }
-
-    /// Where a part of this run lies until the commit.
-    pub(crate) fn staged_at(&self, output: usize, part: &Part) -> Option<String> {
-        let name = PartName::parse(&part.path).filter(|_| self.store.renames())?;
-        Some(self.datasets[output].0.path(&format!("{RUNS}/{}/{}", self.id, name.staged())))
-    }
-
-    /// Where a part of this run may lie: a commit that was killed has moved some.
-    fn places(&self, output: usize, part: &Part) -> Vec<String> {
-        let placed = self.datasets[output].0.path(&part.path);
-        self.staged_at(output, part).into_iter().chain([placed]).collect()
-    }
-
-    /// Whether the version that this run is based on has the part.
-    fn is_carried(&self, output: usize, part: &Part) -> bool {
-        let current = self.datasets[output].1.current.as_ref();
-        current.is_some_and(|m| m.part(part.partition) == Some(part))
-    }
-
-    /// Whether the part is one that this run may commit, and is there. `whole`: its content is checked too.
-    fn is_there(&self, output: usize, part: &Part, whole: bool) -> Result<bool> {
-        if self.is_carried(output, part) {
-            return Ok(true);
-        }
-        // A part of another run may be deleted at any time.
-        let ours = PartName::parse(&part.path).is_some_and(|name| name.base == self.plan.outputs[output].next);
-        if !ours {
-            return Ok(false);
-        }
-        for place in self.places(output, part) {
-            match whole {
-                false if self.store.exists(&place)? => return Ok(true),
-                true if self.store.get(&place)?.is_some_and(|bytes| check_bytes(part, &bytes).is_ok()) => {
-                    return Ok(true);
-                }
-                _ => {}
-            }
-        }
-        Ok(false)
-    }
-
-    fn is_valid(&self, receipt: &Receipt, partition: u32, whole: bool) -> Result<bool> {
-        let shape = receipt.partition == partition
-            && partition < self.plan.partitions
-            && receipt.parts.len() == self.plan.outputs.len()
-            && receipt.accounts.len() == self.plan.outputs.len()
-            && receipt.parts.iter().flatten().all(|part| part.partition == partition);
-        for (output, part) in receipt.parts.iter().enumerate().filter(|_| shape) {
-            if let Some(part) = part
-                && !self.is_there(output, part, whole)?
-            {
-                return Ok(false);
-            }
-        }
-        Ok(shape)
-    }
-
-    /// The receipts of this run that hold. What cannot be read, or names a part that is not there, does not count. Those in `seen` were
-    /// checked before, to the last byte; another one in the place of one of them was not.
-    pub(crate) fn receipts(&self, seen: &BTreeMap<u32, Receipt>) -> Result<BTreeMap<u32, Receipt>> {
-        let mut receipts = BTreeMap::new();
-        for partition in 0..self.plan.partitions {
-            let Some(receipt) = self.receipt(partition)? else { continue };
-            if self.is_valid(&receipt, partition, seen.get(&partition) != Some(&receipt))? {
-                receipts.insert(partition, receipt);
-            }
-        }
-        Ok(receipts)
-    }
-
-    fn receipt(&self, partition: u32) -> Result<Option<Receipt>> {
-        Ok(self.store.get(&self.receipt_path(partition))?.and_then(|json| serde_json::from_slice(&json).ok()))
-    }
-
-    /// Leaves a receipt; when another process left one first that holds, its parts stand and ours are deleted.
-    ///
-    /// # Errors
-    /// Also when the run is over: rather now than after days of work.
-    pub(crate) fn leave(&self, receipt: &Receipt) -> Result<()> {
-        self.check_open()?;
-        let path = self.receipt_path(receipt.partition);
-        if !self.store.create_unsynced(&path, to_json(receipt))? {
-            let first = self.receipt(receipt.partition)?;
-            match first {
-                Some(first) if self.is_valid(&first, receipt.partition, true)? => {
-                    for (output, part) in receipt.parts.iter().enumerate() {
-                        let Some(part) = part.as_ref().filter(|part| !self.is_carried(output, part)) else { continue };
-                        if first.parts[output].as_ref() != Some(part) {
-                            let placed = self.datasets[output].0.path(&part.path);
-                            self.store.delete(&self.staged_at(output, part).unwrap_or(placed))?;
-                        }
-                    }
-                }
-                // A loss of power cut it short, or its part is gone.
-                _ => self.store.put_unsynced(&path, to_json(receipt))?,
-            }
-        }
-        fault::point(fault::RECEIPT);
-        Ok(())
-    }
-
-    /// What earlier runs that are over finished of the same: their parts get a second name, under which they are ours.
-    pub(crate) fn adopt(
-        &self,
-        contracts: &[Contract],
-        missing: impl Fn(u32) -> bool,
-    ) -> Result<BTreeMap<u32, Receipt>> {
-        let mut adopted = BTreeMap::new();
-        for plan in runs(self.primary())? {
-            let same = plan.fingerprint == self.plan.fingerprint && plan.outputs.len() == self.plan.outputs.len();
-            if !same || plan.run() == self.id {
-                continue;
-            }
-            let earlier = Run { store: self.store, plan: &plan, datasets: self.datasets, id: plan.run() };
-            for partition in (0..self.plan.partitions).filter(|p| missing(*p)) {
-                if adopted.contains_key(&partition) {
-                    continue;
-                }
-                if let Some(receipt) = earlier.receipt(partition)?
-                    && let Some(receipt) = self.adopt_one(&earlier, contracts, receipt)?
-                {
-                    self.leave(&receipt)?;
-                    adopted.insert(partition, receipt);
-                }
-            }
-        }
-        Ok(adopted)
-    }
-
-    fn adopt_one(&self, earlier: &Run<'_>, contracts: &[Contract], mut receipt: Receipt) -> Result<Option<Receipt>> {
-        if receipt.parts.len() != contracts.len() || receipt.accounts.len() != contracts.len() {
-            return Ok(None);
-        }
-        for (output, contract) in contracts.iter().enumerate() {
-            let Some(part) = receipt.parts[output].clone().filter(|part| !self.is_carried(output, part)) else {
-                continue;
-            };
-            let (written, path) = self.new_part(output, part.partition, contract.layout);
-            let mut copied = false;
-            for from in earlier.places(output, &part) {
-                copied = copied || self.store.copy(&from, &written)?;
-            }
-            let whole = copied && self.store.get(&written)?.is_some_and(|bytes| check_bytes(&part, &bytes).is_ok());
-            if !whole {
-                self.store.delete(&written)?;
-                return Ok(None);
-            }
-            receipt.parts[output] = Some(Part { path, ..part });
-        }
-        Ok(Some(receipt))
-    }
-
+impl Run<'_> {
     /// Turns a complete set of receipts into the next version of every output. `seen`: see [`Run::receipts`].
     pub(crate) fn commit(
         &self,
@@ -290,7 +72,7 @@ impl<'a> Run<'a> {
     }
 
     /// Fails when another run has committed meanwhile, and this one no longer can.
-    fn check_open(&self) -> Result<()> {
+    pub(crate) fn check_open(&self) -> Result<()> {
         for (output, (dataset, _)) in self.datasets.iter().enumerate() {
             let next = self.plan.outputs[output].next;
             if dataset.has(next)? {
@@ -483,66 +265,6 @@ fn too_bad(job: &str, unit: &str, account: &Account, total: u64, limit: f64, exa
     Error::new(Exit::Data, what, format!("mend the input{example}, or raise --max-bad-ratio"))
 }
 
-/// Deletes what a finished or killed commit left: superseded parts, by the law of deletion, and the folders of runs whose version is
-/// there. `keep` versions before the current one keep their parts. Runs that knew of fewer erased people go too, whatever they were to make.
-pub(crate) fn tidy(dataset: &Dataset, keep: usize) -> Result<()> {
-    let Head { next, current: Some(current) } = dataset.head()? else { return Ok(()) };
-    dataset.sync()?;
-    fault::point(fault::SUPERSEDED);
-    superseded(dataset, keep)?.iter().try_for_each(|path| dataset.store.delete(path))?;
-    for plan in runs(dataset)? {
-        let done = plan.fingerprint == current.fingerprint;
-        if (done || plan.lineage.erased < current.lineage.erased) && plan.outputs[0].next < next {
-            clear(&dataset.store, &plan)?;
-        }
-    }
-    Ok(())
-}
-
-/// The parts that may be deleted, by the law of deletion; those of the current version and of `keep` versions before it are none. A version
-/// that knew of fewer erased people is not kept.
-pub(crate) fn superseded(dataset: &Dataset, keep: usize) -> Result<Vec<String>> {
-    let Head { next, current: Some(current) } = dataset.head()? else { return Ok(Vec::new()) };
-    let mut named: BTreeSet<String> = current.parts.iter().map(|part| part.path.clone()).collect();
-    if keep > 0 {
-        let versions = dataset.versions()?;
-        for version in versions.iter().rev().skip(1).take(keep) {
-            let kept = dataset.manifest(*version)?;
-            if kept.lineage.erased >= current.lineage.erased {
-                named.extend(kept.parts.into_iter().map(|part| part.path));
-            }
-        }
-    }
-    let parts = dataset.part_files()?.into_iter();
-    let superseded = parts.filter(|(path, name)| name.base < next && !named.contains(path));
-    Ok(superseded.map(|(path, _)| dataset.path(&path)).collect())
-}
-
-/// Deletes the folders of a run, its plan last: as long as that is there, somebody will finish this.
-fn clear(store: &Store, plan: &Plan) -> Result<()> {
-    let folder = |output: &crate::plan::Output| format!("{}/{RUNS}/{}", output.dataset, plan.run());
-    for output in plan.outputs.iter().rev() {
-        for file in store.list(&folder(output))?.iter().filter(|file| file.name() != PLAN) {
-            store.delete(&file.path)?;
-        }
-    }
-    store.delete(&format!("{}/{PLAN}", folder(&plan.outputs[0])))?;
-    plan.outputs.iter().try_for_each(|output| store.clear(&folder(output)))
-}
-
-/// The plans of a dataset's unfinished runs, those that can be read and lie where they should.
-pub(crate) fn runs(dataset: &Dataset) -> Result<Vec<Plan>> {
-    let prefix = dataset.path(&format!("{RUNS}/"));
-    let mut plans = Vec::new();
-    for file in dataset.store.list(&dataset.path(RUNS))?.iter().filter(|file| file.name() == PLAN) {
-        let json = dataset.store.get(&file.path)?;
-        let plan = json.and_then(|json| serde_json::from_slice::<Plan>(&json).ok());
-        let here = |plan: &Plan| !plan.outputs.is_empty() && file.path == format!("{prefix}{}/{PLAN}", plan.run());
-        plans.extend(plan.filter(here));
-    }
-    Ok(plans)
-}
-
 /// Seals a sharded run (`querent commit`): the named one, or the only one that is open. One that is sealed already stays as it is.
 pub fn seal(store: &Store, dataset: &str, run: Option<&str>, keep: usize) -> Result<Vec<Manifest>> {
     let primary = Dataset::new(store, dataset);
@@ -596,11 +318,4 @@ pub(crate) fn heads<'a>(
     }
     heads.reverse();
     Ok(heads)
-}
-
-/// Pretty JSON with a final newline.
-pub(crate) fn to_json(value: &impl Serialize) -> bytes::Bytes {
-    let mut json = serde_json::to_vec_pretty(value).expect("our own types have string keys only");
-    json.push(b'\n');
-    json.into()
 }

@@ -1,16 +1,17 @@
 //! Garbage: what killed, abandoned and superseded runs left.
 //!
-//! What a run left may be deleted once the log has the entry that the run was to create (the law of deletion, in `commit.rs`). A run that
+//! What a run left may be deleted once the log has the entry that the run was to create (the law of deletion, in `tidy.rs`). A run that
 //! could still commit is judged by its newest file. If that is old, gc first creates the log entry itself, an empty one: whoever comes
 //! back to commit finds it taken, and deletes nothing.
 
 use std::collections::BTreeMap;
 
-use crate::commit::{PLAN, RUNS, superseded, tidy};
 use crate::log::{Dataset, LOG};
 use crate::manifest::PartName;
 use crate::plan::Plan;
+use crate::receipts::{PLAN, RUNS};
 use crate::store::File;
+use crate::tidy::{superseded, tidy};
 use crate::{Result, Store};
 
 /// What was (or would be) freed.

@@ -42,6 +42,7 @@ mod parallel;
 mod part;
 pub mod plan;
 mod progress;
+mod receipts;
 mod regroup;
 mod rows;
 mod runner;
@@ -49,6 +50,7 @@ mod settings;
 mod stage;
 mod stale;
 mod store;
+mod tidy;
 
 pub use account::Account;
 pub use artifact::{Artifact, Draft, IDENTITY, Identity};

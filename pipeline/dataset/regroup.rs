@@ -21,9 +21,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::commit::to_json;
 use crate::fault;
 use crate::plan::Digest;
+use crate::receipts::to_json;
 use crate::{Error, Result, Store};
 
 /// A file of sent rows is written once it is so large.

@@ -9,7 +9,7 @@ use schemas::Contract;
 use serde_json::{Value, json};
 
 use crate::account::Account;
-use crate::commit::{self, Receipt, Run};
+use crate::commit::{heads, settled_heads};
 use crate::fault;
 use crate::inputs::{Declared, Inputs, other_key};
 use crate::log::{Dataset, Head};
@@ -18,10 +18,12 @@ use crate::memory::Budget;
 use crate::parallel::in_parallel;
 use crate::plan::{Digest, Output, Plan, digest, recipe, why};
 use crate::progress::{Progress, Style};
+use crate::receipts::{Receipt, Run};
 use crate::regroup::{self, Regrouped, Spill};
 use crate::settings::written_down;
 use crate::stage::{Done, Outputs, Stage};
 use crate::stale::Standing;
+use crate::tidy::tidy;
 use crate::{Error, KeySource, Result, Store, part};
 
 /// Which partitions a process takes: those whose number leaves `index` when divided by `count`.
@@ -167,8 +169,8 @@ impl Runner {
         let contracts = S::Outputs::contracts();
         let store = self.store();
         let datasets = match self.dry_run {
-            true => commit::heads(store, outputs.iter().copied())?,
-            false => commit::settled_heads(store, outputs)?,
+            true => heads(store, outputs.iter().copied())?,
+            false => settled_heads(store, outputs)?,
         };
         let mut declare = Inputs::new(&self.resources, &datasets);
         let inputs = stage.inputs(&mut declare)?;
@@ -200,7 +202,7 @@ impl Runner {
                 // Whatever a killed commit left is finished, and the version is sure to stay.
                 match self.dry_run {
                     false => {
-                        datasets.iter().try_for_each(|(dataset, _)| commit::tidy(dataset, self.keep_versions))?;
+                        datasets.iter().try_for_each(|(dataset, _)| tidy(dataset, self.keep_versions))?;
                     }
                     // What it reads may be about to change.
                     true => {
@@ -312,7 +314,7 @@ impl Work<'_> {
         done.retain(|partition, _| mine.contains(partition));
         // After what can be adopted is: so that a plain glob is right while this run works.
         for (dataset, _) in self.run.datasets {
-            commit::tidy(dataset, runner.keep_versions)?;
+            tidy(dataset, runner.keep_versions)?;
         }
         summary.reused = done.len() as u64;
         for partition in mine.iter().filter(|p| !done.contains_key(p)).copied().collect::<Vec<_>>() {

@@ -248,12 +248,6 @@ impl Prompter {
         self.fitting(behaviours).map(|(_, tokens)| [tokens.as_slice(), &self.suffix].concat())
     }
 
-    /// The texts that a prompt shows of these behaviours, the most recent first.
-    pub fn shown(&self, behaviours: &[Behaviour<'_>]) -> Vec<String> {
-        let lines = self.fitting(behaviours).map(|(lines, _)| lines).unwrap_or_default();
-        lines.iter().map(|(_, _, line)| line.strip_prefix(BULLET).unwrap_or(line).trim_end().to_owned()).collect()
-    }
-
     /// How many of these behaviours, which come most recent first, a prompt has room for.
     pub fn reach(&self, behaviours: &[Behaviour<'_>]) -> usize {
         let lines = self.fitting(behaviours).map(|(lines, _)| lines).unwrap_or_default();

@@ -86,11 +86,6 @@ impl Task {
         self.prompter.prompt(behaviours)
     }
 
-    /// The texts that a prompt shows of these behaviours, the most recent first.
-    pub fn shown(&self, behaviours: &[Behaviour<'_>]) -> Vec<String> {
-        self.prompter.shown(behaviours)
-    }
-
     /// How many of these behaviours, which come most recent first, a prompt has room for.
     pub fn reach(&self, behaviours: &[Behaviour<'_>]) -> usize {
         self.prompter.reach(behaviours)

@@ -66,10 +66,14 @@ fn one(run: &TrainingRun) -> Markup {
     };
     html! {
         h3 { (run.name) }
-        p { (standing(run)) }
-        @for chart in charts(&GOALS, LARGE) { (chart) }
-        div.charts { @for chart in charts(&QUESTIONS, SMALL) { (chart) } }
-        @if let Some(ranked) = &run.lists { (lists(ranked)) }
+        @if let Some(why) = &run.unreadable {
+            p { "This run cannot be read: " (why) }
+        } @else {
+            p { (standing(run)) }
+            @for chart in charts(&GOALS, LARGE) { (chart) }
+            div.charts { @for chart in charts(&QUESTIONS, SMALL) { (chart) } }
+            @if let Some(ranked) = &run.lists { (lists(ranked)) }
+        }
     }
 }
 
@@ -150,7 +154,13 @@ mod tests {
     fn run(figures: &[(&str, &[(u64, f64)])]) -> TrainingRun {
         let figures = figures.iter().map(|(name, series)| ((*name).to_owned(), series.to_vec())).collect();
         let history = History { ended: true, chosen: Some(2), figures };
-        TrainingRun { name: "policy.toy".into(), job: "grpo".into(), planned: Some(3), history, lists: None }
+        TrainingRun {
+            name: "policy.toy".into(),
+            job: "grpo".into(),
+            planned: Some(3),
+            history,
+            ..TrainingRun::default()
+        }
     }
 
     #[test]

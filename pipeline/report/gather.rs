@@ -93,7 +93,7 @@ impl Content {
             not_compared: lineage("comparisons").and_then(|lineage| lineage.remark.clone()),
             method: method.unwrap_or_default().to_owned(),
             samples: method.map_or(Ok(Vec::new()), |method| samples(found, method, users))?,
-            runs: found.runs.iter().map(|run| TrainingRun::read(run, lists)).collect::<Result<_>>()?,
+            runs: found.runs.iter().map(|run| TrainingRun::read(run, lists)).collect(),
             tables: Vec::new(),
             experiment: found.experiment()?,
         })

@@ -451,6 +451,7 @@ mod tests {
                     ..History::default()
                 },
                 lists: Some(Ranked { step: 1, best: vec![rolled.clone()], worst: vec![rolled] }),
+                unreadable: None,
             }],
             tables: vec![ChosenTable {
                 title: evil.clone(),

@@ -4,10 +4,7 @@ use std::collections::HashMap;
 
 use dataset::{Result, Whole};
 use engine::Tree;
-use policy::{Behaviour, Generate, Task, Template};
-use rand::seq::{IndexedRandom, SliceRandom};
-use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use policy::{Generate, Task, Template};
 use reward::Rewards;
 use schemas::Interests;
 
@@ -16,40 +13,27 @@ use crate::pseudo;
 
 /// Users whose lists a vocabulary is learnt from, beside everyone's texts: enough to have seen how a list is written.
 const CORPUS_LISTS: usize = 64;
-/// Lists for each history of a step that teaches to say it again.
-const ECHOES: usize = 8;
-/// Lines of a history of words at random, from a list's at least; as many as the prompt holds are shown. Where a line goes on is found sooner
-/// among few (`budget_tokens`); a policy that has found it among ten finds it among more.
-const LINES: std::ops::RangeInclusive<usize> = 5..=30;
-/// Words of such a line.
-const LINE: std::ops::RangeInclusive<usize> = 2..=8;
-const DOMAINS: [&str; 3] = ["search", "browse", "news"];
 
-/// A user's prompt, and lists to learn for it.
+/// A user's prompt, and a list to learn for it.
 #[derive(Debug)]
 pub(crate) struct Example {
     pub(crate) prompt: Vec<u32>,
-    pub(crate) lists: Vec<Vec<u32>>,
+    pub(crate) list: Vec<u32>,
 }
 
 impl Example {
     /// Tokens that are learnt.
     pub(crate) fn learnt(&self) -> usize {
-        self.lists.iter().map(Vec::len).sum()
+        self.list.len()
     }
 
     /// All tokens.
     pub(crate) fn tokens(&self) -> usize {
-        self.prompt.len() + self.learnt()
-    }
-
-    /// Tokens of the prompt and its longest list.
-    pub(crate) fn longest(&self) -> usize {
-        self.prompt.len() + self.lists.iter().map(Vec::len).max().unwrap_or(0)
+        self.prompt.len() + self.list.len()
     }
 
     pub(crate) fn tree(&self) -> Tree<'_> {
-        Tree { prompt: &self.prompt, lists: self.lists.iter().map(Vec::as_slice).collect() }
+        Tree { prompt: &self.prompt, lists: vec![&self.list] }
     }
 }
 
@@ -68,8 +52,8 @@ impl Teacher {
     /// An example of each user, none where there is no list to learn.
     pub(crate) fn examples(&self, task: &Task, people: &[Shown<'_>]) -> Result<Vec<Option<Example>>> {
         let example = |((person, left_out), list): (&Shown<'_>, Option<Vec<String>>)| {
-            let lists = vec![task.answer(&list?)];
-            Some(Example { prompt: task.prompt(&person.shown(*left_out))?, lists })
+            let list = task.answer(&list?);
+            Some(Example { prompt: task.prompt(&person.shown(*left_out))?, list })
         };
         Ok(people.iter().zip(self.lists(people, Some(task))?).map(example).collect())
     }
@@ -85,30 +69,6 @@ impl Teacher {
         }
         examples.truncate(most);
         Ok(examples)
-    }
-
-    /// An example that teaches to say again what was read: a history of words at random, and lists of some of its lines, in any order. Where every
-    /// text is new, copying is the only way to know how a line goes on; texts of real histories come again, and are learnt by heart instead.
-    pub(crate) fn echo(&self, task: &Task, words: &[&str], seed: u64) -> Option<Example> {
-        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let lines: Vec<(&str, String)> = (0..random.random_range(LINES))
-            .map(|_| {
-                let line: Vec<&str> =
-                    (0..random.random_range(LINE)).filter_map(|_| words.choose(&mut random).copied()).collect();
-                (DOMAINS[random.random_range(0..DOMAINS.len())], line.join(" "))
-            })
-            .collect();
-        let shown: Vec<Behaviour<'_>> = lines.iter().map(|(domain, text)| Behaviour { domain, text }).collect();
-        let (prompt, mut texts) = (task.prompt(&shown)?, task.shown(&shown));
-        if texts.len() < self.settings.rule.min_queries {
-            return None;
-        }
-        let some = texts.len().min(self.settings.prompts.queries);
-        let mut list = || {
-            texts.shuffle(&mut random);
-            task.answer(&texts[..some])
-        };
-        Some(Example { prompt, lists: (0..ECHOES).map(|_| list()).collect() })
     }
 
     /// What a vocabulary is learnt from: the training users' texts, and lists as they are written.

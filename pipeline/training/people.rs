@@ -1,7 +1,5 @@
 //! The users that a policy is trained on.
 
-use std::collections::BTreeSet;
-
 use dataset::{Error, Result, Whole};
 use policy::Behaviour;
 use schemas::Profiles;
@@ -75,12 +73,6 @@ impl People {
         let got = format!("{} and {}", self.train.len(), self.valid.len());
         let expected = format!("at least {users} users of the split train, and some of valid");
         Err(Error::setting("profiles", expected, got, "give more users, or lower --users"))
-    }
-
-    /// The words of the training users' texts, each once, in their order.
-    pub(crate) fn words(&self) -> Vec<&str> {
-        let words: BTreeSet<&str> = self.train.iter().flat_map(Person::texts).flat_map(str::split_whitespace).collect();
-        words.into_iter().collect()
     }
 
     /// The users of the splits `train` and `valid`. Those of `test` are nobody's to train on.

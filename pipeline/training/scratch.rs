@@ -37,9 +37,6 @@ pub struct Scratch {
     /// From scratch: tokens of the vocabulary, at most
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub vocabulary: usize,
-    /// From scratch: share of the steps, the first ones, that teach to say again what was read; the others teach lists
-    #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
-    pub echo_share: f64,
 }
 
 impl Default for Scratch {
@@ -62,9 +59,6 @@ impl Scratch {
             }
             Scratch { vocabulary, .. } if !(512..=1_000_000).contains(&vocabulary) => {
                 wrong("vocabulary", "512 to 1000000", vocabulary)
-            }
-            Scratch { echo_share, .. } if !(0.0..=1.0).contains(&echo_share) => {
-                Err(Error::setting("sft.echo_share", "a number from 0 to 1", echo_share, "see `querent sft --help`"))
             }
             _ => Ok(()),
         }

@@ -26,8 +26,6 @@ use crate::{AdamW, Adaptation, Fitted, Likelihood};
 
 /// Users of the split `valid` whose lists say which layers stay.
 const PRUNED_BY: usize = 16;
-/// Histories of words at random by which copying is judged.
-const HELD_OUT: u64 = 16;
 
 /// Where training starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -180,24 +178,18 @@ impl Artifact for Sft {
             let expected = "users of the split train, and some of valid with a list to learn";
             return Err(Error::setting("profiles", expected, got, "give more users"));
         }
-        let words = people.words();
-        let echoes: Vec<Example> = match self.echoes(1) {
-            true => (0..HELD_OUT).filter_map(|at| teacher.echo(&task, &words, self.stream("valid echo", at))).collect(),
-            false => Vec::new(),
-        };
         let mut order = Order::new(people.train.len(), self.seed);
         let progress = Progress::new(Self::NAME, "tokens", self.steps, resources.progress);
         progress.skip(run.state.step);
         while run.state.step < self.steps {
-            let (tokens, loss) = self.step(&mut run, &task, &teacher, &people, &words, &mut order)?;
+            let (tokens, loss) = self.step(&mut run, &task, &teacher, &people, &mut order)?;
             let step = run.state.step;
             if step.is_multiple_of(self.look_every) || step == self.steps {
-                // Any checkpoint of lists, above 0, is better than one of copying, at most 0.
-                let chosen_by = match self.echoes(step) {
-                    true => judge(&mut run, &task, "valid.echo", &echoes)? - 1.0,
-                    false => judge(&mut run, &task, "valid", &valid)?,
-                };
-                run.save(chosen_by)?;
+                let (loss, likeliest) = look(run.snapshot(), &task, &valid);
+                let count = valid.iter().map(Example::learnt).sum::<usize>() as f64;
+                run.log.note(step, "valid.loss", loss / count)?;
+                run.log.note(step, "valid.likeliest", likeliest as f64 / count)?;
+                run.save(-loss / count)?;
             }
             progress.say(format!("loss {loss:.3}"));
             progress.step(tokens);
@@ -236,7 +228,6 @@ impl Sft {
         task: &Task,
         teacher: &Teacher,
         people: &People,
-        words: &[&str],
         order: &mut Order,
     ) -> Result<(u64, f64)> {
         let started = Instant::now();
@@ -249,11 +240,6 @@ impl Sft {
             let missing = (self.users - examples.len()) as u64;
             let at = cursor..cursor + missing;
             cursor += missing;
-            if self.echoes(step) {
-                let echo = |at: u64| teacher.echo(task, words, self.stream("echo", at));
-                examples.extend(at.filter_map(echo));
-                continue;
-            }
             let shown = at.map(|at| {
                 let (user, epoch) = order.at(at);
                 let person = &people.train[user];
@@ -304,27 +290,6 @@ impl Sft {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(stream(self.seed, "history", name));
         random.random_range(0..=person.behaviours() / 2)
     }
-
-    /// The seed of number `at` of what is drawn for `what`.
-    fn stream(&self, what: &str, at: u64) -> u64 {
-        stream(self.seed, what, at.to_le_bytes())
-    }
-
-    /// Whether a step teaches to say again what was read. A policy from scratch that begins with lists of themes learns what people read on
-    /// average, and not to look at the history in front of it.
-    fn echoes(&self, step: u64) -> bool {
-        self.init == Init::Scratch && step as f64 <= self.scratch.echo_share * self.steps as f64
-    }
-}
-
-/// How good the policy is on examples that it does not learn: the geometric mean of their tokens' probabilities, above 0 and at most 1.
-fn judge(run: &mut Run<'_>, task: &Task, name: &str, examples: &[Example]) -> Result<f64> {
-    let (loss, likeliest) = look(run.snapshot(), task, examples);
-    let count = examples.iter().map(Example::learnt).sum::<usize>() as f64;
-    let step = run.state.step;
-    run.log.note(step, format!("{name}.loss"), loss / count)?;
-    run.log.note(step, format!("{name}.likeliest"), likeliest as f64 / count)?;
-    Ok((-loss / count).exp())
 }
 
 /// Sum of the losses, and how many tokens were the likeliest.
@@ -342,6 +307,6 @@ fn trees(examples: &[Example]) -> Vec<Tree<'_>> {
 
 /// Positions that the task and these examples need: a list to learn may be longer than one that is sampled.
 fn positions(task: &Task, examples: &[Example]) -> usize {
-    let longest = examples.iter().map(Example::longest).max().unwrap_or(0);
+    let longest = examples.iter().map(Example::tokens).max().unwrap_or(0);
     task.positions().max(task.prefix().len() + longest)
 }

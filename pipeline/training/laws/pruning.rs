@@ -15,7 +15,7 @@ const PROMPT: [u32; 5] = [40, 41, 60, 61, 62];
 /// A model from scratch, and a layer that adds nothing before its last one.
 fn idle() -> (Model, Model) {
     let texts = ["one thing and another".to_owned()];
-    let scratch = Scratch { layers: 3, width: 32, heads: 2, vocabulary: 512, echo_share: 0.5 };
+    let scratch = Scratch { layers: 3, width: 32, heads: 2, vocabulary: 512 };
     let tokenizer: Tokenizer = scratch.tokenizer(&texts).expect("a vocabulary");
     let fresh = scratch.model(tokenizer.clone(), 3).expect("a model").policy;
     let louder = |(name, x): (String, Tensor)| match name.starts_with("model.layers.") && name.contains("proj") {
