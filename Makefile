@@ -8,7 +8,7 @@ export PYTHONPATH = $(CURDIR)/.python
 BENCH_USERS ?= 500000
 GGUF = models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help setup setup-qwen python demo demo-qwen mind demo-mind paper test nightly test-data test-peers check bench bench-abtest bench-cleaner bench-news bench-policy bench-training bench-words clean
+.PHONY: help setup setup-qwen python demo demo-qwen mind demo-mind paper test nightly test-data test-peers check bench bench-abtest bench-cleaner bench-news bench-policy bench-scrub bench-training bench-words clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -117,6 +117,12 @@ bench-policy: ## PROFILES=folder: rollouts beside transformers and llama.cpp (to
 	@$(CARGO) build --release
 	@$(CARGO) bench --no-run -p querent-policy --bench generate
 	$(BENCH)/generate.py out/bench-policy $(PROFILES) $(GGUF)
+
+bench-scrub: ## what is scrubbed beside Microsoft Presidio, on invented sentences (presidio-analyzer)
+	@$(PYTHON) tests/bench/scrub.py --check out/bench-scrub
+	@$(MAKE) --no-print-directory python
+	@$(CARGO) build --release
+	$(BENCH)/scrub.py out/bench-scrub
 
 bench-training: ## a step of GRPO beside TRL (torch, transformers, peft, datasets, trl)
 	@$(PYTHON) tests/bench/train.py --check

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = {"QUERENT_USER_KEY": "000102030405060708090a0b0c0d0e0f"}  # for benchmarks only
-WHEELS = {"Stemmer": "PyStemmer", "faiss": "faiss-cpu", "llama_cpp": "llama-cpp-python", "pytrec_eval": "pytrec-eval-terrier", "sklearn": "scikit-learn", "tea_tasting": "tea-tasting"}
+WHEELS = {"Stemmer": "PyStemmer", "faiss": "faiss-cpu", "llama_cpp": "llama-cpp-python", "presidio_analyzer": "presidio-analyzer", "pytrec_eval": "pytrec-eval-terrier", "sklearn": "scikit-learn", "tea_tasting": "tea-tasting"}
 CHECK = "--check" in sys.argv
 if CHECK:
     sys.argv.remove("--check")

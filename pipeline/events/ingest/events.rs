@@ -150,7 +150,7 @@ impl IngestEvents {
 
 impl Stage for IngestEvents {
     const NAME: &'static str = "ingest";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const UNIT: &'static str = "behaviours";
     type Inputs = EventInputs;
     type Shared = ();

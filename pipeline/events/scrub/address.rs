@@ -19,11 +19,23 @@ static URL: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
+/// The query's last value is digits alone, and a word touches it.
+static VALUE: LazyLock<Regex> = LazyLock::new(|| regex(r"=[0-9]+([^\x00-\x7F]+)$"));
+
 /// What is to be taken out of URLs.
 pub(super) fn url_secrets(text: &str) -> Vec<Range<usize>> {
     let named = ["user", "query", "part", "pairs"];
     let parts = URL.captures_iter(text).flat_map(|c| named.map(|name| c.name(name).map(|m| m.range())));
-    parts.flatten().collect()
+    parts.flatten().map(|range| range.start..range.end - word_behind(&text[range])).collect()
+}
+
+/// How many bytes at the end of a query are a word behind it, in a script without blanks.
+fn word_behind(query: &str) -> usize {
+    let word = VALUE
+        .captures(query)
+        .and_then(|c| c.get(1))
+        .filter(|word| word.as_str().chars().all(|c| script(c) == Some(Script::Unspaced)));
+    word.map_or(0, |word| word.len())
 }
 
 /// Writing systems: letters of one make a word.
@@ -130,6 +142,11 @@ fn is_numbered(before: &str) -> bool {
     NUMBERED.is_match(&before[from..])
 }
 
+/// Programs whose versions have four numbers.
+static PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r"(?i)\b(?:android|chrome|chromium|edge|firefox|flash|ios|java|macos|opera|safari|windows)[ ]$")
+});
+
 /// Where addresses of IPv6 are, without prefix lengths.
 pub(super) fn ipv6(text: &str) -> Vec<Range<usize>> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == ':';
@@ -151,6 +168,10 @@ pub(super) fn ipv6(text: &str) -> Vec<Range<usize>> {
 
 /// Where addresses of IPv4 are, without prefix lengths and ports.
 pub(super) fn ipv4(text: &str) -> Vec<Range<usize>> {
-    let address = |m: &regex::Match<'_>| m.as_str().parse::<Ipv4Addr>().is_ok() && !is_numbered(&text[..m.start()]);
+    let address = |m: &regex::Match<'_>| {
+        let before = &text[..m.start()];
+        m.as_str().parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_private() || !PROGRAM.is_match(before))
+            && !is_numbered(before)
+    };
     IPV4.find_iter(text).filter(address).map(|m| m.range()).collect()
 }

@@ -47,7 +47,8 @@ pub(super) fn cards(text: &str) -> Vec<Range<usize>> {
                 let Some(part) = groups.get(at..at + count) else { return false };
                 let lengths: Vec<usize> = part.iter().map(Range::len).collect();
                 let shape = *count == 1 || CARD_GROUPS.contains(&lengths.as_slice());
-                shape && is_card(&text[part[0].start..part[count - 1].end])
+                let number = &text[part[0].start..part[count - 1].end];
+                shape && (is_card(number) || lengths == CARD_GROUPS[0] && groups.len() == 4 && is_national_card(number))
             });
             if let Some(count) = count {
                 found.push(groups[at].start..groups[at + count - 1].end);
@@ -114,12 +115,19 @@ pub(super) fn isbns(text: &str) -> Vec<Range<usize>> {
     ISBN.find_iter(text).filter(|m| sum(m.as_str()).is_multiple_of(10)).map(|m| m.range()).collect()
 }
 
-/// 13 to 19 digits of an issuer (ISO/IEC 7812: travel, banking and payment, 2 to 6), with Luhn's checksum, and not one digit repeated.
+/// 13 to 19 digits of an issuer (ISO/IEC 7812: travel, banking and payment, 2 to 6), with a card's check digit.
 fn is_card(text: &str) -> bool {
+    (13..=19).contains(&digits(text).count()) && (Some(2)..=Some(6)).contains(&digits(text).next()) && is_checked(text)
+}
+
+/// A card of one country only (ISO/IEC 7812: 9), such as Korea's and Turkey's. Parcels' numbers begin so, too: these have more groups.
+fn is_national_card(text: &str) -> bool {
+    text.starts_with('9') && is_checked(text)
+}
+
+/// Luhn's checksum, and not one digit repeated.
+fn is_checked(text: &str) -> bool {
     let first = digits(text).next();
-    if !(13..=19).contains(&digits(text).count()) || !(Some(2)..=Some(6)).contains(&first) {
-        return false;
-    }
     let sum: u32 = digits(text)
         .rev()
         .enumerate()
@@ -149,6 +157,8 @@ mod tests {
     fn checksums_decide() {
         assert!(is_card("5500-0000-0000-0004") && !is_card("5500-0000-0000-0005"));
         assert!(!is_card("4444 4444 4444 4444") && !is_card("1764547200000"));
+        assert_eq!(cards("9410 1234 5678 9010"), vec![0..19; 1]);
+        assert!(cards("9410 1234 5678 9010 1234 56 9410123456789010 9410 1234 5678 9011").is_empty());
         assert_eq!(ibans("FR14 2004 1010 0505 0001 3M02 606"), vec![0..33; 1]);
         assert!(ibans("FR15 2004 1010 0505 0001 3M02 606 ZZ89370400440532013000").is_empty());
         assert_eq!(isbns("978-3-16-148410-0 978-3-16-148410-1"), vec![0..17; 1]);

@@ -14,33 +14,47 @@ static RUN: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:\+|\(\s?\+?\s?)?[0-9](
 /// Groups of digits in a phone number.
 const MAX_GROUPS: usize = 8;
 
-/// What looks like a phone number and is none: dates, years one after the other, fractions, UUIDs.
+/// What looks like a phone number and is none: dates, years one after the other, fractions, UUIDs. Letters beyond ASCII may touch them.
 static NO_PHONE: LazyLock<Regex> = LazyLock::new(|| {
     let (day, month, year) = ("(?:0?[1-9]|[12][0-9]|3[01])", "(?:0?[1-9]|1[0-2])", "(?:19|20)[0-9]{2}");
     regex(&format!(
-        r"\b(?:{year}[\-/.]{month}[\-/.]{day}|{day}[\-/.]{day}[\-/.]{year}|{year}(?:[ \-/]+{year})+|{year}[\-/][0-9]{{2}}|(?:[1-9][0-9]{{0,2}}|0)\.[0-9]{{5,}}|[0-9A-Fa-f]{{8}}(?:-[0-9A-Fa-f]{{4}}){{3}}-[0-9A-Fa-f]{{12}})\b"
+        r"(?-u:\b)(?:{year}[\-/.]{month}[\-/.]{day}|{day}[\-/.]{day}[\-/.]{year}|{year}(?:[ \-/]+{year})+|{year}[\-/][0-9]{{2}}|(?:[1-9][0-9]{{0,2}}|0)\.[0-9]{{5,}}|[0-9A-Fa-f]{{8}}(?:-[0-9A-Fa-f]{{4}}){{3}}-[0-9A-Fa-f]{{12}})(?-u:\b)"
     ))
 });
 
-/// Words that a phone number follows, in the languages of the fixtures.
+/// Words that a phone number follows, in many languages.
 static CALL: LazyLock<Regex> = LazyLock::new(|| {
-    let words = "tel|tlf|phone|telephone|telefon|telefono|teléfono|telefone|téléphone|telefoon|telefonu|telefonnummer|mobile|mobil|mobiel|\
-        móvil|celular|cellulare|handy|handynummer|rufnummer|cell|call|calling|dial|ring|ringe|ringen|sms|text me at|whatsapp|fax|hotline|\
-        llama|llamar|appeler|appelez|chiama|chiamare|ligar|ligue|zadzwoń|dzwonić|komórka|numer telefonu|bel|bellen|ara|arayın|тел|телефон|телефона|\
-        телефону|звоните|позвоните|позвонить|номер|моб|τηλ|τηλέφωνο|gọi|sđt|điện thoại|हेल्पलाइन|फ़ोन|फोन|मोबाइल|कॉल|هاتف|اتصل|جوال|الجوال|موبايل|تلفون|الهاتف|\
+    // Long words have many endings. Short ones begin other words: ring and ringgit, tel and television.
+    let short = "tel|tlf|cell|call|calls|called|calling|dial|dialing|dialling|ring|ringing|ringe|ringen|ringer|ringede|ringte|\
+        ringde|sms|fax|faxnummer|bel|bellen|belde|ara|aradı|тел|моб|τηλ|gọi|sđt|linka";
+    let long = "phone|cellphone|telephone|telefon|teléfono|téléphone|telefoon|mobile|mobil|mobiel|móvil|celular|cellulare|handy|rufnummer|\
+        text me at|whatsapp|hotline|llama|llamar|appeler|appelez|chiama|chiamare|ligar|ligue|zadzwoń|dzwonić|komórka|numer telefonu|arayın|\
+        телефон|мобил|звоните|позвоните|позвонить|номер|τηλέφωνο|điện thoại|हेल्पलाइन|फ़ोन|फोन|मोबाइल|कॉल|هاتف|اتصل|جوال|الجوال|موبايل|تلفون|الهاتف|\
         טלפון|נייד|להתקשר";
+    // Numbers that are somebody's.
+    let whose = "(?:my|your|his|her|whose) (?:new )?number|(?:mit|dit|hans|hendes|hvis|mitt|ditt|vems) (?:nye |nya )?nummer|\
+        (?:meine|deine|wessen) (?:neue )?nummer|(?:mijn|jouw|wiens) (?:nieuwe )?nummer|(?:mon|ton) (?:nouveau )?numéro|\
+        (?:mi|tu) (?:nuevo )?número|(?:mio|tuo) (?:nuovo )?numero|(?:meu|seu) (?:novo )?número|(?:mój|twój|czyj) (?:nowy )?numer|\
+        (?:moje|tvoje|čí) (?:nové )?číslo|benim numara|numaram|رقمي";
     let unspaced = "电话|電話|手机|手機|致电|拨打|携帯|전화|휴대폰|연락처|핸드폰|โทร|เบอร์";
-    regex(&format!(r"(?i)(?:(?:^|[^\p{{L}}\p{{M}}])(?:{words})|{unspaced})(?:[^<>;!?,0-9]{{0,16}})$"))
+    let gap = "[^<>;!?,0-9]";
+    let start = r"(?:^|[^\p{L}\p{M}])";
+    regex(&format!(
+        r"(?i)(?:{start}(?:(?:{short})(?:$|[^<>;!?,0-9\p{{L}}\p{{M}}])|{long}|{whose})|{unspaced}){gap}{{0,16}}$"
+    ))
 });
 
 /// Words and signs after which a number is none.
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
-    let words = "isbn|issn|ean|asin|sku|order|bestellung|bestellnummer|id|post|ticket|tracking|version|ver|v|build|article|artikel|item|serial|\
-        patent|doi|invoice|rechnung|lotto|lottery|lotería|loterie|loto|lotto numbers|jackpot|numbers|numbers drawn|score|scores|season|population|budget|error|\
-        code|model|part|case|usd|eur|gbp|pedido|commande|ordine|zamówienie|bestelling|sipariş|заказ|заказа|население|población|\
-        popolazione|population of|einwohner|ऑर्डर|رقم الطلب|السكان";
+    let goods = "isbn|issn|ean|gtin|upc|barcode|asin|sku|item|serial|model|part|article|artikel|artikelnummer|artículo|articolo|artigo|\
+        ref|réf|référence|referencia|riferimento|referência|артикул|штрихкод|patent|doi|version|ver|v|build";
+    let orders = "order|bestellung|bestellnummer|pedido|commande|ordine|encomenda|zamówienie|bestelling|objednávka|sipariş|заказ|заказа|ऑर्डर|رقم الطلب|\
+        tracking|invoice|rechnung|factura|facture|fattura|fatura|ticket|case|code|error|id|post|siret|siren";
+    let lotteries = "lotto|lottery|lotería|loterie|loto|lotto numbers|jackpot|numbers|numbers drawn|powerball|mega millions|euromillions|\
+        euromillones|eurojackpot|superenalotto|mega sena|keno|sportka|togel|xổ số|лотерея|लॉटरी";
+    let counts = "score|scores|season|population|population of|einwohner|población|população|popolazione|население|السكان|budget|usd|eur|gbp";
     regex(&format!(
-        r"(?i)(?:(?:^|[^\p{{L}}\p{{M}}])(?:{words})(?:[ .]{{1,2}}(?:number|no|nr|nummer|numéro))?|订单号?|注文|주문번호|주문|人口|인구|[#№$€£¥₹₽₩])[^\p{{L}}0-9]{{0,4}}$"
+        r"(?i)(?:(?:^|[^\p{{L}}\p{{M}}])(?:{goods}|{orders}|{lotteries}|{counts})(?:[ .]{{1,2}}(?:number|no|nr|nummer|numéro))?|订单号?|注文|주문번호|주문|人口|인구|双色球|大乐透|ロト[67]|로또|[#№$€£¥₹₽₩])[^\p{{L}}0-9]{{0,4}}$"
     ))
 });
 
@@ -178,7 +192,8 @@ impl<'a> Number<'a> {
         }
         if first.starts_with('0') {
             return self.is_trunk(&digits, &lengths, total, self.text[..groups[count - 1].start].ends_with('-'))
-                && (!self.is_counted() || count == 1);
+                // Twelve digits behind such a word are a barcode's.
+                && (!self.is_counted() || count == 1 && total < 12);
         }
         let year = first.len() == 4 && (first.starts_with("19") || first.starts_with("20"));
         if self.bracket && (2..=5).contains(&first.len()) && self.text[groups[0].end..].starts_with(')') {
@@ -201,7 +216,7 @@ impl<'a> Number<'a> {
             [2, 5, 4] => !dotted,
             [3, 3, 3] => initial >= b'5' && last != "000" && !dotted,
             [3, 2, 2, 2] => matches!(initial, b'6' | b'7' | b'9') && !dotted,
-            [5, 5] => initial >= b'6' && !dotted,
+            [5, 5] => initial >= b'6' && !dotted && !self.fives_are_odd(),
             [3, 7] => initial == b'3' && !dotted,
             [3, 6] => matches!(initial, b'6' | b'7' | b'9') && !dotted,
             [9] => matches!(initial, b'6' | b'7' | b'9') && last[3..] != *"000000",
@@ -213,6 +228,11 @@ impl<'a> Number<'a> {
             _ => false,
         };
         shaped && !self.is_counted() && !AMOUNT.is_match(&self.text[end..])
+    }
+
+    /// Whether groups of five follow each other and do not come in pairs, as India's numbers do.
+    fn fives_are_odd(&self) -> bool {
+        self.groups.iter().take_while(|group| group.len() == 5).count() % 2 == 1
     }
 
     /// A national number with its leading zero.
@@ -227,7 +247,7 @@ impl<'a> Number<'a> {
         // A single last digit is an extension behind a hyphen, or something else.
         let short =
             lengths.len() > 1 && (lengths[lengths.len() - 1] == 1 && !extended || lengths[0] < 2 && !self.bracket);
-        let dates = lengths.len() > 2 && lengths[0] == 2 && lengths[1] <= 2;
+        let dates = lengths.len() > 2 && lengths[0] == 2 && lengths[1] <= 2 && lengths[2] != 3;
         (9..=12).contains(&total) && !self.fraction && !short && !dates && lengths.len() <= 6
     }
 }

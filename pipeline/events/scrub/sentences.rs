@@ -1,4 +1,4 @@
-//! How much is found, and how much is taken for what it is not: on invented sentences in fourteen languages (`fixtures/scrub`).
+//! How much is found, and how much is taken for what it is not: on invented sentences in thirty-one languages (`fixtures/scrub`).
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -87,6 +87,13 @@ fn personal_data_goes() {
         ("ping 2001:db8::ff00:42:8329", "ping <ip>"),
         ("https://ann:pw@shop.example/cart?id=7&mail=a@b.de#x", "https://shop.example/cart"),
         ("www.example.com/a?b=c page", "www.example.com/a page"),
+        ("example.cn/a?tel=13955501234打不开", "example.cn/a打不开"),
+        ("example.cn/a?name=li小明", "example.cn/a"),
+        ("windows 192.168.0.1", "windows <ip>"),
+        ("98765 43210 98765 43211", "<phone> <phone>"),
+        ("мобильный 123-45-67", "мобильный <phone>"),
+        ("kié a 06 20 555 0134", "kié a <phone>"),
+        ("mit nye nummer er 20 55 01 43", "mit nye nummer er <phone>"),
     ] {
         assert_eq!(scrubbed(text), expected);
     }
@@ -107,6 +114,11 @@ fn the_rest_stays() {
         "c++ @ work",
         "https://shop.example/cart",
         "é à ü 漢字",
+        "ringgit 12 345 678",
+        "television 720 1080 2160",
+        "电影2002 2003续集",
+        "upc 036000291452",
+        "firefox 115.0.2.1 crash",
     ] {
         assert_eq!(scrubbed(text), text);
     }
