@@ -50,7 +50,7 @@ demo-mind: mind setup ## real logs: make demo-mind MIND=folder
 test: setup python ## all tests that need nothing but this repository
 	cargo test --workspace
 
-nightly: setup python ## the long ones: 10,000 sequences of changes, 1,000 kills, 1,000 experiments, larger bounds of the commit protocol's model
+nightly: setup python ## the long ones (15 hours of one core): 10,000 sequences of changes, 1,000 kills, 1,000 experiments, larger bounds of the commit protocol's model
 	QUERENT_SEQUENCES=10000 QUERENT_KILLS=1000 cargo test --workspace --test end-to-end -- freshness faults
 	cargo test --workspace --lib model -- --include-ignored
 	QUERENT_TRIALS=1000 cargo test --workspace --lib abtest
