@@ -17,8 +17,8 @@ use crate::frame::{Context, Job};
 /// Reads events and a model's folder: train-cleaner's, or any with a RoBERTa- or BERT-type ONNX classifier, tokenizer.json and
 /// config.json. Every distinct text is scored once, and never again by the same model. Writes text_scores, clean_events and
 /// clean_events.dropped, and the behaviours nearest to the threshold as borderline, for a human to look at. A model knows the languages
-/// that it was trained on: clean warns of a domain that is in others, or that loses far more than the others do; --only leaves one out. With --shard, the
-/// scores come first: seal them with `querent commit text_scores`, then run the same shards again.
+/// that it was trained on: clean warns of a domain that is in others, or that loses far more than the others do; --only leaves one out.
+/// With --shard, the scores come first: seal them with `querent commit text_scores`, then run the same shards again.
 #[derive(Debug, Args, Serialize, Deserialize)]
 pub(crate) struct Clean {
     /// The model's folder; or a step that makes one, such as train-cleaner; or none, to keep everything

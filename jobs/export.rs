@@ -10,8 +10,8 @@ use crate::frame::{Context, Job};
 
 /// Write a policy as a Hugging Face folder, which transformers and vLLM load.
 ///
-/// Reads a policy (the name of the step that made it, or its folder, such as data/policy.grpo), a GGUF file or a Hugging Face folder. Writes config.json, model.safetensors in float32,
-/// with adapters merged in, and the tokenizer. The folder appears whole.
+/// Reads a policy (the name of the step that made it, or its folder, such as data/policy.grpo), a GGUF file or a Hugging Face folder.
+/// Writes config.json, model.safetensors in float32, with adapters merged in, and the tokenizer. The folder appears whole.
 #[derive(Debug, Args, Serialize, Deserialize)]
 pub(crate) struct Export {
     /// The model: a path, or a step that makes one

@@ -11,8 +11,8 @@ use crate::index::popularity;
 
 /// Train a policy by its rewards: Dr.GRPO.
 ///
-/// Reads profiles, news, news_vectors and clean_events (which articles are popular). Writes a folder that is a policy, with train_log/ (a row per step and figure) and rollouts/ (every
-/// list, with its tokens, scores and advantage) in it. Each step samples a group of lists for some users, scores them as the section score says, and
+/// Reads profiles, news, news_vectors and clean_events (which articles are popular). Writes a folder that is a policy, with
+/// train_log/ (a row per step and figure) and rollouts/ (every list, with its tokens, scores and advantage) in it. Each step samples a group of lists for some users, scores them as the section score says, and
 /// makes likelier what is better than its group's mean. Users of the split train are learnt from; after every few steps those of valid say
 /// how good the policy is, and the best checkpoint is the one that is kept; users of test are never seen. A killed run goes on from its last
 /// look, and ends with the same weights to the bit.

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     batches, by_version, cleaner, config, contents, copy, fail, files, labels_tsv, pipeline, python, querent, succeed,
+    tsv_log,
 };
 
 #[test]
@@ -214,11 +215,7 @@ fn two_languages(folder: &Path) -> PathBuf {
     for (name, domain, texts) in [("searches", "search", german), ("visits", "browse", english)] {
         let file = folder.join(format!("{name}.tsv"));
         std::fs::write(&file, rows(texts)).expect("writable");
-        text += &format!(
-            "[[ingest.events]]\nname = \"{name}\"\nfiles = \"{}\"\nformat = \"tsv\"\ndomain = \"{domain}\"\nuser = \"user\"\n\
-             time = \"at\"\ntime_format = \"%Y-%m-%d %H:%M:%S\"\ntext = \"text\"\n",
-            file.display()
-        );
+        text += &tsv_log("events", name, &file, &format!("domain = \"{domain}\"\nuser = \"user\"\ntext = \"text\""));
     }
     let path = folder.join("logs.toml");
     std::fs::write(&path, text).expect("writable");

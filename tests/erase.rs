@@ -8,7 +8,7 @@ use arrow::util::display::array_value_to_string;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
-use crate::support::{batches, fail, files, pipeline, querent, succeed};
+use crate::support::{batches, fail, files, pipeline, querent, succeed, tsv_log};
 
 /// What only one person ever typed, and the title that only they read.
 const SEARCH: &str = "zwieback recipes of my aunt";
@@ -37,13 +37,7 @@ fn write_logs(folder: &Path) {
 }
 
 fn config(folder: &Path, events_per_domain: u32) -> PathBuf {
-    let log = |kind: &str, name: &str, rest: &str| {
-        let files = folder.join(format!("{name}*.tsv")).display().to_string();
-        format!(
-            "[[ingest.{kind}]]\nname = \"{name}\"\nfiles = \"{files}\"\nformat = \"tsv\"\ntime = \"at\"\n\
-             time_format = \"%Y-%m-%d %H:%M:%S\"\n{rest}\n"
-        )
-    };
+    let log = |kind: &str, name: &str, rest: &str| tsv_log(kind, name, &folder.join(format!("{name}*.tsv")), rest);
     let text = [
         "[run]\njobs = [\"ingest\", \"clean\", \"cap\", \"statistics\", \"retrieve\", \"evaluate\"]\nmax_bad_ratio = 1.0\nkeep_versions = 3\n".to_owned(),
         "[ingest]\nbuckets = 3\ncut_off = \"2025-12-01\"\n".to_owned(),

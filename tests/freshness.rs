@@ -10,7 +10,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::{KEY, by_glob, cleaner, copy, text};
+use crate::support::{KEY, by_glob, cleaner, copy, text, tsv_log};
 
 /// Changes in a sequence.
 const CHANGES: usize = 4;
@@ -139,12 +139,8 @@ fn write_logs(folder: &Path, state: &State) {
 fn config(logs: &Path, models: &[PathBuf; 2], state: &State) -> String {
     let one_of = |knob: &str, values: &[&str]| values[state[knob]].to_owned();
     let log = |kind: &str, name: &str, rest: &str| {
-        let files = logs.join(format!("{name}-*.tsv")).display().to_string();
         let zone = if name == "searches" { one_of("zone", &["UTC", "Europe/Berlin"]) } else { "UTC".into() };
-        format!(
-            "[[ingest.{kind}]]\nname = \"{name}\"\nfiles = [\"{files}\"]\nformat = \"tsv\"\ntime = \"at\"\n\
-             time_format = \"%Y-%m-%d %H:%M:%S\"\ntime_zone = \"{zone}\"\n{rest}\n"
-        )
+        tsv_log(kind, name, &logs.join(format!("{name}-*.tsv")), &format!("time_zone = \"{zone}\"\n{rest}"))
     };
     let model = match state["model"] {
         2 => "none".to_owned(),

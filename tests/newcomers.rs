@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::support::{at_rest, by_version, fail, querent, succeed};
+use crate::support::{at_rest, by_version, fail, querent, succeed, tsv_log};
 
 /// Three readers who clicked before, most of all on n1, then n2; in the window two who never came before click on n1 and on n9.
 fn write_logs(folder: &Path) -> PathBuf {
@@ -19,13 +19,7 @@ fn write_logs(folder: &Path) -> PathBuf {
     let news: String = std::iter::once("id\ttitle\tat\n".to_owned()).chain((0..10).map(article)).collect();
     std::fs::write(folder.join("clicks.tsv"), clicks).expect("writable");
     std::fs::write(folder.join("news.tsv"), news).expect("writable");
-    let log = |kind: &str, name: &str, rest: &str| {
-        let file = folder.join(format!("{name}.tsv")).display().to_string();
-        format!(
-            "[[ingest.{kind}]]\nname = \"{name}\"\nfiles = \"{file}\"\nformat = \"tsv\"\ntime = \"at\"\n\
-             time_format = \"%Y-%m-%d %H:%M:%S\"\n{rest}\n"
-        )
-    };
+    let log = |kind: &str, name: &str, rest: &str| tsv_log(kind, name, &folder.join(format!("{name}.tsv")), rest);
     let text = [
         "[run]\njobs = [\"ingest\", \"clean\", \"cap\", \"retrieve\", \"evaluate\"]\n".to_owned(),
         "[ingest]\nbuckets = 2\ncut_off = \"2025-12-01\"\n".to_owned(),

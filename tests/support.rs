@@ -206,6 +206,15 @@ pub(crate) fn at_rest(root: &Path) {
     }
 }
 
+/// The mapping of a log in TSV, with the column `at` for the time; `rest` are its other lines.
+pub(crate) fn tsv_log(kind: &str, name: &str, files: &Path, rest: &str) -> String {
+    format!(
+        "[[ingest.{kind}]]\nname = \"{name}\"\nfiles = \"{}\"\nformat = \"tsv\"\ntime = \"at\"\n\
+         time_format = \"%Y-%m-%d %H:%M:%S\"\n{rest}\n",
+        files.display()
+    )
+}
+
 /// Copies a folder.
 pub(crate) fn copy(from: &Path, to: &Path) {
     for path in files(from) {

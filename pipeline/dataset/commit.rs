@@ -21,7 +21,7 @@ use crate::fault;
 use crate::log::{Dataset, Head};
 use crate::manifest::{Entry, Manifest, Part};
 use crate::plan::{Digest, Plan};
-use crate::receipts::{RUNS, Receipt, Run, runs};
+use crate::receipts::{Receipt, Run, runs};
 use crate::tidy::{clear, tidy};
 use crate::{Error, Exit, Kind, Result, Store};
 
@@ -170,7 +170,7 @@ impl Run<'_> {
             self.check_open()?;
             return Err(self.incomplete(&self.receipts(receipts)?));
         }
-        self.store.sync_folders(self.datasets.iter().map(|(dataset, _)| dataset.path(&format!("{RUNS}/{}", self.id))))
+        self.store.sync_folders((0..self.datasets.len()).map(|output| self.folder(output)))
     }
 
     /// Gives staged parts their final names, and syncs those. False when one is neither here nor there: another process has finished this run.

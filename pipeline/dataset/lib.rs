@@ -51,6 +51,7 @@ mod stage;
 mod stale;
 mod store;
 mod tidy;
+mod work;
 
 pub use account::Account;
 pub use artifact::{Artifact, Draft, IDENTITY, Identity};

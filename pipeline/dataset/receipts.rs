@@ -44,6 +44,11 @@ pub(crate) struct Run<'a> {
     pub(crate) id: Digest,
 }
 
+/// The folder of a run in a dataset's.
+pub(crate) fn folder(dataset: &str, run: &Digest) -> String {
+    format!("{dataset}/{RUNS}/{run}")
+}
+
 impl<'a> Run<'a> {
     pub(crate) fn new(store: &'a Store, plan: &'a Plan, datasets: &'a [(Dataset, Head)]) -> Self {
         Run { store, plan, datasets, id: plan.run() }
@@ -53,9 +58,14 @@ impl<'a> Run<'a> {
         &self.datasets[0].0
     }
 
-    /// A file in the run's folder.
+    /// The run's folder in the dataset of an output.
+    pub(crate) fn folder(&self, output: usize) -> String {
+        folder(&self.datasets[output].0.name, &self.id)
+    }
+
+    /// A file in the run's folder, which is that of the primary output.
     pub(crate) fn path(&self, file: &str) -> String {
-        self.primary().path(&format!("{RUNS}/{}/{file}", self.id))
+        format!("{}/{file}", self.folder(0))
     }
 
     pub(crate) fn receipt_path(&self, partition: u32) -> String {
@@ -79,17 +89,16 @@ impl<'a> Run<'a> {
 
     /// Where a part of this run is written.
     fn written_at(&self, output: usize, name: PartName, layout: schemas::Layout) -> String {
-        let dataset = &self.datasets[output].0;
         match self.store.renames() {
-            true => dataset.path(&format!("{RUNS}/{}/{}", self.id, name.staged())),
-            false => dataset.path(&name.path(layout)),
+            true => format!("{}/{}", self.folder(output), name.staged()),
+            false => self.datasets[output].0.path(&name.path(layout)),
         }
     }
 
     /// Where a part of this run lies until the commit.
     pub(crate) fn staged_at(&self, output: usize, part: &Part) -> Option<String> {
         let name = PartName::parse(&part.path).filter(|_| self.store.renames())?;
-        Some(self.datasets[output].0.path(&format!("{RUNS}/{}/{}", self.id, name.staged())))
+        Some(format!("{}/{}", self.folder(output), name.staged()))
     }
 
     /// Where a part of this run may lie: a commit that was killed has moved some.
@@ -240,12 +249,12 @@ impl<'a> Run<'a> {
 
 /// The plans of a dataset's unfinished runs, those that can be read and lie where they should.
 pub(crate) fn runs(dataset: &Dataset) -> Result<Vec<Plan>> {
-    let prefix = dataset.path(&format!("{RUNS}/"));
     let mut plans = Vec::new();
     for file in dataset.store.list(&dataset.path(RUNS))?.iter().filter(|file| file.name() == PLAN) {
         let json = dataset.store.get(&file.path)?;
         let plan = json.and_then(|json| serde_json::from_slice::<Plan>(&json).ok());
-        let here = |plan: &Plan| !plan.outputs.is_empty() && file.path == format!("{prefix}{}/{PLAN}", plan.run());
+        let at = |plan: &Plan| format!("{}/{PLAN}", folder(&dataset.name, &plan.run()));
+        let here = |plan: &Plan| !plan.outputs.is_empty() && file.path == at(plan);
         plans.extend(plan.filter(here));
     }
     Ok(plans)

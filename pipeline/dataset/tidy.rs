@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::fault;
 use crate::log::{Dataset, Head};
 use crate::plan::Plan;
-use crate::receipts::{PLAN, RUNS, runs};
+use crate::receipts::{PLAN, folder, runs};
 use crate::{Result, Store};
 
 /// Deletes what a finished or killed commit left: superseded parts, by the law of deletion, and the folders of runs whose version is
@@ -49,12 +49,12 @@ pub(crate) fn superseded(dataset: &Dataset, keep: usize) -> Result<Vec<String>> 
 
 /// Deletes the folders of a run, its plan last: as long as that is there, somebody will finish this.
 pub(crate) fn clear(store: &Store, plan: &Plan) -> Result<()> {
-    let folder = |output: &crate::plan::Output| format!("{}/{RUNS}/{}", output.dataset, plan.run());
-    for output in plan.outputs.iter().rev() {
-        for file in store.list(&folder(output))?.iter().filter(|file| file.name() != PLAN) {
+    let folders: Vec<String> = plan.outputs.iter().map(|output| folder(&output.dataset, &plan.run())).collect();
+    for folder in folders.iter().rev() {
+        for file in store.list(folder)?.iter().filter(|file| file.name() != PLAN) {
             store.delete(&file.path)?;
         }
     }
-    store.delete(&format!("{}/{PLAN}", folder(&plan.outputs[0])))?;
-    plan.outputs.iter().try_for_each(|output| store.clear(&folder(output)))
+    store.delete(&format!("{}/{PLAN}", folders[0]))?;
+    folders.iter().try_for_each(|folder| store.clear(folder))
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{BooleanArray, Float32Array, RecordBatch};
-use arrow::compute::{filter_record_batch, is_null, not};
+use arrow::array::{Array, BooleanArray, Float32Array, RecordBatch};
+use arrow::compute::{filter_record_batch, not};
 use dataset::{Account, ByPartition, Done, Error, Inputs, Resources, Result, Rows, Stage, Whole};
 use schemas::{CleanEvents, CleanEventsColumns, Events, EventsColumns, TextScores};
 use serde::{Deserialize, Serialize};
@@ -65,8 +65,7 @@ impl Stage for Clean {
             };
             let scored = self.scored(&batch, scores)?;
             let keep: BooleanArray = scored.iter().map(|score| Some(score.is_none_or(|s| s >= threshold))).collect();
-            let classified = not(&is_null(&scored)?)?;
-            count(&batch, &keep, &classified, &mut account)?;
+            count(&batch, &keep, &scored, &mut account)?;
             let batch = with_scores(&batch, scored)?;
             kept.push(filter_record_batch(&batch, &keep)?);
             dropped.push(filter_record_batch(&batch, &not(&keep)?)?);
@@ -101,13 +100,13 @@ impl Clean {
     }
 }
 
-/// Kept and dropped events by domain.
-fn count(batch: &RecordBatch, keep: &BooleanArray, classified: &BooleanArray, account: &mut Account) -> Result<()> {
+/// Kept and dropped events by domain; those without a score were not classified.
+fn count(batch: &RecordBatch, keep: &BooleanArray, scored: &Float32Array, account: &mut Account) -> Result<()> {
     let domains = Events::domain.of(batch)?;
     let mut unclassified: BTreeMap<&str, u64> = BTreeMap::new();
     let mut counts: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
     for (row, domain) in domains.iter().enumerate() {
-        match classified.value(row) {
+        match scored.is_valid(row) {
             true => counts.entry(domain.unwrap_or_default()).or_default()[usize::from(keep.value(row))] += 1,
             false => *unclassified.entry(domain.unwrap_or_default()).or_default() += 1,
         }

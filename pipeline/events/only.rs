@@ -56,9 +56,13 @@ impl Only {
     /// # Errors
     /// When events cannot be read.
     pub fn foreign(&self, store: &Store, trained_on: &Languages) -> Result<Vec<String>> {
+        if trained_on.told() == 0 {
+            return Ok(Vec::new());
+        }
         let events = Whole::<Events>::open(store, "events")?.columns(&[Events::domain.name(), Events::text.name()]);
         let mut rows_read = 0;
-        let mut texts: BTreeMap<&str, Vec<String>> = DOMAINS.iter().map(|domain| (*domain, Vec::new())).collect();
+        let judged = DOMAINS.into_iter().filter(|domain| self.has(domain));
+        let mut texts: BTreeMap<&str, Vec<String>> = judged.map(|domain| (domain, Vec::new())).collect();
         for rows in events.parts() {
             for batch in rows?.batches() {
                 rows_read += batch.num_rows();
@@ -75,9 +79,9 @@ impl Only {
             }
         }
         let mut said = Vec::new();
-        for (domain, texts) in texts.into_iter().filter(|(domain, _)| self.has(domain)) {
+        for (domain, texts) in texts {
             let languages = Languages::of(texts.iter().map(String::as_str));
-            if languages.told() >= TOLD && trained_on.told() > 0 && languages.share_in(trained_on) < 0.5 {
+            if languages.told() >= TOLD && languages.share_in(trained_on) < 0.5 {
                 said.push(format!(
                     "the texts of {domain} are in {languages}; the cleaner was trained on {trained_on}, so what it drops of them means \
                      little. Train one on labels of theirs, or leave {domain} out (--only)"

@@ -28,6 +28,7 @@ mod pieces;
 mod prompt;
 mod read;
 pub mod rollout;
+mod template;
 mod tokenizer;
 mod writer;
 
@@ -38,7 +39,8 @@ pub use files::Model;
 pub use generate::{Generate, Inputs, Shared, asked};
 pub use list::{List, ListRule};
 pub use model::Policy;
-pub use prompt::{Behaviour, PromptSettings, Prompter, Reasoning, SHORT_TEMPLATE, TEMPLATE, Template};
+pub use prompt::{Behaviour, PromptSettings, Prompter, Reasoning};
 pub use rollout::{Batching, Completion, Finish, Grammar, Request, Rollout, Sampling, Spent};
+pub use template::{SHORT_TEMPLATE, TEMPLATE, Template};
 pub use tokenizer::Tokenizer;
 pub use writer::{Task, Writer, Written, seed};

@@ -19,14 +19,9 @@ use dataset::{Error, Inputs, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{Chat, Role};
-use crate::files::read;
 use crate::list::THINK;
+use crate::template::{Headings, SHORT_TEMPLATE, TEMPLATE, Template, file};
 use crate::{Model, Tokenizer};
-
-/// The template that is used where no other is named.
-pub const TEMPLATE: &str = include_str!("prompt.toml");
-/// The one for policies from scratch: a few tokens.
-pub const SHORT_TEMPLATE: &str = include_str!("prompt-short.toml");
 
 /// Whether the policy thinks before it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -91,85 +86,6 @@ impl PromptSettings {
         };
         declare.value("template", digest(&text.as_str().into()))?;
         Template::parse(&text)
-    }
-}
-
-/// A template's text.
-fn file(path: &Path) -> Result<String> {
-    let hint = "--prompt takes a template like pipeline/policy/prompt.toml";
-    let wrong = |what: String| Error::usage(format!("{}: {what}", path.display()), hint);
-    let text = read(path, hint).map_err(|e| wrong(format!("{e}")))?;
-    String::from_utf8(text).map_err(|_| wrong("expected a text in UTF-8".into()))
-}
-
-/// What a template file holds.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Template {
-    /// The file's text.
-    #[serde(skip)]
-    text: String,
-    system: String,
-    brief: String,
-    example: Vec<Example>,
-    example_reasoning: String,
-    example_queries: Vec<String>,
-    headings: Headings,
-    request: String,
-    /// Whether a blank stands before each query, inside its quotes. Then its first word has the same tokens as in the history, where a blank
-    /// stands before every word.
-    #[serde(default)]
-    blank: bool,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Example {
-    domain: String,
-    text: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Headings {
-    search: String,
-    browse: String,
-    news: String,
-}
-
-impl Template {
-    /// Reads a template (see [`TEMPLATE`]).
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn parse(toml: &str) -> Result<Self> {
-        let template: Template = toml::from_str(toml).map_err(|e| {
-            let hint = "pipeline/policy/prompt.toml is the template to start from";
-            Error::usage(format!("prompt: {}", e.message()), hint)
-        })?;
-        Ok(Template { text: toml.to_owned(), ..template })
-    }
-
-    /// The text that it was read from.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Queries as the JSON list that a policy is to answer with.
-    pub fn list(&self, queries: &[String]) -> String {
-        let blank = if self.blank { " " } else { "" };
-        let quoted = queries.iter().map(|query| serde_json::Value::from(format!("{blank}{query}")).to_string());
-        format!("[{}]", quoted.collect::<Vec<_>>().join(", "))
-    }
-
-    /// Whether a blank stands before each query, inside its quotes.
-    pub(crate) fn begins_with_blank(&self) -> bool {
-        self.blank
-    }
-
-    /// The example's queries.
-    pub fn example_queries(&self) -> &[String] {
-        &self.example_queries
     }
 }
 
@@ -245,22 +161,16 @@ impl Prompter {
 
     /// What follows the prefix for a user; `None` for one without behaviours. They come most recent first.
     pub fn prompt(&self, behaviours: &[Behaviour<'_>]) -> Option<Vec<u32>> {
-        self.fitting(behaviours).map(|(_, tokens)| [tokens.as_slice(), &self.suffix].concat())
+        self.fit(behaviours).map(|(prompt, _)| prompt)
     }
 
-    /// How many of these behaviours, which come most recent first, a prompt has room for.
-    pub fn reach(&self, behaviours: &[Behaviour<'_>]) -> usize {
-        let lines = self.fitting(behaviours).map(|(lines, _)| lines).unwrap_or_default();
-        lines.last().map_or(0, |(place, _, _)| place + 1)
-    }
-
-    /// The most recent behaviours that the budget holds, as lines, and the turn's tokens.
-    fn fitting(&self, behaviours: &[Behaviour<'_>]) -> Option<(Vec<Line>, Vec<u32>)> {
+    /// The same, and how many of the behaviours it has room for.
+    pub fn fit(&self, behaviours: &[Behaviour<'_>]) -> Option<(Vec<u32>, usize)> {
         let mut lines = self.lines(behaviours, self.settings.budget_tokens);
-        while !lines.is_empty() {
+        while let Some((oldest, _, _)) = lines.last() {
             let tokens = self.tokenizer.encode(&self.text(&lines));
             if tokens.len() <= self.most {
-                return Some((lines, tokens));
+                return Some(([tokens.as_slice(), &self.suffix].concat(), oldest + 1));
             }
             // A tokenizer may need more tokens for all lines than for each: the oldest goes.
             lines.pop();

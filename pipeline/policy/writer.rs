@@ -86,9 +86,9 @@ impl Task {
         self.prompter.prompt(behaviours)
     }
 
-    /// How many of these behaviours, which come most recent first, a prompt has room for.
-    pub fn reach(&self, behaviours: &[Behaviour<'_>]) -> usize {
-        self.prompter.reach(behaviours)
+    /// The same, and how many of the behaviours it has room for.
+    pub fn fit(&self, behaviours: &[Behaviour<'_>]) -> Option<(Vec<u32>, usize)> {
+        self.prompter.fit(behaviours)
     }
 
     /// Rollouts with a version of the weights.

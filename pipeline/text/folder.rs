@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use dataset::{Error, Kind, Result};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::graph::external_data;
 use crate::{Languages, Tokens};
@@ -95,12 +96,10 @@ impl ModelFolder {
     /// The score from which on a text is kept: what the folder's `thresholds.json` says of the ONNX file; `None` when the
     /// folder has no such file.
     pub fn threshold(&self) -> Result<Option<f32>> {
-        let path = self.path.join(THRESHOLDS);
-        if !path.exists() {
+        let Some(thresholds) = self.says::<BTreeMap<String, f32>>(THRESHOLDS, "a threshold per ONNX file")? else {
             return Ok(None);
-        }
-        let thresholds: BTreeMap<String, f32> = serde_json::from_slice(&read(&path, MAX_JSON)?)
-            .map_err(|e| wrong(&path, format!("expected a threshold per ONNX file, got {e}"), NAMES))?;
+        };
+        let path = self.path.join(THRESHOLDS);
         match thresholds.get(&name(&self.onnx)).copied() {
             Some(threshold) if !(0.0..=1.0).contains(&threshold) => {
                 Err(wrong(&path, format!("expected thresholds from 0 to 1, got {threshold}"), NAMES))
@@ -112,13 +111,18 @@ impl ModelFolder {
     /// The languages of the texts that the model was trained on: what the folder's `languages.json` says; `None` when the folder has no such
     /// file.
     pub fn languages(&self) -> Result<Option<Languages>> {
-        let path = self.path.join(LANGUAGES);
+        self.says(LANGUAGES, "numbers of texts by language")
+    }
+
+    /// What a JSON file of the folder says; `None` when there is no such file.
+    fn says<T: DeserializeOwned>(&self, file: &str, expected: &str) -> Result<Option<T>> {
+        let path = self.path.join(file);
         if !path.exists() {
             return Ok(None);
         }
         serde_json::from_slice(&read(&path, MAX_JSON)?)
             .map(Some)
-            .map_err(|e| wrong(&path, format!("expected numbers of texts by language, got {e}"), NAMES))
+            .map_err(|e| wrong(&path, format!("expected {expected}, got {e}"), NAMES))
     }
 
     /// Tokens that the model has positions for.

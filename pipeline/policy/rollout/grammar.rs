@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Tokenizer;
 use crate::list::{ListRule, THINK, normal, words};
-use crate::prompt::{Reasoning, Template};
+use crate::prompt::Reasoning;
+use crate::template::Template;
 
 /// Tokens besides a query's own that it costs: the quotes and what stands between queries.
 const AROUND: usize = 3;
