@@ -55,7 +55,7 @@ impl Texts {
 #[derive(Debug, Clone)]
 pub struct Vocabulary {
     pub(crate) numbers: HashMap<String, u32>,
-    /// `[words, dimensions]`; the first is [`UNKNOWN`].
+    /// `[words, dimensions]`; the first is `UNKNOWN`.
     pub vectors: Vectors,
     /// By the articles' numbers.
     pub titles: Texts,
