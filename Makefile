@@ -50,8 +50,10 @@ demo-mind: mind setup ## real logs: make demo-mind MIND=folder
 test: setup python ## all tests that need nothing but this repository
 	cargo test --workspace
 
-nightly: setup python ## the long ones (15 hours of one core): 10,000 sequences of changes, 1,000 kills, 1,000 experiments, larger bounds of the commit protocol's model
-	QUERENT_SEQUENCES=10000 QUERENT_KILLS=1000 cargo test --workspace --test end-to-end -- freshness faults
+nightly: setup python ## the long ones: 10,000 sequences of changes, 1,000 kills, 1,000 experiments, larger bounds of the commit protocol's model
+	@$(CARGO) build --release
+	QUERENT_SEQUENCES=10000 QUERENT_BINARY=$$(realpath $${CARGO_TARGET_DIR:-target}/release/querent) cargo test --workspace --test end-to-end -- freshness
+	QUERENT_KILLS=1000 cargo test --workspace --test end-to-end -- faults
 	cargo test --workspace --lib model -- --include-ignored
 	QUERENT_TRIALS=1000 cargo test --workspace --lib abtest
 

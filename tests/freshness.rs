@@ -5,9 +5,14 @@
 //! `QUERENT_SEED` with which one to begin, and `QUERENT_BINARY` with which program, so that an older one can be put to the test.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
+use rayon::prelude::*;
 use tempfile::TempDir;
 
 use crate::support::{KEY, by_glob, cleaner, copy, text, tsv_log};
@@ -136,11 +141,11 @@ fn write_logs(folder: &Path, state: &State) {
     }
 }
 
-fn config(logs: &Path, models: &[PathBuf; 2], state: &State) -> String {
+fn config(models: &[PathBuf; 2], state: &State) -> String {
     let one_of = |knob: &str, values: &[&str]| values[state[knob]].to_owned();
     let log = |kind: &str, name: &str, rest: &str| {
         let zone = if name == "searches" { one_of("zone", &["UTC", "Europe/Berlin"]) } else { "UTC".into() };
-        tsv_log(kind, name, &logs.join(format!("{name}-*.tsv")), &format!("time_zone = \"{zone}\"\n{rest}"))
+        tsv_log(kind, name, Path::new(&format!("logs/{name}-*.tsv")), &format!("time_zone = \"{zone}\"\n{rest}"))
     };
     let model = match state["model"] {
         2 => "none".to_owned(),
@@ -183,97 +188,110 @@ fn config(logs: &Path, models: &[PathBuf; 2], state: &State) -> String {
     .join("\n")
 }
 
+/// What a root's datasets hold: of each how many rows, and their digest.
+type Held = BTreeMap<String, (usize, u64)>;
+
+/// Every pipeline has a folder of its own and is run within it, so that one that was copied finds its logs where they were read.
 struct Bench {
     folder: TempDir,
     models: [PathBuf; 2],
-    /// What a run from nothing gave, by state.
-    expected: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    /// What a run from nothing gives, by state.
+    expected: Mutex<BTreeMap<State, Held>>,
 }
 
 impl Bench {
     fn new() -> Self {
         let folder = TempDir::new().expect("a folder");
-        let models = models(folder.path());
-        Bench { models, expected: BTreeMap::new(), folder }
+        let bench = Bench { models: models(folder.path()), expected: Mutex::default(), folder };
+        bench.run(&bench.folder("start"), &start());
+        bench
     }
 
-    fn run(&self, root: &Path, logs: &Path, state: &State) {
-        write_logs(logs, state);
-        let path = root.with_extension("toml");
-        std::fs::write(&path, config(logs, &self.models, state)).expect("writable");
+    fn folder(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, folder: &Path, state: &State) {
+        write_logs(&folder.join("logs"), state);
+        std::fs::write(folder.join("pipeline.toml"), config(&self.models, state)).expect("writable");
         let program = std::env::var("QUERENT_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_querent").into());
         let output = Command::new(program)
-            .arg("run")
-            .arg(&path)
-            .args(["--quiet", "--data"])
-            .arg(root)
+            .args(["run", "pipeline.toml", "--quiet", "--data", "data"])
+            .current_dir(folder)
             .env("QUERENT_USER_KEY", KEY)
             .output()
             .expect("the binary starts");
         assert!(output.status.success(), "{state:?}\n{}{}", text(&output.stdout), text(&output.stderr));
     }
 
-    fn read(root: &Path) -> BTreeMap<String, Vec<String>> {
-        let folders = std::fs::read_dir(root).expect("listable").flatten();
+    fn read(folder: &Path) -> Held {
+        let root = folder.join("data");
+        let folders = std::fs::read_dir(&root).expect("listable").flatten();
         let names = folders.filter(|e| e.path().is_dir()).filter_map(|e| e.file_name().into_string().ok());
         // What ingest has read, and where it lay, is a diary: it has no from-nothing.
         let names = names
             .filter(|name| !name.starts_with('_') && !name.ends_with("raw_files") && !name.ends_with("quarantine"));
-        names.map(|name| (name.clone(), by_glob(root, &name))).collect()
+        let held = |name: String| {
+            let rows = by_glob(&root, &name);
+            let mut digest = DefaultHasher::new();
+            rows.hash(&mut digest);
+            (name, (rows.len(), digest.finish()))
+        };
+        names.map(held).collect()
     }
 
-    fn run_from_nothing(&mut self, state: &State) -> BTreeMap<String, Vec<String>> {
-        let name = state.values().map(|value| value.to_string()).collect::<String>();
-        if let Some(known) = self.expected.get(&name) {
+    /// `seed` is of the sequence that asks, so that two which ask at once are not in each other's way.
+    fn run_from_nothing(&self, state: &State, seed: u64) -> Held {
+        if let Some(known) = self.expected.lock().expect("no panic").get(state) {
             return known.clone();
         }
-        let root = self.folder.path().join(format!("nothing-{name}"));
-        self.run(&root, &root.with_extension("logs"), state);
-        let rows = Self::read(&root);
-        std::fs::remove_dir_all(&root).expect("removable");
-        std::fs::remove_dir_all(root.with_extension("logs")).expect("removable");
-        self.expected.insert(name, rows.clone());
-        rows
+        let folder = self.folder(&format!("nothing-{seed}"));
+        self.run(&folder, state);
+        let held = Self::read(&folder);
+        std::fs::remove_dir_all(&folder).expect("removable");
+        self.expected.lock().expect("no panic").insert(state.clone(), held.clone());
+        held
     }
 
     /// One sequence: the first dataset that is stale, with the changes that led there.
-    fn sequence(&mut self, seed: u64) -> Option<String> {
+    fn sequence(&self, seed: u64) -> Option<String> {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let (root, mut state, mut changes) = (self.folder.path().join(format!("sequence-{seed}")), start(), Vec::new());
-        let logs = root.with_extension("logs");
-        self.run(&root, &logs, &state);
+        let (folder, mut state, mut changes) = (self.folder(&format!("sequence-{seed}")), start(), Vec::new());
+        copy(&self.folder("start"), &folder);
         let mut found = None;
         for _ in 0..CHANGES {
             changes.push(change(&mut state, &mut dice));
-            self.run(&root, &logs, &state);
-            let (got, expected) = (Self::read(&root), self.run_from_nothing(&state));
+            self.run(&folder, &state);
+            let (got, expected) = (Self::read(&folder), self.run_from_nothing(&state, seed));
             // Datasets of a state before stay where the state has none: no classifier, no scores.
-            let stale = expected.iter().find(|(name, rows)| got.get(*name) != Some(*rows));
-            if let Some((name, rows)) = stale {
-                let have = got.get(name).map_or(0, Vec::len);
-                found = Some(format!(
-                    "seed {seed}: after {changes:?} {name} is stale: {have} rows, from nothing {}",
-                    rows.len()
-                ));
+            let stale = expected.iter().find(|(name, held)| got.get(*name) != Some(*held));
+            if let Some((name, (rows, _))) = stale {
+                let have = got.get(name).map_or(0, |(rows, _)| *rows);
+                found =
+                    Some(format!("seed {seed}: after {changes:?} {name} is stale: {have} rows, from nothing {rows}"));
                 break;
             }
         }
-        std::fs::remove_dir_all(&root).expect("removable");
-        std::fs::remove_dir_all(&logs).expect("removable");
+        std::fs::remove_dir_all(&folder).expect("removable");
         found
     }
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "ten thousand sequences take an hour")]
 fn after_any_changes_every_dataset_equals_that_of_a_run_from_nothing() {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let (first, sequences) = (number("QUERENT_SEED", 0), number("QUERENT_SEQUENCES", 6));
-    let mut bench = Bench::new();
-    let mut stale = Vec::new();
-    for seed in first..first + sequences {
-        if let Some(found) = bench.sequence(seed) {
-            stale.push(found);
+    let (bench, done, began) = (Bench::new(), AtomicU64::new(0), Instant::now());
+    let one = |seed| {
+        let found = bench.sequence(seed);
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done.is_multiple_of(500) || done == sequences {
+            let states = bench.expected.lock().expect("no panic").len();
+            eprintln!("{done} of {sequences} sequences, {states} states from nothing, {:.0?}", began.elapsed());
         }
-    }
+        found
+    };
+    let stale: Vec<String> = (first..first + sequences).into_par_iter().filter_map(one).collect();
     assert!(stale.is_empty(), "{} of {sequences} sequences left a stale dataset: {stale:#?}", stale.len());
 }

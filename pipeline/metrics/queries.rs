@@ -7,7 +7,7 @@ use crate::sql::sql;
 sql!(Statistics, "statistics.sql", "statistics", profiles: Profiles, news: News, truth: Truth);
 sql!(Popularity, "popularity.sql", "articles", clean_events: CleanEvents);
 sql!(Borderline(Nearest), "borderline.sql", "texts",
-    kept: CleanEvents = "clean_events", dropped: CleanEvents = "clean_events.dropped");
+    text_scores: TextScores, kept: CleanEvents = "clean_events", dropped: CleanEvents = "clean_events.dropped");
 
 /// Which texts `borderline` has.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
