@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ enum Reply {
     Status(&'static str, &'static str),
     Hang,
     Body(&'static str),
+    /// 400, and why.
+    Refusal(&'static str),
 }
 
 impl Server {
@@ -92,6 +94,7 @@ fn serve(
                 return None;
             }
             Reply::Body(body) => ("200 OK", body.to_owned()),
+            Reply::Refusal(why) => ("400 Bad Request", json!({"error": {"message": why}}).to_string()),
         };
         write!(writer, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).ok()?;
     }
@@ -106,22 +109,15 @@ fn world(folder: &Path) -> std::path::PathBuf {
     root
 }
 
-fn annotate(root: &Path, endpoint: &str, sample: &str) -> Command {
+fn by(model: &str, root: &Path, endpoint: &str, sample: &str) -> Command {
     let mut command = querent();
-    command.args([
-        "annotate",
-        "--quiet",
-        "--annotator",
-        "endpoint",
-        "--model",
-        "judge-1",
-        "--timeout-s",
-        "0.5",
-        "--attempts",
-        "3",
-    ]);
-    command.args(["--sample", sample, "--endpoint", endpoint, "--data"]).arg(root);
+    command.args(["annotate", "--quiet", "--annotator", "endpoint", "--timeout-s", "0.5", "--attempts", "3"]);
+    command.args(["--model", model, "--sample", sample, "--endpoint", endpoint, "--data"]).arg(root);
     command
+}
+
+fn annotate(root: &Path, endpoint: &str, sample: &str) -> Command {
+    by("judge-1", root, endpoint, sample)
 }
 
 fn keep(_: &Value, _: &str, _: usize) -> Reply {
@@ -134,43 +130,58 @@ fn every_failure_ends_in_a_label_or_is_counted() {
     let root = world(folder.path());
     // Behaviours take turns through the failures, in the order in which they are first asked about.
     let turns: Mutex<BTreeMap<String, usize>> = Mutex::default();
+    let down = Arc::new(AtomicBool::new(true));
+    let still = down.clone();
     let server = Server::start(move |request, behaviour, n| {
-        assert_eq!(request["response_format"]["type"], "json_schema");
         assert_eq!(request["temperature"], 0);
         let mut turns = turns.lock().expect("no panic");
         let next = turns.len();
         let turn = *turns.entry(behaviour.to_owned()).or_insert(next);
         drop(turns);
         let good = || keep(&Value::Null, "", 0);
-        match (turn % 12, n) {
+        match (turn % 14, n) {
             // Mended by the next try.
-            (0, 1) => Reply::Status("429 Too Many Requests", "retry-after: 0.2\r\n"),
-            (1, 1) => Reply::Status("500 Internal Server Error", ""),
-            (2, 1) => Reply::Hang,
-            (3, 1) => Reply::Body("{\"choices\": [{\"message\": {\"cont"),
-            (4, 1) => Reply::Content("{\"reason\": \"x\", \"label\": 2}".into()),
+            (1, 1) => Reply::Status("429 Too Many Requests", "retry-after: 0.2\r\n"),
+            (2, 1) => Reply::Status("503 Service Unavailable", ""),
+            (3, 1) => Reply::Hang,
+            (4, 1) => Reply::Body("{\"choices\": [{\"message\": {\"cont"),
+            (5, 1) => Reply::Content("{\"reason\": \"x\", \"label\": 2}".into()),
             // Never mended.
-            (5, _) => Reply::Content("Sure! Here it is: {\"reason\": \"x\", \"label\": 1}".into()),
-            (6, _) => Reply::Content("{\"verdict\": true}".into()),
-            (7, _) => Reply::Content("{\"reason\": \"x\", \"label\": 2}".into()),
-            (8, _) => Reply::Content("{\"reason\": \"x\", \"lab".into()),
-            (9, _) => Reply::Status("503 Service Unavailable", ""),
+            (6, _) => Reply::Content("Sure! Here it is: {\"reason\": \"x\", \"label\": 1}".into()),
+            (7, _) => Reply::Content("{\"verdict\": true}".into()),
+            (8, _) => Reply::Content("{\"reason\": \"x\", \"label\": 2}".into()),
+            (9, _) => Reply::Content("{\"reason\": \"x\", \"lab".into()),
+            (10, _) => Reply::Status("400 Bad Request", ""),
+            // Mended another day.
+            (11, _) if still.load(Ordering::SeqCst) => Reply::Status("503 Service Unavailable", ""),
             _ => good(),
         }
     });
-    let said = succeed(&mut annotate(&root, &server.address, "48"));
+    let message = fail(&mut annotate(&root, &server.address, "56"), 1);
+    assert!(message.contains("annotate.endpoint: no answer to 4 of 56 behaviours (the last: HTTP 503)"), "{message}");
+    assert!(!datasets(&root).contains_key("labels"), "a failure that may pass was committed");
+
+    down.store(false, Ordering::SeqCst);
+    let before = server.requests();
+    let said = succeed(&mut annotate(&root, &server.address, "56"));
     let manifest = &datasets(&root)["labels"];
     let account = &manifest.account;
-    assert_eq!(account.input, 48);
-    assert_eq!((account.dropped["malformed answer"], account.dropped["no answer"]), (16, 4), "{said}");
-    assert_eq!(manifest.rows, 28);
+    assert_eq!(account.input, 56);
+    assert_eq!((account.dropped["malformed answer"], account.dropped["refused by the server"]), (16, 4), "{said}");
+    assert_eq!(manifest.rows, 36);
+    // Those without a label, and no others: at most 16 malformed ones twice each, 4 refused ones, and the 4 that failed.
+    assert!(server.requests() - before <= 2 * 16 + 4 + 4, "{said}");
     // 100 tokens for each answer that counted, and for the one malformed before it.
-    assert_eq!(account.notes["prompt tokens"], 100 * (28 + 4));
+    assert_eq!(account.notes["prompt tokens"], 100 * (36 + 4));
     assert!(batches(&root, "labels").iter().all(|batch| {
         let annotators = batch.column_by_name("annotator").expect("a column").as_string::<i32>();
         annotators.iter().all(|annotator| annotator == Some("judge-1"))
     }));
-    assert!(said.contains("requests 92"), "{said}");
+    // What was there stays when another model says nothing that can be read.
+    let nonsense = Server::start(|_, _, _| Reply::Content("I would keep it.".into()));
+    let message = fail(&mut by("judge-2", &root, &nonsense.address, "56"), 2);
+    assert!(message.contains("answers of another form than asked for (to the first 5 behaviours)"), "{message}");
+    assert_eq!(datasets(&root)["labels"].rows, 36);
 }
 
 #[test]
@@ -223,8 +234,24 @@ fn a_server_that_is_gone_or_refuses_everything_ends_the_run() {
 fn a_server_without_schemas_is_asked_without() {
     let folder = TempDir::new().expect("a folder");
     let root = world(folder.path());
-    let server = Server::start(|request, behaviour, n| match request.get("response_format") {
-        Some(_) => Reply::Status("400 Bad Request", ""),
+    for (status, model) in [("400 Bad Request", "judge-1"), ("500 Internal Server Error", "judge-2")] {
+        let server = Server::start(move |request, behaviour, n| match request.get("response_format") {
+            Some(_) => Reply::Status(status, ""),
+            None => keep(request, behaviour, n),
+        });
+        succeed(&mut by(model, &root, &server.address, "20"));
+        assert_eq!(datasets(&root)["labels"].rows, 20);
+        // Found out once, by at most as many as ask at a time.
+        assert!(server.requests() <= 20 + 8, "{}", server.requests());
+    }
+}
+
+#[test]
+fn a_server_that_renamed_the_bound_of_answers_is_asked_by_the_new_name() {
+    let folder = TempDir::new().expect("a folder");
+    let root = world(folder.path());
+    let server = Server::start(|request, behaviour, n| match request.get("max_tokens") {
+        Some(_) => Reply::Refusal("Unsupported parameter: use 'max_completion_tokens' instead."),
         None => keep(request, behaviour, n),
     });
     succeed(&mut annotate(&root, &server.address, "20"));

@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Client, Server};
+use crate::wire::json_of;
+use crate::{Client, Server, Unanswered};
 
-/// Questions in a row that the server leaves unanswered before the run gives up on it.
+/// Questions in a row that come to nothing before the run gives up on the server.
 const PATIENCE: u32 = 5;
 
 /// What all questions of one kind share.
@@ -44,8 +45,20 @@ pub struct Answers {
     store: Store,
     server: Server,
     form: Form,
-    unanswered_in_a_row: AtomicU32,
+    /// Questions in a row that the server failed to answer.
+    failed_in_a_row: AtomicU32,
+    /// Questions that it refused, or answered with nonsense, before it gave any verdict.
+    useless: AtomicU32,
+    /// Verdicts had so far.
+    had: AtomicU64,
     cached: AtomicU64,
+}
+
+/// What came of a question that was asked now.
+enum Asked<V> {
+    Reply(Reply<V>),
+    /// Another day the server may answer.
+    Failed(String),
 }
 
 /// An answer as the cache has it.
@@ -64,7 +77,9 @@ impl Answers {
             store: store.clone(),
             server: server.clone(),
             form,
-            unanswered_in_a_row: AtomicU32::new(0),
+            failed_in_a_row: AtomicU32::new(0),
+            useless: AtomicU32::new(0),
+            had: AtomicU64::new(0),
             cached: AtomicU64::new(0),
         })
     }
@@ -75,10 +90,11 @@ impl Answers {
     }
 
     /// What came of each of `n` questions, in their order. `messages`: a question's conversation. `verdict`: what its answer says, if it is of the
-    /// right form.
+    /// right form; of an answer it gets the JSON alone.
     ///
     /// # Errors
-    /// When the server refuses all questions, or leaves too many in a row unanswered.
+    /// When the server fails to answer a question, after all have been asked, or too many in a row: what it has answered is kept, so that
+    /// another run asks only for the rest. When nothing that it says is of any use, or it refuses whoever asks.
     pub fn ask_all<V: Clone + Send + Serialize + DeserializeOwned>(
         &self,
         n: usize,
@@ -86,7 +102,7 @@ impl Answers {
         verdict: &(dyn Fn(usize, &str) -> Option<V> + Sync),
     ) -> Result<Vec<Reply<V>>> {
         let next = AtomicUsize::new(0);
-        let outcomes: Mutex<Vec<(usize, Result<Reply<V>>)>> = Mutex::default();
+        let outcomes: Mutex<Vec<(usize, Result<Asked<V>>)>> = Mutex::default();
         std::thread::scope(|scope| {
             for _ in 0..self.server.concurrency.min(n) {
                 scope.spawn(|| {
@@ -101,53 +117,72 @@ impl Answers {
             }
         });
         let mut replies = vec![Reply::None("not asked"); n];
+        let mut failed = Vec::new();
         for (at, outcome) in outcomes.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            replies[at] = outcome?;
+            match outcome? {
+                Asked::Reply(reply) => replies[at] = reply,
+                Asked::Failed(why) => failed.push(why),
+            }
         }
-        Ok(replies)
+        match failed.last() {
+            Some(why) => Err(self.failed(&format!("no answer to {} of {n} {}", failed.len(), self.form.of), why)),
+            None => Ok(replies),
+        }
     }
 
     fn ask<V: Serialize + DeserializeOwned>(
         &self,
         messages: &Value,
         verdict: &dyn Fn(&str) -> Option<V>,
-    ) -> Result<Reply<V>> {
+    ) -> Result<Asked<V>> {
         let question = json!([self.server.name(), self.server.model, self.form.version, messages]).to_string();
         let key = blake3::hash(question.as_bytes()).to_hex().to_string();
         let path = format!("_cache/{}/{}/{key}.json", self.form.folder, &key[..2]);
         if let Some(cached) = self.store.get(&path)?.and_then(|json| serde_json::from_slice::<Cached<V>>(&json).ok()) {
             self.cached.fetch_add(1, Ordering::Relaxed);
-            return Ok(Reply::Verdict(cached.verdict, [cached.prompt_tokens, cached.completion_tokens]));
+            self.had.fetch_add(1, Ordering::Relaxed);
+            return Ok(Asked::Reply(Reply::Verdict(cached.verdict, [cached.prompt_tokens, cached.completion_tokens])));
         }
         let (mut prompt_tokens, mut completion_tokens) = (0, 0);
         // A malformed answer is asked for once more.
         for _ in 0..2 {
             let answer = match self.client.ask(messages, &self.form.response_format, self.form.max_tokens)? {
                 Ok(answer) => answer,
-                Err(why) => return self.unanswered(&why),
+                Err(Unanswered::Failed(why)) => return self.unanswered(why),
+                Err(Unanswered::Refused(got)) => return self.nothing("refused by the server", &got),
             };
-            self.unanswered_in_a_row.store(0, Ordering::Relaxed);
+            self.failed_in_a_row.store(0, Ordering::Relaxed);
             prompt_tokens += answer.prompt_tokens;
             completion_tokens += answer.completion_tokens;
-            if let Some(verdict) = answer.content.as_deref().and_then(|content| verdict(content.trim())) {
+            if let Some(verdict) = answer.content.as_deref().and_then(|content| verdict(json_of(content))) {
+                self.had.fetch_add(1, Ordering::Relaxed);
                 let cached = Cached { verdict, prompt_tokens, completion_tokens };
                 self.store.create(&path, json!(cached).to_string().into())?;
-                return Ok(Reply::Verdict(cached.verdict, [prompt_tokens, completion_tokens]));
+                return Ok(Asked::Reply(Reply::Verdict(cached.verdict, [prompt_tokens, completion_tokens])));
             }
         }
-        Ok(Reply::None("malformed answer"))
+        self.nothing("malformed answer", "answers of another form than asked for")
     }
 
-    fn unanswered<V>(&self, why: &str) -> Result<Reply<V>> {
-        if self.unanswered_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= PATIENCE {
-            let what = format!(
-                "{}: no answer to {PATIENCE} {} in a row (the last: {why})",
-                self.server.setting("endpoint"),
-                self.form.of
-            );
-            let hint = "mend the cause, then run again: answers are kept, and nothing is asked twice";
-            return Err(Error::retry(what, hint));
+    /// The server failed to answer.
+    fn unanswered<V>(&self, why: String) -> Result<Asked<V>> {
+        if self.failed_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= PATIENCE {
+            return Err(self.failed(&format!("no answer to {PATIENCE} {} in a row", self.form.of), &why));
         }
-        Ok(Reply::None("no answer"))
+        Ok(Asked::Failed(why))
+    }
+
+    fn failed(&self, what: &str, why: &str) -> Error {
+        let what = format!("{}: {what} (the last: {why})", self.server.setting("endpoint"));
+        Error::retry(what, "mend the cause, then run again: answers are kept, and nothing is asked twice")
+    }
+
+    /// There is no verdict on this question. Where there never was one on any, the server or model is the wrong one.
+    fn nothing<V>(&self, why: &'static str, got: &str) -> Result<Asked<V>> {
+        let useless = self.useless.fetch_add(1, Ordering::Relaxed) + 1;
+        if useless >= PATIENCE && self.had.load(Ordering::Relaxed) == 0 {
+            return Err(self.client.refused(&format!("{got} (to the first {PATIENCE} {})", self.form.of)));
+        }
+        Ok(Asked::Reply(Reply::None(why)))
     }
 }

@@ -5,20 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use dataset::{Error, Result};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use ureq::Agent;
-use ureq::http::Response;
 
 use crate::Server;
+use crate::wire::{Answer, message, read, retry_after};
 
 /// The environment variable with the server's key.
 const KEY: &str = "QUERENT_API_KEY";
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const LARGEST_ANSWER: u64 = 1 << 20;
-/// What a server says that it has read or written, at most: more would be no count of tokens.
-const MOST_TOKENS: u64 = 1 << 32;
 
 /// One server and model.
 #[derive(Debug)]
@@ -28,34 +25,51 @@ pub struct Client {
     key: Option<String>,
     attempts: u32,
     agent: Agent,
-    /// The server refused to be held to a schema.
-    schema_refused: AtomicBool,
+    /// What the server was found to do.
+    manners: Manners,
     /// Requests sent.
     requests: AtomicU64,
     /// What the setting of its address is called.
     setting: String,
 }
 
-/// A model's answer.
-#[derive(Debug)]
-pub struct Answer {
-    /// What it said; `None` when it was cut off.
-    pub content: Option<String>,
-    /// Tokens read.
-    pub prompt_tokens: u64,
-    /// Tokens written.
-    pub completion_tokens: u64,
+/// Found out by asking: servers differ in what they take.
+#[derive(Debug, Default)]
+struct Manners {
+    /// It answered under a schema. What it refuses from then on, it does not refuse for the schema.
+    takes_schema: AtomicBool,
+    /// It answered without one what it had refused with one.
+    refuses_schema: AtomicBool,
+    /// It calls the bound of an answer `max_completion_tokens`.
+    renamed_bound: AtomicBool,
 }
 
-/// Why there is no answer.
+/// Why there is no answer to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The server was asked as often as it may be. Another day it may answer.
+    Failed(String),
+    /// The server will not answer this question.
+    Refused(String),
+}
+
+/// Why a request came to nothing.
 #[derive(Debug)]
 enum Refusal {
     /// Worth another try, perhaps not before this time has passed.
     Later(String, Option<Duration>),
-    /// The server does not know the schema.
-    Schema,
-    /// The request is wrong for every text.
-    Never(u16),
+    /// Perhaps because of the schema.
+    Schema(Box<Refusal>),
+    /// It knows the bound of an answer by its newer name.
+    Bound,
+    /// This question will not be answered.
+    Item(String),
+    /// No question will.
+    Never(String),
+}
+
+fn is(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed)
 }
 
 impl Client {
@@ -85,7 +99,7 @@ impl Client {
             key: key.transpose()?,
             attempts: server.attempts,
             agent: config.build().new_agent(),
-            schema_refused: AtomicBool::new(false),
+            manners: Manners::default(),
             requests: AtomicU64::new(0),
             setting: server.setting("endpoint"),
         })
@@ -96,33 +110,64 @@ impl Client {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Asks once, and again while the server says later. `Ok(Err(why))`: it never answered.
-    pub fn ask(&self, messages: &Value, format: &Value, max_tokens: u32) -> Result<Result<Answer, String>> {
-        let mut wait = FIRST_WAIT;
-        let mut tried = 0;
+    /// The server cannot be asked as it is set up: it refused what it was asked.
+    pub(crate) fn refused(&self, got: &str) -> Error {
+        let hint = format!("check endpoint and model; a key is taken from the environment variable {KEY}");
+        Error::setting(&self.setting, "a server that answers", got, hint)
+    }
+
+    /// Asks once, and again while the server says later. A server that refuses under a schema is asked without, once; if it answers then, it is
+    /// asked without from then on.
+    ///
+    /// # Errors
+    /// When the server refuses whoever asks.
+    pub fn ask(&self, messages: &Value, format: &Value, max_tokens: u32) -> Result<Result<Answer, Unanswered>> {
+        let Manners { takes_schema, refuses_schema, renamed_bound } = &self.manners;
+        let (mut wait, mut tried, mut bare) = (FIRST_WAIT, 0, false);
         loop {
-            let with_schema = !self.schema_refused.load(Ordering::Relaxed);
-            match self.request(messages, with_schema.then_some(format), max_tokens) {
-                Ok(answer) => return Ok(Ok(answer)),
-                Err(Refusal::Schema) => self.schema_refused.store(true, Ordering::Relaxed),
-                Err(Refusal::Never(status)) => {
-                    let hint = format!("check endpoint and model; a key is taken from the environment variable {KEY}");
-                    return Err(Error::setting(&self.setting, "a server that answers", format!("HTTP {status}"), hint));
+            let with_schema = !bare && !is(refuses_schema);
+            let refusal = match self.request(messages, with_schema.then_some(format), max_tokens) {
+                Ok(answer) => {
+                    if with_schema {
+                        takes_schema.store(true, Ordering::Relaxed);
+                    } else if bare && !is(takes_schema) {
+                        refuses_schema.store(true, Ordering::Relaxed);
+                    }
+                    return Ok(Ok(answer));
                 }
-                Err(Refusal::Later(why, at_least)) => {
+                Err(Refusal::Bound) => {
+                    renamed_bound.store(true, Ordering::Relaxed);
+                    continue;
+                }
+                Err(Refusal::Schema(_)) if !bare && !is(takes_schema) => {
+                    bare = true;
+                    continue;
+                }
+                Err(Refusal::Schema(refusal)) => *refusal,
+                Err(refusal) => refusal,
+            };
+            // The schema was not what it refused.
+            bare = false;
+            match refusal {
+                Refusal::Never(got) => return Err(self.refused(&got)),
+                Refusal::Item(got) => return Ok(Err(Unanswered::Refused(got))),
+                Refusal::Later(why, at_least) => {
                     tried += 1;
                     if tried >= self.attempts {
-                        return Ok(Err(why));
+                        return Ok(Err(Unanswered::Failed(why)));
                     }
                     std::thread::sleep(at_least.unwrap_or(wait).min(LONGEST_WAIT));
                     wait = (2 * wait).min(LONGEST_WAIT);
                 }
+                Refusal::Schema(_) | Refusal::Bound => {}
             }
         }
     }
 
     fn request(&self, messages: &Value, format: Option<&Value>, max_tokens: u32) -> Result<Answer, Refusal> {
-        let mut body = json!({"model": self.model, "messages": messages, "temperature": 0, "max_tokens": max_tokens});
+        let renamed = is(&self.manners.renamed_bound);
+        let bound = if renamed { "max_completion_tokens" } else { "max_tokens" };
+        let mut body = json!({"model": self.model, "messages": messages, "temperature": 0, bound: max_tokens});
         if let Some(format) = format {
             body["response_format"] = format.clone();
         }
@@ -131,56 +176,25 @@ impl Client {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let mut response = request.send(body.to_string()).map_err(|e| Refusal::Later(e.to_string(), None))?;
-        match response.status().as_u16() {
-            200..300 => {}
-            400 | 422 if format.is_some() => return Err(Refusal::Schema),
-            status @ (408 | 409 | 425 | 429 | 500..) => {
-                return Err(Refusal::Later(format!("HTTP {status}"), retry_after(&response)));
-            }
-            status => return Err(Refusal::Never(status)),
-        }
+        let later = |e: ureq::Error| Refusal::Later(e.to_string(), None);
+        let mut response = request.send(body.to_string()).map_err(later)?;
+        let (status, wait) = (response.status().as_u16(), retry_after(response.headers()));
         let body = response.body_mut().with_config().limit(LARGEST_ANSWER).read_to_string();
-        let body = body.map_err(|e| Refusal::Later(e.to_string(), None))?;
-        let completion: Completion = serde_json::from_str(&body)
-            .map_err(|_| Refusal::Later("an answer that is no chat completion".into(), None))?;
-        let Usage { prompt_tokens, completion_tokens } = completion.usage.unwrap_or_default();
-        let choice = completion.choices.into_iter().next();
-        let content = choice.filter(|c| c.finish_reason.as_deref() != Some("length")).and_then(|c| c.message.content);
-        let [prompt_tokens, completion_tokens] = [prompt_tokens, completion_tokens].map(|n| n.min(MOST_TOKENS));
-        Ok(Answer { content, prompt_tokens, completion_tokens })
+        if (200..300).contains(&status) {
+            return read(&body.map_err(later)?).map_err(|why| Refusal::Later(why.into(), None));
+        }
+        let body = body.unwrap_or_default();
+        let got = format!("HTTP {status}{}", message(&body, messages, self.key.as_deref()));
+        Err(match status {
+            400 | 422 if !renamed && body.contains("max_completion_tokens") => Refusal::Bound,
+            400 | 422 if format.is_some() => Refusal::Schema(Box::new(Refusal::Item(got))),
+            400 | 413 | 422 => Refusal::Item(got),
+            // What llama-cpp-python says of a schema.
+            500 if format.is_some() => Refusal::Schema(Box::new(Refusal::Later(got, wait))),
+            408 | 409 | 425 | 429 | 500.. => Refusal::Later(got, wait),
+            _ => Refusal::Never(got),
+        })
     }
-}
-
-/// Seconds to wait, where the server says so.
-fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
-    let value = response.headers().get("retry-after")?.to_str().ok()?;
-    value.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-}
-
-#[derive(Deserialize)]
-struct Completion {
-    choices: Vec<Choice>,
-    usage: Option<Usage>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    message: Message,
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    content: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Usage {
-    #[serde(default)]
-    prompt_tokens: u64,
-    #[serde(default)]
-    completion_tokens: u64,
 }
 
 #[cfg(test)]

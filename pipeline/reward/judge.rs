@@ -108,6 +108,7 @@ pub struct ThemeVerdict {
     /// Why.
     pub reason: String,
     /// 1: some query is about it.
+    #[serde(deserialize_with = "chat::bit")]
     pub covered: u8,
 }
 
@@ -118,6 +119,7 @@ pub struct QueryVerdict {
     /// Why.
     pub reason: String,
     /// 1: it says something in particular.
+    #[serde(deserialize_with = "chat::bit")]
     pub specific: u8,
 }
 
@@ -126,13 +128,7 @@ impl Verdict {
     pub(crate) fn read(content: &str, n: usize) -> Option<Self> {
         let mut verdict: Verdict = serde_json::from_str(content).ok()?;
         let Verdict { themes, queries } = &mut verdict;
-        let sound = queries.len() == n
-            && (1..=MOST_THEMES).contains(&themes.len())
-            && themes
-                .iter()
-                .map(|theme| theme.covered)
-                .chain(queries.iter().map(|query| query.specific))
-                .all(|bit| bit <= 1);
+        let sound = queries.len() == n && (1..=MOST_THEMES).contains(&themes.len());
         let texts = themes.iter_mut().flat_map(|theme| [&mut theme.theme, &mut theme.reason]);
         for text in texts.chain(queries.iter_mut().map(|query| &mut query.reason)) {
             *text = plain(text).chars().take(LONGEST).collect();
@@ -279,7 +275,7 @@ mod tests {
                     ("short", _) => (200, choice(&json!({"themes": [theme(1)], "queries": []}).to_string(), "stop")),
                     ("bare", _) => (200, "planted".to_owned()),
                     ("down", _) => (503, String::new()),
-                    ("plain", _) if body.get("response_format").is_some() => (400, String::new()),
+                    ("refused", _) => (400, String::new()),
                     _ => (200, fine),
                 };
                 let retry = tiny_http::Header::from_bytes("retry-after", "0.01").expect("a header");
@@ -314,7 +310,7 @@ mod tests {
             themes: Vec::new(),
             own: std::collections::HashSet::new(),
         };
-        let kinds = ["fine", "busy", "broken", "noise", "nonsense", "cut", "short", "plain", "bare", "down"];
+        let kinds = ["fine", "busy", "broken", "noise", "nonsense", "cut", "short", "refused"];
         let texts: Vec<String> = kinds.iter().map(|kind| format!("kind {kind}")).collect();
         // The first list comes twice, and is asked about once.
         let lists: Vec<_> = texts.iter().chain(&texts[..1]).map(|text| (&user, vec![text.as_str(), "b"])).collect();
@@ -322,14 +318,24 @@ mod tests {
         let shares: Vec<_> =
             verdicts.iter().map(|of| of.as_ref().map(|of| (of.coverage(), of.specificity()))).collect();
         let said = Some((0.25, 0.5));
-        assert_eq!(shares, [said, said, said, said, None, None, None, said, None, None, said]);
+        assert_eq!(shares, [said, said, said, said, None, None, None, None, said]);
         let asked = |kind: &str| times.lock().expect("sound").get(kind).copied().unwrap_or(0);
-        assert_eq!(kinds.map(asked), [1, 2, 2, 2, 2, 2, 2, 2, 2, 2]);
+        assert_eq!(kinds.map(asked), [1, 2, 2, 2, 2, 2, 2, 1]);
 
         // Another run asks about what is not decided, and about nothing else.
         let again = judge()?.judge(&lists)?;
         assert_eq!(again, verdicts);
-        assert_eq!(kinds.map(asked), [1, 2, 2, 2, 4, 4, 4, 2, 4, 4]);
+        assert_eq!(kinds.map(asked), [1, 2, 2, 2, 4, 4, 4, 2]);
+
+        // What the server fails to answer is no verdict of null: it is an error, once the others have been asked.
+        let texts = ["kind bare", "kind later", "kind last"];
+        let lists: Vec<_> = texts.iter().map(|text| (&user, vec![*text, "b"])).collect();
+        let error = judge()?.judge(&lists).expect_err("one failed");
+        let expected = "judge_endpoint: no answer to 1 of 3 lists (the last: an answer that is no chat completion)";
+        assert!(error.exit_code() == 1 && error.to_string().contains(expected), "{error}");
+        assert_eq!(["bare", "later", "last"].map(asked), [2, 1, 1]);
+        assert!(judge()?.judge(&lists).is_err());
+        assert_eq!(["bare", "later", "last"].map(asked), [4, 1, 1]);
 
         // A server that answers nothing at all ends the run, without a word of what was asked.
         let down: Vec<_> = (0..9).map(|_| "kind down").collect();

@@ -29,9 +29,9 @@ impl Endpoint {
     }
 
     /// Verdicts in the texts' order; `None` and counted where none was to be had.
-    pub(super) fn ask_all(&self, texts: &[&str], account: &mut Account) -> Result<Vec<Option<Verdict>>> {
+    pub(super) fn ask_all(&self, texts: &[String], account: &mut Account) -> Result<Vec<Option<Verdict>>> {
         let before = self.answers.traffic();
-        let messages = |text: usize| prompt::messages(texts[text]);
+        let messages = |text: usize| prompt::messages(&texts[text]);
         let replies = self.answers.ask_all(texts.len(), &messages, &|_, content| verdict(content))?;
         let mut verdicts = Vec::with_capacity(texts.len());
         for reply in replies {
@@ -62,11 +62,12 @@ fn verdict(content: &str) -> Option<Verdict> {
     #[serde(deny_unknown_fields)]
     struct Form {
         reason: Option<String>,
+        #[serde(deserialize_with = "chat::bit")]
         label: u8,
     }
     let Form { reason, label } = serde_json::from_str(content).ok()?;
     let reason = reason.map(|reason| plain(&reason).chars().take(LONGEST_REASON).collect());
-    (label <= 1).then_some(Verdict { keep: label == 1, reason })
+    Some(Verdict { keep: label == 1, reason })
 }
 
 #[cfg(test)]
@@ -84,10 +85,11 @@ mod tests {
         let read = |content: &str| verdict(content).map(|verdict| verdict.keep);
         assert_eq!(read("{\"reason\": \"a topic\", \"label\": 1}"), Some(true));
         assert_eq!(read("{\"label\": 0}"), Some(false));
+        assert_eq!(read("{\"label\": \"1\"}"), Some(true));
         for malformed in [
             "{\"reason\": \"x\", \"label\": 2}",
             "{\"reason\": \"x\"}",
-            "{\"label\": \"1\"}",
+            "{\"label\": 1, \"label\": 0}",
             "{\"label\": 1, \"sure\": true}",
             "Here you are: {\"label\": 1}",
             "{\"label\": 1",
@@ -142,6 +144,11 @@ mod tests {
         format!("HTTP/1.1 {status}\r\n{headers}connection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
     }
 
+    fn completion(content: &str) -> String {
+        let choice = json!({"message": {"content": content}, "finish_reason": "stop"});
+        json!({"choices": [choice], "usage": {}}).to_string()
+    }
+
     const TEXTS: [&str; 6] =
         ["planted one", "planted two", "planted three", "planted four", "planted five", "planted six"];
 
@@ -154,17 +161,20 @@ mod tests {
         let store = Store::open(&folder.path().to_string_lossy())?;
         let endpoint = Endpoint::open(&server(answer), &store)?;
         let (mut first, mut second) = (Account::default(), Account::default());
-        let verdicts = endpoint.ask_all(&TEXTS, &mut first)?;
-        let again = endpoint.ask_all(&TEXTS, &mut second)?;
+        let texts = TEXTS.map(String::from);
+        let verdicts = endpoint.ask_all(&texts, &mut first)?;
+        let again = endpoint.ask_all(&texts, &mut second)?;
         Ok([(verdicts, first), (again, second)])
     }
 
     #[test]
     fn an_answer_is_asked_for_once_and_counts_that_make_no_sense_do_no_harm() -> Result<()> {
-        let choice = json!({"message": {"content": "{\"label\": 1}"}, "finish_reason": "stop"});
         let usage = json!({"prompt_tokens": u64::MAX, "completion_tokens": u64::MAX});
-        let [(verdicts, account), (again, cached)] =
-            ask(http("200 OK", "", &json!({"choices": [choice], "usage": usage}).to_string()))?;
+        let [(verdicts, account), (again, cached)] = ask(http(
+            "200 OK",
+            "",
+            &completion("{\"label\": 1}").replace("\"usage\":{}", &format!("\"usage\":{usage}")),
+        ))?;
         assert!(verdicts.iter().all(|verdict| verdict.as_ref().is_some_and(|verdict| verdict.keep)));
         assert_eq!((account.notes.get("requests"), account.notes.get("from the cache")), (Some(&6), None));
         assert_eq!(again, verdicts);
@@ -178,6 +188,17 @@ mod tests {
             (http("500 Oh No", "", "planted one"), 1, "no answer to 5 behaviours in a row (the last: HTTP 500)"),
             (http("429 Slowly", "retry-after: 1e300\r\n", ""), 1, "HTTP 429"),
             (http("401 No", "", "planted one"), 2, "expected a server that answers, got HTTP 401"),
+            (
+                http("404 No", "", &json!({"error": {"message": "no model m"}}).to_string()),
+                2,
+                "got HTTP 404: no model m",
+            ),
+            (
+                http("400 No", "", &json!({"error": {"message": "planted"}}).to_string()),
+                2,
+                "got HTTP 400 (to the first 5",
+            ),
+            (http("200 OK", "", &completion("planted one")), 2, "got answers of another form than asked for (to the"),
             (http("307 There", "location: http://example.com/\r\n", ""), 2, "got HTTP 307"),
             (http("200 OK", "", "planted one"), 1, "an answer that is no chat completion"),
             ("planted one planted one\r\n\r\n".to_owned(), 1, "no answer"),
