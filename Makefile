@@ -53,7 +53,7 @@ test: setup python ## all tests that need nothing but this repository
 nightly: setup python ## the long ones: 10,000 sequences of changes, 1,000 kills, 1,000 experiments, larger bounds of the commit protocol's model
 	@$(CARGO) build --release
 	QUERENT_SEQUENCES=10000 QUERENT_BINARY=$$(realpath $${CARGO_TARGET_DIR:-target}/release/querent) cargo test --workspace --test end-to-end -- freshness
-	QUERENT_KILLS=1000 cargo test --workspace --test end-to-end -- faults
+	QUERENT_KILLS=1000 QUERENT_TRIALS=100 cargo test --workspace --test end-to-end -- faults
 	cargo test --workspace --lib model -- --include-ignored
 	QUERENT_TRIALS=1000 cargo test --workspace --lib abtest
 
@@ -70,6 +70,7 @@ test-peers: ## MODEL=folder: a cleaner in transformers; TITLES=file: the policy 
 check: ## format, lints, documentation, dependencies, tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --features querent/s3 -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	@command -v cargo-deny >/dev/null || { echo "error: cargo-deny is not installed: cargo install --locked cargo-deny" >&2; exit 2; }
 	cargo deny check

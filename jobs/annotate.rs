@@ -10,7 +10,8 @@ use crate::frame::{Context, Job};
 ///
 /// Reads events (as many behaviours of each domain, and in each of rare, repeated and frequent ones) or a labels file.
 /// Writes labels, in place of those that there are. With a language model, answers are kept under _cache/annotate, so that nothing
-/// is asked twice; its key is taken from the environment variable QUERENT_API_KEY.
+/// is asked twice; its key is taken from the environment variable QUERENT_API_KEY. What the server refuses to judge, or answers with
+/// nonsense, is counted and has no label. What it fails to answer is an error, once all else has been asked: the next run asks for the rest.
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(crate) struct Annotate {

@@ -56,7 +56,7 @@ impl Job for Evaluate {
         if !judged.is_complete() {
             return Ok(vec![judged]);
         }
-        stage.coverage(&judged)?.iter().try_for_each(|note| context.note(note))?;
+        stage.coverage(&judged, context.store())?.iter().try_for_each(|note| context.note(note))?;
         let summarised = context.unsharded().run(&self.summarise, &["metrics", "comparisons"])?;
         let mut summaries = vec![judged, summarised];
         // Lists of another system may stand alone.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -128,18 +129,95 @@ fn a_store_error_leaves_the_old_version_and_the_next_run_finishes() {
     }
 }
 
+/// How often two processes are set on one root.
+fn trials(default: u32) -> u32 {
+    std::env::var("QUERENT_TRIALS").ok().and_then(|trials| trials.parse().ok()).unwrap_or(default)
+}
+
+/// The same over a store with S3's manners: kills at every step of the protocol and at random moments, and two processes at once.
+#[test]
+fn kills_over_a_store_like_s3_are_made_good_by_the_next_run() {
+    let folder = TempDir::new().expect("a folder");
+    let [first, second] = [1, 2].map(|seed| over_objects(folder.path(), seed));
+    let run = |config: &Path, root: &Path| {
+        let mut command = pipeline(config);
+        command.arg("--data").arg(format!("like-s3://{}", root.display())).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let base = folder.path().join("base");
+    succeed(&mut run(&first, &base));
+    let begin = |name: &str| {
+        let root = folder.path().join(name);
+        copy(&base, &root);
+        root
+    };
+    let root = begin("expected");
+    let begun = Instant::now();
+    succeed(&mut run(&second, &root));
+    let (seconds, expected) = (begun.elapsed().as_secs_f64(), contents(&root));
+    assert_ne!(contents(&base), expected);
+    // Whoever reads by version sees one, whole; the next run ends with the bytes of an undisturbed one.
+    let check = |root: &Path, what: &str| {
+        for (name, manifest) in datasets(root) {
+            assert_eq!(by_version(root, &name).len() as u64, manifest.rows, "{what}: {name}");
+        }
+        succeed(&mut run(&second, root));
+        assert_eq!(contents(root), expected, "{what}");
+        // What listings showed late is deleted later.
+        let like_s3 = format!("like-s3://{}", root.display());
+        succeed(querent().args(["gc", "--older-than-hours", "0", "--data", &like_s3]));
+        at_rest(root);
+        std::fs::remove_dir_all(root).expect("removable");
+    };
+    for point in ["staged", "receipt", "sealing", "entry", "superseded", "spilled"] {
+        let mut kills = 0;
+        for pass in [1, 3] {
+            let what = format!("{point}:{pass}");
+            let root = begin(&what.replace(':', "-"));
+            let status = run(&second, &root).env("QUERENT_FAULT", &what).status().expect("the binary starts");
+            kills += u32::from(!status.success());
+            check(&root, &what);
+        }
+        assert!(kills > 0, "no process passed {point}");
+    }
+    let mut random = 0x51_7CC1_B727_220A_95_u64;
+    let mut moment = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Duration::from_secs_f64(1.5 * seconds * (random >> 40) as f64 / f64::from(1 << 24))
+    };
+    for trial in 0..trials(3) {
+        let root = begin(&format!("two-{trial}"));
+        let mut children = [(); 2].map(|()| run(&second, &root).spawn().expect("the binary starts"));
+        for child in &mut children {
+            std::thread::sleep(moment());
+            child.kill().expect("killable");
+            child.wait().expect("waitable");
+        }
+        check(&root, &format!("two at once, trial {trial}"));
+    }
+}
+
+/// A pipeline whose raw logs lie on a disk.
+fn over_objects(folder: &Path, seed: u32) -> PathBuf {
+    let raw = folder.join(format!("raw-{seed}"));
+    let path = config(&raw, USERS + 4 * (seed - 1), seed);
+    succeed(&mut pipeline(&path));
+    let text = std::fs::read_to_string(&path).expect("written").replace("\"simulate\", ", "");
+    std::fs::write(&path, text).expect("writable");
+    path
+}
+
 /// Two processes run whole pipelines of the same world over one root and are killed at random moments, while `gc` takes everything for old.
 /// Whatever they did to each other, the next run ends with the bytes of an undisturbed one. `QUERENT_TRIALS` says how often.
 #[test]
 fn two_pipelines_and_gc_at_once_lose_nothing() {
     let setup = Setup::new();
-    let trials = std::env::var("QUERENT_TRIALS").ok().and_then(|trials| trials.parse().ok()).unwrap_or(4);
     let mut random = 0x2545_F491_4F6C_DD1D_u64;
     let mut share = || {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 40) as f64 / f64::from(1 << 24)
     };
-    for trial in 0..trials {
+    for trial in 0..trials(4) {
         let (root, second) = setup.trial(&format!("two-{trial}"));
         let start = || {
             let mut command = pipeline(&second);

@@ -9,6 +9,7 @@ mod disk;
 mod erase;
 mod faults;
 mod freshness;
+mod hostile;
 mod impressions;
 mod newcomers;
 mod news;

@@ -338,20 +338,24 @@ fn bad_lists_are_one_clear_error() {
         command.args(["import", "others", "--quiet"]).arg(file).arg("--data").arg(&root);
         command
     };
-    // A user whom the logs know.
-    let clicks = batches(&root, "raw_clicks");
-    let user = clicks[0].column_by_name("uid").expect("a column").as_string::<i32>().value(0).to_owned();
+    // A user and articles that the logs know.
+    let first = |table: &str, column: &str, row: usize| {
+        let batches = batches(&root, table);
+        batches[0].column_by_name(column).expect("a column").as_string::<i32>().value(row).to_owned()
+    };
+    let user = first("raw_clicks", "uid", 0);
+    let [a, b] = [0, 1].map(|row| first("raw_news", "article", row));
     let twice = write(
         "twice.parquet",
-        vec![("user_id", texts(&[&user, &user])), ("news_id", texts(&["a", "b"])), ("rank", ranks(&[3, 3]))],
+        vec![("user_id", texts(&[&user, &user])), ("news_id", texts(&[&a, &b])), ("rank", ranks(&[3, 3]))],
     );
     let nan = write(
         "nan.parquet",
-        vec![("user_id", texts(&[&user])), ("news_id", texts(&["a"])), ("score", scores(&[f64::NAN]))],
+        vec![("user_id", texts(&[&user])), ("news_id", texts(&[&a])), ("score", scores(&[f64::NAN]))],
     );
     let zero =
-        write("zero.parquet", vec![("user_id", texts(&[&user])), ("news_id", texts(&["a"])), ("rank", ranks(&[0]))]);
-    let bare = write("bare.parquet", vec![("user_id", texts(&[&user])), ("news_id", texts(&["a"]))]);
+        write("zero.parquet", vec![("user_id", texts(&[&user])), ("news_id", texts(&[&a])), ("rank", ranks(&[0]))]);
+    let bare = write("bare.parquet", vec![("user_id", texts(&[&user])), ("news_id", texts(&[&a]))]);
     for (file, expected) in [
         (&twice, "rank 3 twice"),
         (&nan, "row 1, column score: expected a number, got NaN"),
@@ -369,6 +373,12 @@ fn bad_lists_are_one_clear_error() {
     );
     let message = fail(&mut import(&strangers), 3);
     assert!(message.contains("users of this ingest, got 1 rows of none"), "{message}");
+    let unknown = write(
+        "unknown.parquet",
+        vec![("user_id", texts(&[&user])), ("news_id", texts(&["nothing"])), ("rank", ranks(&[1]))],
+    );
+    let message = fail(&mut import(&unknown), 3);
+    assert!(message.contains("articles of this ingest, got 1 rows of none"), "{message}");
     let message = fail(querent().args(["import", "random", "--quiet"]).arg(&strangers).arg("--data").arg(&root), 2);
     assert!(
         message.contains("another name than interests, own-titles, themes, attainable, popularity, random"),

@@ -2,8 +2,8 @@
 //! a report.
 //!
 //! An artifact is made in a folder beside its target, `NAME.unfinished`, and takes the target's place by one exchange of names, so the
-//! target is there whole at any moment. `querent.json` in it says what it was made of, so one that is up to date is left alone. A folder
-//! without that file is somebody else's, and never replaced. The lock on the unfinished folder goes with its process, so two processes
+//! target is there whole at any moment. `querent.json` in it (beside it, if it is one file) says what it was made of, so one that is up to date
+//! is left alone. What has none is somebody else's, and never replaced. The lock on the unfinished folder goes with its process, so two processes
 //! never make one artifact at a time, and a killed one leaves nothing that has to be cleared by hand.
 
 use std::collections::BTreeMap;
@@ -219,10 +219,11 @@ impl Runner {
         let lineage = declared.lineage(A::NAME, A::VERSION, settings, &self.git_revision);
         let fingerprint = digest(&json!([recipe(&lineage, 1), declared.key(0)]));
         let found = Identity::of(target, A::FILE)?;
-        if found.is_none() && target.exists() && !A::FILE && !is_empty(target) {
+        if !may_take(target, A::FILE, found.is_some()) {
+            let kind = if A::FILE { "file" } else { "folder" };
             let what =
-                format!("{}: expected a new folder or one of {}'s, got somebody else's", target.display(), A::NAME);
-            return Err(Error::usage(what, "name another folder"));
+                format!("{}: expected a new {kind} or one of {}'s, got somebody else's", target.display(), A::NAME);
+            return Err(Error::usage(what, format!("name another {kind}")));
         }
         if found.as_ref().is_some_and(|found| found.fingerprint == fingerprint && found.is_there(target, A::FILE)) {
             let stale = if self.dry_run { Standing::look(self.store())?.why(&lineage) } else { None };
@@ -242,6 +243,18 @@ impl Runner {
         draft.write_json(IDENTITY, &Identity { lineage, fingerprint, files })?;
         draft.publish(target, A::FILE)?;
         Ok(Outcome::Committed)
+    }
+}
+
+/// Whether a target may be written: there is none, or it is ours. `known`: its identity was found.
+fn may_take(target: &Path, file: bool, known: bool) -> bool {
+    match target.metadata() {
+        Err(_) => target.file_name().is_some(),
+        Ok(there) if file => {
+            // A kill between the two names of a file leaves its identity in the draft.
+            there.is_file() && (known || beside(target, ".unfinished").join(IDENTITY).exists())
+        }
+        Ok(there) => there.is_dir() && target.file_name().is_some() && (known || is_empty(target)),
     }
 }
 
@@ -281,4 +294,30 @@ fn list(folder: &Path, below: &str, files: &mut BTreeMap<String, (u64, Digest)>)
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_ours_is_not_taken() {
+        let root = tempfile::tempdir().expect("a folder");
+        let page = root.path().join("page.html");
+        assert!(may_take(&page, true, false) && may_take(&root.path().join("new"), false, false));
+        fs::write(&page, "theirs").expect("writable");
+        assert!(!may_take(&page, true, false) && may_take(&page, true, true));
+        // A kill between the file's name and its identity's.
+        fs::create_dir(root.path().join("page.html.unfinished")).expect("writable");
+        assert!(!may_take(&page, true, false));
+        fs::write(root.path().join("page.html.unfinished").join(IDENTITY), "{}").expect("writable");
+        assert!(may_take(&page, true, false));
+        for (never, file) in [("/dev/null", true), ("/", true), ("/", false), ("/dev/null", false)] {
+            assert!(!may_take(Path::new(never), file, true), "{never}");
+        }
+        assert!(
+            !may_take(root.path(), true, true) && !may_take(&page, false, true) && !may_take(root.path(), false, false)
+        );
+        assert!(may_take(root.path(), false, true));
+    }
 }

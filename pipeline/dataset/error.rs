@@ -147,14 +147,14 @@ impl Error {
     pub fn arrow(what: impl Display) -> impl FnOnce(arrow::error::ArrowError) -> Self {
         let what = what.to_string();
         move |source| {
-            let hint = "this is a bug, unless memory or disk ran out; nothing was committed";
+            let hint = "this is a bug, unless memory or disk ran out; committed versions are whole";
             Self::retry(format!("{what}: {source}"), hint).because(source)
         }
     }
 
     /// A bug of ours, found before it did harm.
     pub fn bug(what: impl Display) -> Self {
-        Self::new(Exit::Data, what, "this is a bug; nothing was committed")
+        Self::new(Exit::Data, what, "this is a bug; committed versions are whole")
     }
 }
 

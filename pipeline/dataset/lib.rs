@@ -33,6 +33,8 @@ mod gc;
 mod inputs;
 #[cfg(test)]
 mod laws;
+#[cfg(any(test, debug_assertions))]
+mod like_s3;
 mod log;
 mod manifest;
 mod memory;

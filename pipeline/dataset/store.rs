@@ -70,6 +70,10 @@ impl Store {
     /// Opens the root: a folder (made by the first write when missing), or a URL (`s3://bucket/prefix` with the feature `s3`, its
     /// credentials from the environment).
     pub fn open(root: &str) -> Result<Self> {
+        #[cfg(any(test, debug_assertions))]
+        if let Some(folder) = root.strip_prefix(crate::like_s3::SCHEME) {
+            return crate::like_s3::over_folder(root, folder);
+        }
         if root.contains("://") {
             let (objects, prefix) = parse_url(root)?;
             return Self::objects(root, objects, prefix);

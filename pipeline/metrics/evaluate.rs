@@ -107,11 +107,12 @@ impl Evaluate {
         Ok(())
     }
 
-    /// Looks whether the methods have lists for the users who count: says of which many users have none.
+    /// Looks whether the methods have lists for the users who count: says of which many users have none, and what may help.
     ///
     /// # Errors
     /// When a method has a list for nobody: that is a mistake, not a bad method.
-    pub fn coverage(&self, judged: &Summary) -> Result<Vec<String>> {
+    pub fn coverage(&self, judged: &Summary, store: &Store) -> Result<Vec<String>> {
+        let asked = store.folders()?.iter().any(|name| *name == "interests" || name.starts_with("interests."));
         let users = judged.account.output;
         let mut notes = Vec::new();
         for method in &self.methods {
@@ -128,8 +129,8 @@ impl Evaluate {
                 ));
             } else if 2 * listed < users {
                 let hint = match self.among {
-                    Among::All => "; --among interests compares on those who were asked for lists",
-                    Among::Interests => "",
+                    Among::All if asked => "; --among interests compares on those who were asked for lists",
+                    _ => "",
                 };
                 let (listed, users) = (grouped(listed), grouped(users));
                 notes.push(format!(

@@ -62,6 +62,12 @@ pub fn normal_interval(mean: f64, squares: f64, users: u64) -> (f64, f64) {
     (mean - half, mean + half)
 }
 
+/// The 95% interval of the mean of values from 0 to 1 that are 0 for all `users`: up to the largest share of users that would be missed so with
+/// 2.5% probability (Clopper and Pearson 1934). No resample of zeros says how many others there may be.
+pub fn interval_of_nothing(users: u64) -> (f64, f64) {
+    (0.0, 1.0 - 0.025_f64.powf(1.0 / users.max(1) as f64))
+}
+
 /// Two-sided p-value of the paired randomisation test: how often the sum of differences, each with a random sign, is at least as
 /// far from 0 as it is; the identity counts once, so p is never 0. Differences of 0 change nothing and may be left out.
 pub fn randomisation(differences: &[f64], resamples: u32, seed: u64) -> f64 {
@@ -141,6 +147,15 @@ mod tests {
         );
         assert!(intervals[1].0 < 1.0 / 6.0 && 1.0 / 6.0 < intervals[1].1);
         assert_eq!(intervals, bootstrap(&rows, 2, 3000, 4000, 1));
+    }
+
+    #[test]
+    fn nothing_found_is_no_certainty() {
+        // scipy.stats.binomtest(0, n).proportion_ci(method="exact")
+        for (users, high) in [(1, 0.975), (5, 0.521_823_750_104_980_5), (200, 0.018_275_340_355_136_227)] {
+            let interval = interval_of_nothing(users);
+            assert!(interval.0 == 0.0 && (interval.1 - high).abs() < 1e-12, "{users}: {interval:?}");
+        }
     }
 
     #[test]

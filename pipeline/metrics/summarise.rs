@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{Engine, Relation, column};
 use crate::pools::{Pools, apart, remark};
 use crate::seeds::seeds;
-use crate::significance::{bootstrap, holm, normal_interval, paired_normal, randomisation};
+use crate::significance::{bootstrap, holm, interval_of_nothing, normal_interval, paired_normal, randomisation};
 use crate::values::Values;
 
 const FILE: &str = "sql/averages.sql";
@@ -67,7 +67,7 @@ pub struct Resampling {
 
 impl Stage for Summarise {
     const NAME: &'static str = "summarise";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const UNIT: &'static str = "averages";
     /// The resampling has all threads.
     const ALONE: bool = true;
@@ -139,6 +139,9 @@ impl Summarise {
             }
         }
         let interval = |average: &Average| {
+            if average.squares == 0.0 {
+                return interval_of_nothing(average.users);
+            }
             let method = values.methods.iter().position(|m| *m == average.method);
             let metric = values.metrics.iter().position(|(metric, k)| *metric == average.metric && *k == average.k);
             match (intervals.get(average.slice.as_str()), method.zip(metric)) {

@@ -180,24 +180,34 @@ impl Stage for Import {
         Ok(())
     }
 
-    /// Lists of which nobody could be evaluated are a mistake: ids of another kind, or under another key.
+    /// Lists of which nothing could be evaluated are a mistake: ids of another kind, or under another key.
     fn mapped(&self, inputs: &Sources, _: &Resources) -> Result<()> {
-        let mut rows = 0;
+        let news = Pool::all(&inputs.news)?;
+        let (mut rows, mut known_user, mut known_article) = (0, false, false);
         for partition in 0..inputs.profiles.manifest().partitions {
             let listed = inputs.listed(partition)?;
             rows += listed.len();
-            let known = if listed.len() > 0 { inputs.known(partition)? } else { HashSet::new() };
-            if (0..listed.len()).any(|row| known.contains(&listed.user(row))) {
+            let known = if listed.len() > 0 && !known_user { inputs.known(partition)? } else { HashSet::new() };
+            known_user = known_user || (0..listed.len()).any(|row| known.contains(&listed.user(row)));
+            known_article = known_article || (0..listed.len()).any(|row| news.number(listed.news_id(row)).is_some());
+            if known_user && known_article {
                 return Ok(());
             }
         }
-        let what = format!("{}: expected lists of users of this ingest, got {rows} rows of none", self.output());
-        let hint = match self.columns.hashed {
-            true => "--hashed wants querent's own ids, under the key of these datasets",
-            false => {
-                "is --user-column the platform's user id, as the raw logs have it? --hashed is for querent's own ids"
+        let (expected, hint) = match (known_user, self.columns.hashed) {
+            (false, true) => {
+                ("lists of users of this ingest", "--hashed wants querent's own ids, under the key of these datasets")
             }
+            (false, false) => (
+                "lists of users of this ingest",
+                "is --user-column the platform's user id, as the raw logs have it? --hashed is for querent's own ids",
+            ),
+            (true, _) => (
+                "lists of articles of this ingest",
+                "is --news-id-column the article's id, as the news log has it? `querent inspect news` shows some",
+            ),
         };
+        let what = format!("{}: expected {expected}, got {rows} rows of none", self.output());
         Err(Error::new(dataset::Exit::Data, what, hint))
     }
 

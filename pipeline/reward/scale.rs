@@ -17,6 +17,9 @@ use crate::{Calibration, Components, Normalise, RewardSettings, Rewards};
 /// Users that a scale is made of, at most.
 const USERS: usize = 512;
 
+/// Bytes of a calibration file, at most.
+const LARGEST: u64 = 1 << 20;
+
 /// Where the scale of a dataset's lists comes from.
 #[derive(Debug)]
 pub(crate) enum Scale {
@@ -56,8 +59,8 @@ pub(crate) fn known(settings: &RewardSettings, given: Option<&Path>) -> Result<O
         Calibration::of_metrics(settings.normalise, &metrics)
             .ok_or_else(|| wrong("expected a policy that learnt by a scale, got another".into()))?
     } else {
-        let text = std::fs::read_to_string(path).map_err(Error::at(path))?;
-        serde_json::from_str(&text).map_err(|e| wrong(format!("expected a calibration: {e}")))?
+        let bytes = text::read_file(path, LARGEST, hint)?;
+        serde_json::from_slice(&bytes).map_err(|e| wrong(format!("expected a calibration: {e}")))?
     };
     match scale.is_sound() {
         true => Ok(Some(scale)),

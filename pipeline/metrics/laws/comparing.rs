@@ -157,7 +157,7 @@ fn list(runner: &Runner, method: &str, pool: Option<&str>, lists: &[(u32, &[&str
 fn evaluate(runner: &Runner, evaluate: Evaluate) -> Result<(Vec<String>, Vec<Summary>)> {
     let evaluate = evaluate.resolved(runner.store())?;
     let judged = runner.run(&evaluate, &["user_metrics"])?;
-    let notes = evaluate.coverage(&judged)?;
+    let notes = evaluate.coverage(&judged, runner.store())?;
     let summarise = Summarise { resamples: 200, ..Summarise::default() };
     Ok((notes, vec![judged, runner.run(&summarise, &["metrics", "comparisons"])?]))
 }
@@ -228,12 +228,11 @@ fn methods_that_chose_from_different_pools_are_not_compared() {
     list(&runner, "c", Some("before"), &[(1, &["B"]), (2, &["X"])]);
     list(&runner, "mine", None, &[(1, &["A", "B"])]);
     let (notes, summaries) = evaluate(&runner, Evaluate::default()).unwrap();
-    assert_eq!(
-        notes,
-        [
-            "mine has lists for 1 of 4 users, and counts 0 for the others; --among interests compares on those who were asked for lists"
-        ]
-    );
+    let counts = "mine has lists for 1 of 4 users, and counts 0 for the others";
+    assert_eq!(notes, [counts]);
+    std::fs::create_dir(folder.path().join("interests")).unwrap();
+    let advice = "; --among interests compares on those who were asked for lists";
+    assert_eq!(evaluate(&runner, Evaluate::default()).unwrap().0, [format!("{counts}{advice}")]);
     let judged = &summaries[0].account;
     assert_eq!((judged.input, judged.output, judged.notes["readers without a profile"]), (5, 4, 1));
     assert_eq!(summaries[1].account.notes.values().copied().collect::<Vec<_>>(), [2]);
