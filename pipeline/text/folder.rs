@@ -54,6 +54,10 @@ pub(crate) struct Config {
     /// Names of the logits.
     #[serde(default)]
     pub(crate) id2label: BTreeMap<usize, String>,
+    /// Logits, where the file says their number too.
+    pub(crate) num_labels: Option<usize>,
+    /// What the logits mean.
+    pub(crate) problem_type: Option<String>,
 }
 
 impl ModelFolder {

@@ -1,6 +1,7 @@
 //! What must hold of every model's folder, whoever made it: nothing but finite numbers comes out, and nothing endless is read.
 
 mod folders;
+mod labels;
 
 use std::fs;
 use std::path::Path;
