@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::graph::external_data;
-use crate::{Languages, Tokens};
+use crate::{Languages, Tokens, sentence};
 
 /// Largest JSON file that is read.
 pub(crate) const MAX_JSON: u64 = 64 << 20;
@@ -41,6 +41,8 @@ pub struct ModelFolder {
     /// What `config.json` says.
     pub(crate) config: Config,
     external: Vec<PathBuf>,
+    /// The files of a sentence-transformers folder that decide vectors.
+    sentence: Vec<PathBuf>,
 }
 
 /// The fields of `config.json` that are used here.
@@ -80,7 +82,8 @@ impl ModelFolder {
         let config = serde_json::from_slice(&read(&config_path, MAX_JSON)?)
             .map_err(|e| wrong(&config_path, format!("expected a model's configuration, got {e}"), NAMES))?;
         check_file(&path.join(TOKENIZER), MAX_JSON, NAMES)?;
-        Ok(ModelFolder { path: path.into(), onnx: file, config, external })
+        let sentence = sentence::files(path)?;
+        Ok(ModelFolder { path: path.into(), onnx: file, config, external, sentence })
     }
 
     /// The tokenizer, which must not have more tokens than the model. Texts are clipped to `max_tokens` or the model's
@@ -134,7 +137,8 @@ impl ModelFolder {
     /// The files that decide what the model says: all but the thresholds.
     pub fn files(&self) -> Vec<PathBuf> {
         let named = [CONFIG, TOKENIZER].map(|name| self.path.join(name));
-        named.into_iter().chain([self.onnx.clone()]).chain(self.external.iter().cloned()).collect()
+        let more = self.external.iter().chain(&self.sentence).cloned();
+        named.into_iter().chain([self.onnx.clone()]).chain(more).collect()
     }
 }
 
@@ -155,12 +159,12 @@ fn unread(file: &Path, e: io::Error, hint: impl Display) -> Error {
 }
 
 /// Whether there is such a file or folder; errs when that cannot be told.
-fn is_there(path: &Path) -> Result<bool> {
+pub(crate) fn is_there(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|e| unread(path, e, NAMES))
 }
 
 /// What a JSON file says; `None` when there is no such file.
-fn says<T: DeserializeOwned>(path: &Path, expected: &str, hint: &str) -> Result<Option<T>> {
+pub(crate) fn says<T: DeserializeOwned>(path: &Path, expected: &str, hint: &str) -> Result<Option<T>> {
     if !is_there(path)? {
         return Ok(None);
     }
@@ -198,7 +202,7 @@ pub fn read_file(file: &Path, limit: u64, hint: &str) -> Result<Vec<u8>> {
 }
 
 /// A file of a model's folder.
-pub(crate) fn read(file: &Path, limit: u64) -> Result<Vec<u8>> {
+fn read(file: &Path, limit: u64) -> Result<Vec<u8>> {
     read_file(file, limit, NAMES)
 }
 

@@ -2,6 +2,7 @@
 
 mod folders;
 mod labels;
+mod sentences;
 
 use std::fs;
 use std::path::Path;
