@@ -22,10 +22,11 @@ const FOLDER: &str =
     "a model's folder holds config.json, tokenizer.json and model.safetensors, in one file or with an index";
 pub(crate) const OTHER: &str = "take a model of the Llama or Qwen2 family without scaled positions";
 const QUANTISED: &str = "GPTQ, AWQ, FP8, bitsandbytes and MLX weights are not read: take the model's unquantised folder, or a GGUF file of it";
-const SCALED: &str = "Llama 3.1 and later and variants for long contexts scale their positions: take SmolLM2, Llama 3, Qwen2 or Qwen2.5 as they were \
-                      published";
+const SCALED: &str = "Llama 3.1 and later and variants for long contexts scale their positions: take SmolLM2, Llama 3, Qwen2 or \
+                      Qwen2.5 as they were published";
 const FAMILY: &str = "the decoder covers the families Llama and Qwen2: take SmolLM2, Llama 3, Qwen2 or Qwen2.5";
-const NO_WRITER: &str = "a policy writes text: take the model's variant ForCausalLM, such as an instruct or chat one; encoders, classifiers and reward models do not";
+const NO_WRITER: &str = "a policy writes text: take the model's variant ForCausalLM, such as an instruct or chat one; encoders, \
+                         classifiers and reward models do not";
 const DAMAGED: &str = "the file is damaged, cut off or was edited: copy the model's folder again";
 const MISSING: &str =
     "a policy is a Hugging Face folder, a .gguf file or a checkpoint's folder; `make setup` fetches the default one";
@@ -288,8 +289,8 @@ fn check_template(folder: &Path, tokenizer: &Tokenizer) -> Result<()> {
         Chat::ChatMl => "<|im_start|>",
         Chat::Llama3 => "<|start_header_id|>",
     };
-    let hint = "prompts would be written in turns that the model does not know: take its plain instruct variant; or delete the template, if \
-                the model was trained with these turns";
+    let hint = "prompts would be written in turns that the model does not know: take its plain instruct variant; or delete the template, \
+                if the model was trained with these turns";
     for name in ["chat_template.jinja", "tokenizer_config.json"] {
         let path = folder.join(name);
         if !is_there(&path)? {

@@ -69,7 +69,8 @@ fn what_the_system_cannot_do_now_is_worth_retrying_and_what_is_missing_is_not() 
         let path = folder.path().join(name);
         let open = || {
             let folder = ModelFolder::open(folder.path(), "model.onnx")?;
-            (folder.threshold()?, folder.languages()?);
+            folder.threshold()?;
+            folder.languages()?;
             folder.tokens(9)
         };
         if path.exists() {
