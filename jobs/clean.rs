@@ -27,7 +27,7 @@ pub(crate) struct Clean {
     /// The ONNX file in it [default: model.int8.onnx where there is one, else model.onnx]
     #[arg(long, value_name = "FILE", default_value = "", hide_default_value = true)]
     onnx: String,
-    /// The score from which on a behaviour is kept [default: what the folder's thresholds.json says, else 0.5]
+    /// The score, from 0 to 1, from which on a behaviour is kept [default: what the folder's thresholds.json says, else 0.5]
     #[arg(long, value_name = "SCORE")]
     threshold: Option<f32>,
     /// Domains to classify, with commas between; the others are kept as they are, without a score [default: all]
@@ -49,6 +49,10 @@ impl Job for Clean {
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let only = Only::of(&self.only)?;
+        if let Some(threshold) = self.threshold.filter(|threshold| !(0.0..=1.0).contains(threshold)) {
+            let hint = "a behaviour is kept from this score on: 0 keeps all; leave it out for the model's own";
+            return Err(Error::setting("clean.threshold", "a number from 0 to 1", threshold, hint));
+        }
         let model = match self.model.as_deref().unwrap_or_default() {
             "" => {
                 let hint = "give --model, a folder of train-cleaner's or another classifier's; or --model none, to keep everything";

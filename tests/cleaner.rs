@@ -125,6 +125,7 @@ fn a_model_that_cannot_be_trusted_is_one_clear_error() {
         let message = fail(querent().args(["clean", "--quiet", "--config"]).arg(&path).arg("--model").arg(&model), 3);
         assert!(message.contains(expected), "{name}: {message}");
         assert_eq!((message.matches("error:").count(), message.matches("hint:").count()), (1, 1), "{name}: {message}");
+        assert!(!message.contains("onnxruntime:"), "{name}: {message}");
         assert_eq!(contents(&root), before, "{name}");
     };
     let rewrite = |model: &Path, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
@@ -167,6 +168,12 @@ fn a_model_that_cannot_be_trusted_is_one_clear_error() {
         std::fs::write(m.join("config.json"), config.replace("\"keep\"", "\"good\"")).expect("writable");
     };
     broken("labels", &labels, "expected a label \"keep\"");
+    let regression = |m: &Path| {
+        let config = std::fs::read_to_string(m.join("config.json")).expect("readable");
+        let config = config.replacen('{', "{\"problem_type\": \"regression\",", 1);
+        std::fs::write(m.join("config.json"), config).expect("writable");
+    };
+    broken("regression", &regression, "problem_type: expected single_label_classification");
     let outside = |bytes: Vec<u8>| {
         let mut model = onnx_rs::parse(&bytes).expect("our own model");
         let graph = model.graph.as_mut().expect("a graph");
@@ -181,6 +188,18 @@ fn a_model_that_cannot_be_trusted_is_one_clear_error() {
     assert!(message.contains("nowhere: no such folder"), "{message}");
     let message = fail(querent().args(["clean", "--quiet", "--config"]).arg(&path).args(["--model", ""]), 2);
     assert!(message.contains("--model none"), "{message}");
+    for (setting, value, expected) in [
+        ("--threshold", "nan", "clean.threshold: expected a number from 0 to 1, got NaN"),
+        ("--threshold", "5", "clean.threshold: expected a number from 0 to 1, got 5"),
+        ("--threshold", "inf", "clean.threshold: expected a number from 0 to 1, got inf"),
+        ("--max-tokens", "1", "max_tokens: expected at least 3 (2 special tokens and one of the text), got 1"),
+        ("--max-tokens", "2", "max_tokens: expected at least 3 (2 special tokens and one of the text), got 2"),
+    ] {
+        let clean = || ["clean", "--quiet", setting, value, "--config"];
+        let message = fail(querent().args(clean()).arg(&path), 2);
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(contents(&root), before, "{setting} {value}");
+    }
     let message = fail(
         querent()
             .args(["clean", "--quiet", "--config"])

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use dataset::bucket::stream;
 use dataset::{Error, Result};
 use rand::SeedableRng;
 use rand_distr::{Distribution, Normal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Deserialize;
+use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use crate::roberta::{Config, POSITIONS, Roberta, TYPES, WORDS};
 use crate::vocabulary::{train_bpe, with_roberta_ids};
-use crate::{TrainCleaner, candle};
+use crate::{TrainCleaner, candle, first_line};
 
 const HINT: &str =
     "--init takes a Hugging Face folder of a RoBERTa or BERT: config.json, model.safetensors, tokenizer.json";
@@ -77,6 +78,7 @@ struct Folder {
     position_embedding_type: String,
     #[serde(default = "gelu")]
     hidden_act: String,
+    quantization_config: Option<Value>,
     #[serde(flatten)]
     config: Config,
 }
@@ -97,7 +99,7 @@ pub fn from_folder(path: &Path, seed: u64) -> Result<Initial> {
     let [(config_path, config_json), (weights_path, weights), (tokenizer_path, tokenizer_json)] = read(path)?;
     let folder: Folder = serde_json::from_slice(&config_json)
         .map_err(|e| wrong(&config_path, format!("expected a RoBERTa's configuration, got {e}")))?;
-    let Folder { model_type, position_embedding_type, hidden_act, mut config } = folder;
+    let Folder { model_type, position_embedding_type, hidden_act, quantization_config, mut config } = folder;
     let bert = match model_type.as_str() {
         "roberta" => false,
         "bert" => true,
@@ -110,8 +112,14 @@ pub fn from_folder(path: &Path, seed: u64) -> Result<Initial> {
         let what = format!("expected absolute positions and gelu, got {position_embedding_type:?} and {hidden_act:?}");
         return Err(wrong(&config_path, what));
     }
+    if let Some(quantised) = quantization_config {
+        let method = quantised["quant_method"].as_str().unwrap_or("one");
+        let what = format!("quantization_config: expected none, got {method}; quantised weights need their scales");
+        return Err(Error::unreadable(config_path.display(), what, "take the model's unquantised folder"));
+    }
     let (tokenizer, old_ids) = with_roberta_ids(&tokenizer_json).map_err(|e| wrong(&tokenizer_path, e))?;
-    let tensors = candle_core::safetensors::load_buffer(&weights, &Device::Cpu).map_err(|e| wrong(&weights_path, e))?;
+    let tensors = candle_core::safetensors::load_buffer(&weights, &Device::Cpu);
+    let tensors = tensors.map_err(|e| wrong(&weights_path, first_line(&e)))?;
     let mut tensors: BTreeMap<String, Tensor> =
         tensors.into_iter().map(|(name, tensor)| (roberta_name(&name), tensor)).collect();
     if bert {
@@ -128,7 +136,13 @@ pub fn from_folder(path: &Path, seed: u64) -> Result<Initial> {
             tensors.insert(name.clone(), random_parameter(&name, &shape, &mut random).map_err(candle)?);
         }
     }
-    let mut model = Roberta::new(config, tensors).map_err(|e| wrong(&weights_path, e))?;
+    for (name, _) in config.parameters() {
+        if let Some(what) = tensors.get(&name).and_then(|tensor| unusable(tensor).map_err(candle).transpose()) {
+            let hint = "the weights are damaged, or quantised: copy the model's folder again, or take another one";
+            return Err(Error::unreadable(weights_path.display(), format!("{name}: {}", what?), hint));
+        }
+    }
+    let mut model = Roberta::new(config, tensors).map_err(|e| wrong(&weights_path, first_line(&e)))?;
     model.words_frozen = true;
     if tokenizer.get_vocab_size(true) > model.config.vocab_size {
         let (tokens, rows) = (tokenizer.get_vocab_size(true), model.config.vocab_size);
@@ -159,13 +173,27 @@ fn wrong(path: &Path, what: impl Display) -> Error {
     Error::unreadable(path.display(), what, HINT)
 }
 
-/// `bert.encoder…`, `encoder…` and `roberta.encoder…` are one.
+/// What of a tensor nothing can be learnt from; `None` when it is sound.
+fn unusable(tensor: &Tensor) -> candle_core::Result<Option<String>> {
+    if !matches!(tensor.dtype(), DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
+        return Ok(Some(format!("expected F16, BF16, F32 or F64, got {:?}", tensor.dtype())));
+    }
+    let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let finite = values.iter().all(|value| value.is_finite());
+    Ok((!finite).then(|| "expected finite numbers, got NaN or infinity".into()))
+}
+
+/// `bert.encoder…`, `encoder…` and `roberta.encoder…` are one, and so are the names that layer norms had in TensorFlow.
 fn roberta_name(name: &str) -> String {
     let bare = name.strip_prefix("bert.").or(name.strip_prefix("roberta.")).unwrap_or(name);
-    if bare.starts_with("embeddings.") || bare.starts_with("encoder.") {
-        format!("roberta.{bare}")
-    } else {
-        bare.into()
+    let bare = match bare.rsplit_once('.') {
+        Some((norm, "gamma")) => format!("{norm}.weight"),
+        Some((norm, "beta")) => format!("{norm}.bias"),
+        _ => bare.to_owned(),
+    };
+    match bare.starts_with("embeddings.") || bare.starts_with("encoder.") {
+        true => format!("roberta.{bare}"),
+        false => bare,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Deserialize;
@@ -68,6 +68,97 @@ fn a_bert_becomes_a_roberta_with_the_same_states() -> Result<()> {
     for (text, expected) in expected.hidden.iter().enumerate() {
         let got = states.get(text)?.get(0)?.to_vec1::<f32>()?;
         assert!(close(&got, expected), "text {text}: {got:?} {expected:?}");
+    }
+    Ok(())
+}
+
+/// A fixture's folder with other tensors, and another configuration.
+fn changed(
+    name: &str,
+    tensors: impl Fn(&str, Tensor) -> candle_core::Result<(String, Tensor)>,
+    config: impl Fn(&mut serde_json::Value),
+) -> Result<tempfile::TempDir> {
+    let (from, _) = fixture(name);
+    let folder = tempfile::tempdir()?;
+    std::fs::copy(from.join("tokenizer.json"), folder.path().join("tokenizer.json"))?;
+    let mut json = serde_json::from_slice(&std::fs::read(from.join("config.json"))?)?;
+    config(&mut json);
+    std::fs::write(folder.path().join("config.json"), json.to_string())?;
+    let stored = candle_core::safetensors::load(from.join("model.safetensors"), &Device::Cpu)?;
+    let stored = stored.into_iter().map(|(name, tensor)| tensors(&name, tensor));
+    let stored = stored.collect::<candle_core::Result<std::collections::HashMap<_, _>>>()?;
+    candle_core::safetensors::save(&stored, folder.path().join("model.safetensors"))?;
+    Ok(folder)
+}
+
+#[test]
+fn layer_norms_are_read_by_their_old_names_too() -> Result<()> {
+    let renamed = |name: &str, tensor| {
+        let old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+        Ok((old, tensor))
+    };
+    let folder = changed("bert-tiny", renamed, |_| {})?;
+    let (old, new) = (from_folder(folder.path(), 0)?, from_folder(&fixture("bert-tiny").0, 0)?);
+    for (name, var) in new.model.parameters() {
+        let values = |var: &Tensor| var.flatten_all()?.to_vec1::<f32>();
+        assert_eq!(values(old.model.get(name))?, values(var.as_tensor())?, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn weights_that_nothing_can_be_learnt_from_are_named() -> Result<()> {
+    const KEY: &str = "encoder.layer.1.attention.self.key.weight";
+    let refused = |folder: tempfile::TempDir, expected: &str| {
+        let error = from_folder(folder.path(), 0).expect_err(expected);
+        let said = error.to_string();
+        assert!(error.exit_code() == 3 && said.contains(expected) && said.contains("\nhint: "), "{said}");
+    };
+    for bad in [f64::NAN, f64::INFINITY] {
+        // One value of one tensor.
+        let spoilt = |name: &str, tensor: Tensor| {
+            let (rows, columns) = tensor.dims2().unwrap_or((1, 1));
+            match name.ends_with(KEY) {
+                true => {
+                    let mut values = vec![0.0; rows * columns];
+                    values[rows] = bad as f32;
+                    let spoilt = (&tensor + Tensor::from_vec(values, (rows, columns), &Device::Cpu)?)?;
+                    Ok((name.to_owned(), spoilt))
+                }
+                false => Ok((name.to_owned(), tensor)),
+            }
+        };
+        let expected = format!("model.safetensors: roberta.{KEY}: expected finite numbers, got NaN or infinity");
+        refused(changed("bert-tiny", spoilt, |_| {})?, &expected);
+    }
+    let whole = |name: &str, tensor: Tensor| match name.ends_with(KEY) {
+        true => Ok((name.to_owned(), tensor.to_dtype(DType::I64)?)),
+        false => Ok((name.to_owned(), tensor)),
+    };
+    refused(changed("bert-tiny", whole, |_| {})?, &format!("roberta.{KEY}: expected F16, BF16, F32 or F64, got I64"));
+    let same = |name: &str, tensor| Ok((name.to_owned(), tensor));
+    let quantised = |json: &mut serde_json::Value| {
+        json["quantization_config"] = serde_json::json!({"quant_method": "bitsandbytes"});
+    };
+    refused(
+        changed("roberta-tiny", same, quantised)?,
+        "config.json: quantization_config: expected none, got bitsandbytes; quantised weights need their scales",
+    );
+    Ok(())
+}
+
+#[test]
+fn a_missing_tensor_is_one_error_without_a_backtrace() -> Result<()> {
+    let renamed = |name: &str, tensor| Ok((name.replace("output.dense", "output.other"), tensor));
+    let folder = changed("bert-tiny", renamed, |_| {})?;
+    let error = from_folder(folder.path(), 0).expect_err("a tensor is missing");
+    let said = error.to_string();
+    assert!(said.contains("attention.output.dense.weight is missing") && said.lines().count() == 2, "{said}");
+    // And so it is where backtraces are asked for.
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        let mut again = std::process::Command::new(std::env::current_exe()?);
+        again.args(["--exact", "laws::a_missing_tensor_is_one_error_without_a_backtrace"]).env("RUST_BACKTRACE", "1");
+        assert!(again.output()?.status.success());
     }
     Ok(())
 }

@@ -30,7 +30,13 @@ pub use train_cleaner::{LabelRow, TrainCleaner, TrainCleanerInputs};
 
 /// A computation that failed.
 pub(crate) fn candle(e: candle_core::Error) -> dataset::Error {
-    dataset::Error::retry(format!("training: {e}"), "this is a bug, unless memory ran out; nothing was written")
+    let what = format!("training: {}", first_line(&e));
+    dataset::Error::retry(what, "this is a bug, unless memory ran out; nothing was written").because(e)
+}
+
+/// Messages of candle end with a backtrace where one is asked for.
+pub(crate) fn first_line(e: &candle_core::Error) -> String {
+    e.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// The tokenizer could not be made.

@@ -63,7 +63,7 @@ pub struct TrainCleaner {
     /// Share of the steps over which the rate rises; it falls to 0 over the others
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     pub warm_up: f64,
-    /// AdamW's weight decay
+    /// AdamW's weight decay, of matrices: biases and layer norms have none
     #[arg(long, value_name = "RATE", default_value_t = 0.01)]
     pub weight_decay: f64,
     /// Share of the values dropped out
@@ -183,7 +183,7 @@ impl TrainCleanerInputs {
 
 impl Artifact for TrainCleaner {
     const NAME: &'static str = "train-cleaner";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     type Inputs = TrainCleanerInputs;
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Self::Inputs> {

@@ -27,6 +27,27 @@ struct State {
     next: u64,
 }
 
+/// What a worker has in work. When it ends, by an error or a panic too, whoever waits goes on: what is not done they try by themselves, and
+/// have an error of their own to report.
+struct InWork<'a> {
+    vectors: &'a QueryVectors,
+    names: &'a [Name],
+    texts: Vec<usize>,
+}
+
+impl Drop for InWork<'_> {
+    fn drop(&mut self) {
+        let mut state = self.vectors.state();
+        for &text in &self.texts {
+            if state.slots.get(&self.names[text]) == Some(&None) {
+                state.slots.remove(&self.names[text]);
+            }
+        }
+        drop(state);
+        self.vectors.done.notify_all();
+    }
+}
+
 fn failed(e: std::io::Error) -> Error {
     Error::io("temporary query vectors", e)
 }
@@ -51,30 +72,26 @@ impl QueryVectors {
     pub(crate) fn get(&self, texts: &[&str]) -> Result<Vec<f32>> {
         let names: Vec<Name> = texts.iter().map(|text| digest_128(&[text.as_bytes()])).collect();
         loop {
-            let mut mine = Vec::new();
-            {
-                let mut state = self.state();
-                for (text, name) in names.iter().enumerate() {
-                    state.slots.entry(*name).or_insert_with(|| {
-                        mine.push(text);
-                        None
-                    });
-                }
-            }
-            let encoded = self.encode(texts, &names, &mine);
-            if encoded.is_err() {
-                // Whoever waits for them tries by itself, and has an error of its own to report.
-                let mut state = self.state();
-                for &text in &mine {
-                    state.slots.remove(&names[text]);
-                }
-            }
-            self.done.notify_all();
-            encoded?;
+            let mine = self.claim(&names);
+            self.encode(texts, &names, &mine.texts)?;
+            drop(mine);
             if let Some(slots) = self.wait(&names) {
                 return self.read(&slots);
             }
         }
+    }
+
+    /// Takes the texts that nobody has in work.
+    fn claim<'a>(&'a self, names: &'a [Name]) -> InWork<'a> {
+        let mut mine = InWork { vectors: self, names, texts: Vec::new() };
+        let mut state = self.state();
+        for (text, name) in names.iter().enumerate() {
+            state.slots.entry(*name).or_insert_with(|| {
+                mine.texts.push(text);
+                None
+            });
+        }
+        mine
     }
 
     fn encode(&self, texts: &[&str], names: &[Name], mine: &[usize]) -> Result<()> {
@@ -118,5 +135,51 @@ impl QueryVectors {
 
     fn bytes(&self) -> u64 {
         4 * self.encoder.dimensions() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use text::{EncoderOptions, ModelFolder};
+
+    use super::*;
+
+    /// The encoder that `make setup` fetches, with a tokenizer that takes no text but one: any other is a panic.
+    fn brittle(folder: &Path) -> Result<Encoder> {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("a folder");
+        std::env::set_current_dir(&repository).expect("a folder");
+        for name in ["model.int8.onnx", "config.json"] {
+            let file = repository.join("models/minilm").join(name);
+            assert!(file.exists(), "this test needs the encoder: run `make setup`");
+            std::os::unix::fs::symlink(file, folder.join(name)).expect("a link");
+        }
+        let tokenizer = r#"{"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"},
+            "model": {"type": "WordLevel", "vocab": {"known": 1}, "unk_token": "<unk>"}}"#;
+        std::fs::write(folder.join("tokenizer.json"), tokenizer).expect("writable");
+        Encoder::open(ModelFolder::open(folder, "")?, EncoderOptions::default())
+    }
+
+    #[test]
+    fn nobody_waits_for_a_worker_that_panicked() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let vectors = Arc::new(QueryVectors::new(brittle(folder.path())?)?);
+        let panics = |texts: &[&str]| catch_unwind(AssertUnwindSafe(|| vectors.get(texts))).is_err();
+        assert!(panics(&["known", "strange"]));
+        let (done, waits) = channel();
+        let others = vectors.clone();
+        std::thread::spawn(move || {
+            let strange = catch_unwind(AssertUnwindSafe(|| others.get(&["strange"]))).is_err();
+            done.send((strange, others.get(&["known", "known"]).map(|values| values.len())))
+        });
+        let (strange, known) = waits.recv_timeout(Duration::from_secs(60)).expect("it does not wait for ever");
+        assert!(strange, "it tries by itself");
+        assert_eq!(known?, 2 * vectors.dimensions());
+        Ok(())
     }
 }

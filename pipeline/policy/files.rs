@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::{Load, MmapedSafetensors};
@@ -20,6 +22,12 @@ const FOLDER: &str =
     "a model's folder holds config.json, tokenizer.json and model.safetensors, in one file or with an index";
 pub(crate) const OTHER: &str = "take a model of the Llama or Qwen2 family without scaled positions";
 const QUANTISED: &str = "GPTQ, AWQ, FP8, bitsandbytes and MLX weights are not read: take the model's unquantised folder, or a GGUF file of it";
+const SCALED: &str = "Llama 3.1 and later and variants for long contexts scale their positions: take SmolLM2, Llama 3, Qwen2 or \
+                      Qwen2.5 as they were published";
+const FAMILY: &str = "the decoder covers the families Llama and Qwen2: take SmolLM2, Llama 3, Qwen2 or Qwen2.5";
+const NO_WRITER: &str = "a policy writes text: take the model's variant ForCausalLM, such as an instruct or chat one; encoders, \
+                         classifiers and reward models do not";
+const DAMAGED: &str = "the file is damaged, cut off or was edited: copy the model's folder again";
 const MISSING: &str =
     "a policy is a Hugging Face folder, a .gguf file or a checkpoint's folder; `make setup` fetches the default one";
 
@@ -44,7 +52,7 @@ impl Form {
     fn of(path: &Path) -> Result<Self> {
         let gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
         match path {
-            _ if !path.exists() => Err(wrong(path, "no such folder or .gguf file", MISSING).of_kind(Kind::Missing)),
+            _ if !is_there(path)? => Err(wrong(path, "no such folder or .gguf file", MISSING).of_kind(Kind::Missing)),
             _ if path.is_dir() && path.join(checkpoint::STATE).exists() => Ok(Form::Checkpoint),
             _ if path.is_dir() => Ok(Form::Folder),
             _ if path.is_file() && gguf => Ok(Form::Gguf),
@@ -97,8 +105,10 @@ impl Model {
             Form::Checkpoint => vec![path.join(checkpoint::STATE)],
             Form::Folder => {
                 config(path)?;
-                let generation = Some(path.join(GENERATION)).filter(|file| file.exists());
-                [path.join(CONFIG), path.join(TOKENIZER)].into_iter().chain(generation).chain(weights(path)?).collect()
+                let mut files = vec![path.join(CONFIG), path.join(TOKENIZER)];
+                files.extend(is_there(&path.join(GENERATION))?.then(|| path.join(GENERATION)));
+                files.extend(weights(path)?);
+                files
             }
         };
         match files.iter().find(|file| !file.is_file()) {
@@ -133,19 +143,74 @@ pub(crate) fn first_line(e: &candle_core::Error) -> String {
     e.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-/// A whole regular file: a pipe would hang its reader.
+/// What the system says of a file. One that is missing is the model's fault; all else may pass.
+fn unread(path: &Path, e: io::Error, hint: &str) -> Error {
+    match e.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => wrong(path, &e, hint).because(e),
+        _ => Error::io(path.display(), e),
+    }
+}
+
+/// Whether there is such a file; errs when that cannot be told.
+fn is_there(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|e| unread(path, e, MISSING))
+}
+
+/// Checks that a file is a regular one of a bounded size, unopened: a pipe would hang its reader.
+fn check(path: &Path, limit: u64, hint: &str) -> Result<()> {
+    let metadata = path.metadata().map_err(|e| unread(path, e, hint))?;
+    match metadata.len() {
+        _ if !metadata.is_file() => Err(wrong(path, "expected a regular file", hint)),
+        size if size > limit => Err(wrong(path, format!("expected at most {limit} bytes, got {size}"), hint)),
+        _ => Ok(()),
+    }
+}
+
+/// Largest file that is read as a whole: a configuration, a tokenizer, a template.
+const MOST_BYTES: u64 = 256 << 20;
+/// Largest file of weights.
+const MOST_WEIGHTS: u64 = 1 << 40;
+
+/// A whole regular file of a bounded size. Weights are not read by it.
 pub(crate) fn read(path: &Path, hint: &str) -> Result<Vec<u8>> {
-    let read = || match path.metadata()?.is_file() {
-        true => std::fs::read(path),
-        false => Err(std::io::Error::other("expected a regular file")),
-    };
-    read().map_err(|e| wrong(path, e, hint))
+    check(path, MOST_BYTES, hint)?;
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
+    match read.map_err(|e| unread(path, e, hint))? as u64 {
+        size if size > MOST_BYTES => Err(wrong(path, format!("expected at most {MOST_BYTES} bytes, got more"), hint)),
+        _ => Ok(bytes),
+    }
 }
 
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
+
+/// What would help when a `config.json` is not taken. `what` begins with the field.
+fn hint(what: &str) -> &'static str {
+    match what.split(':').next().unwrap_or_default() {
+        "quantization_config" | "quantization" => QUANTISED,
+        "rope_scaling" => SCALED,
+        "model_type" => FAMILY,
+        "architectures" => NO_WRITER,
+        _ if what.contains("not supported") => OTHER,
+        _ => DAMAGED,
+    }
+}
+
+/// Checks that a model has a head that writes, where its configuration says what it is.
+fn check_architecture(json: &[u8]) -> Result<(), String> {
+    let fields: Json = serde_json::from_slice(json).unwrap_or_default();
+    let named: Vec<&str> =
+        fields["architectures"].as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
+    match named.first() {
+        Some(first) if !named.iter().any(|name| name.ends_with("ForCausalLM")) => {
+            Err(format!("architectures: expected one ForCausalLM, got {first}"))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Reads a folder's configuration, and from the generation's configuration what ends an output.
 fn config(folder: &Path) -> Result<Config> {
@@ -154,13 +219,11 @@ fn config(folder: &Path) -> Result<Config> {
         return Err(wrong(folder, "expected a model, got an adapter", hint));
     }
     let path = folder.join(CONFIG);
-    let refused = |what: String| {
-        let hint = if what.starts_with("quantization") { QUANTISED } else { OTHER };
-        wrong(&path, what, hint)
-    };
-    let mut config = Config::from_json(&read(&path, FOLDER)?).map_err(refused)?;
+    let json = read(&path, FOLDER)?;
+    let config = Config::from_json(&json).and_then(|config| check_architecture(&json).map(|()| config));
+    let mut config = config.map_err(|what| wrong(&path, &what, hint(&what)))?;
     let path = folder.join(GENERATION);
-    if path.exists() {
+    if is_there(&path)? {
         let hint = "copy the model again, or delete the file: it says what ends an output";
         config.add_generation(&read(&path, hint)?).map_err(|what| wrong(&path, what, hint))?;
     }
@@ -170,7 +233,7 @@ fn config(folder: &Path) -> Result<Config> {
 /// The files of a folder's weights.
 fn weights(folder: &Path) -> Result<Vec<PathBuf>> {
     let index = folder.join("model.safetensors.index.json");
-    if !index.exists() {
+    if !is_there(&index)? {
         let (file, pickled) = (folder.join(WEIGHTS), folder.join("pytorch_model.bin"));
         if !file.exists() && pickled.exists() {
             let hint = "save the model again as safetensors (transformers: save_pretrained)";
@@ -194,8 +257,11 @@ fn folder(path: &Path) -> Result<Model> {
     let config = config(path)?;
     let tokenizer_path = path.join(TOKENIZER);
     let tokenizer = Tokenizer::from_json(&tokenizer_path, &read(&tokenizer_path, FOLDER)?)?;
+    check_template(path, &tokenizer)?;
     let mut tensors = BTreeMap::new();
     for file in &weights(path)? {
+        check(file, MOST_WEIGHTS, FOLDER)?;
+        File::open(file).map_err(|e| unread(file, e, FOLDER))?;
         let failed = |e| wrong(file, format!("expected safetensors, got {}", first_line(&e)), FOLDER);
         // SAFETY: the file is a model's, which nobody writes to while it is read; everything is copied before the map goes.
         #[expect(unsafe_code, reason = "memory maps")]
@@ -213,6 +279,39 @@ fn folder(path: &Path) -> Result<Model> {
     refuse_unused(path, &config, tensors.keys().map(String::as_str).filter(unused), |name| name.to_owned())?;
     let policy = Policy::new(config, tensors, path)?;
     Ok(Model { policy, tokenizer })
+}
+
+/// Checks that a chat template of the folder's is the one that we write turns in. It is not run: which control tokens it names is what
+/// tells the two apart.
+fn check_template(folder: &Path, tokenizer: &Tokenizer) -> Result<()> {
+    let Ok(chat) = Chat::of(tokenizer) else { return Ok(()) };
+    let opening = match chat {
+        Chat::ChatMl => "<|im_start|>",
+        Chat::Llama3 => "<|start_header_id|>",
+    };
+    let hint = "prompts would be written in turns that the model does not know: take its plain instruct variant; or delete the template, \
+                if the model was trained with these turns";
+    for name in ["chat_template.jinja", "tokenizer_config.json"] {
+        let path = folder.join(name);
+        if !is_there(&path)? {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&read(&path, hint)?).into_owned();
+        let template = match name {
+            "chat_template.jinja" => Json::String(text),
+            _ => {
+                let json = serde_json::from_str::<Json>(&text);
+                let mut json = json.map_err(|e| wrong(&path, format!("expected JSON, got {e}"), DAMAGED))?;
+                json["chat_template"].take()
+            }
+        };
+        // One template, or a list of them with names.
+        if !template.is_null() && !template.to_string().contains(opening) {
+            let what = format!("chat_template: expected turns that open with {opening}, got another template");
+            return Err(wrong(&path, what, hint));
+        }
+    }
+    Ok(())
 }
 
 const HEAD: &str = "lm_head.weight";
@@ -259,3 +358,6 @@ pub(crate) fn refuse_unused<'a>(
                 or as GGUF";
     Err(wrong(path, what, hint))
 }
+
+#[cfg(test)]
+mod tests;

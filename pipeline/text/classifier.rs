@@ -4,7 +4,7 @@ use clap::Args;
 use dataset::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::folder::{ModelFolder, wrong};
+use crate::folder::{Config, ModelFolder, wrong};
 use crate::model::{Expected, Model, Timing};
 
 /// How texts are put to a classifier.
@@ -50,6 +50,41 @@ pub(crate) fn check_tokens(max_tokens: usize, batch_tokens: usize) -> Result<()>
 pub struct Classifier {
     model: Model,
     label: usize,
+    meaning: Meaning,
+}
+
+/// What logits mean, as transformers' pipelines have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// One of several labels is true.
+    OneOfSeveral,
+    /// Each label is true or not, whatever the others are; so it is with a single one.
+    EachAlone,
+}
+
+impl Meaning {
+    /// What a configuration says. The error says which field is wrong.
+    fn of(config: &Config) -> Result<Self, String> {
+        let labels = config.id2label.len();
+        if let Some(number) = config.num_labels.filter(|number| *number != labels) {
+            return Err(format!("num_labels: expected {labels}, the labels of id2label, got {number}"));
+        }
+        match config.problem_type.as_deref() {
+            None | Some("single_label_classification") if labels > 1 => Ok(Meaning::OneOfSeveral),
+            None | Some("single_label_classification" | "multi_label_classification") => Ok(Meaning::EachAlone),
+            Some(other) => Err(format!(
+                "problem_type: expected single_label_classification or multi_label_classification, got {other:?}"
+            )),
+        }
+    }
+
+    /// The probability of a label.
+    fn probability(self, logits: &[f32], label: usize) -> f32 {
+        match self {
+            Meaning::OneOfSeveral => softmax(logits, label),
+            Meaning::EachAlone => 1.0 / (1.0 + (-logits[label]).exp()),
+        }
+    }
 }
 
 impl Classifier {
@@ -62,22 +97,26 @@ impl Classifier {
         let ClassifierOptions { keep_label: wanted, max_tokens, batch_tokens } = options;
         let config = folder.path.join("config.json");
         let labels = &folder.config.id2label;
-        let label = labels.iter().find(|(_, name)| **name == wanted).map(|(&label, _)| label).ok_or_else(|| {
+        let named: Vec<usize> = labels.iter().filter(|(_, name)| **name == wanted).map(|(&label, _)| label).collect();
+        let &[label] = named.as_slice() else {
             let names: Vec<&str> = labels.values().map(String::as_str).collect();
             let what = format!("id2label: expected a label {wanted:?}, got {names:?}");
-            wrong(&config, what, "name the label to keep with keep_label")
-        })?;
+            return Err(wrong(&config, what, "name the label to keep with keep_label"));
+        };
+        let hint = "take a classifier's folder, whose logits are those of labels; or copy the model's folder again";
+        let meaning = Meaning::of(&folder.config).map_err(|what| wrong(&config, what, hint))?;
+        let ids: Vec<usize> = labels.keys().copied().collect();
         let model = Model::open(folder, max_tokens, batch_tokens, Expected { rank: 2, about: "logits" })?;
-        if label >= model.width() {
-            let what = format!("id2label: expected at most the model's {} labels, got label {label}", model.width());
-            return Err(wrong(&config, what, "copy the model's folder again"));
+        if !ids.iter().copied().eq(0..model.width()) {
+            let what = format!("id2label: expected labels for the model's {} logits, got {ids:?}", model.width());
+            return Err(wrong(&config, what, hint));
         }
-        Ok(Classifier { model, label })
+        Ok(Classifier { model, label, meaning })
     }
 
     /// The probability of the label, for each text: a number from 0 to 1.
     pub fn scores(&self, texts: &[&str]) -> Result<Vec<f32>> {
-        Ok(self.logits(texts)?.iter().map(|logits| softmax(logits, self.label)).collect())
+        Ok(self.logits(texts)?.iter().map(|logits| self.meaning.probability(logits, self.label)).collect())
     }
 
     /// The logits of each text, all finite.

@@ -9,23 +9,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::classifier::check_tokens;
-use crate::folder::{MAX_JSON, ModelFolder, read, wrong};
+use crate::folder::{ModelFolder, wrong};
 use crate::model::{Expected, Model, Timing};
+use crate::sentence::Sentence;
 
 /// How texts are put to an encoder.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EncoderOptions {
-    /// Tokens of a text, at most (and always at the model's positions)
+    /// Tokens of a text, at most (and always at the model's positions, and at its folder's max_seq_length)
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub max_tokens: usize,
     /// Tokens of a batch, at most
     #[arg(long, value_name = "N", default_value_t = 512)]
     pub batch_tokens: usize,
-    /// What the model wants before a query, such as "query: "
+    /// What the model wants before a query, such as "query: " [default: the folder's prompt of that name, else its default prompt]
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub query_prefix: String,
-    /// What the model wants before an article, such as "passage: "
+    /// What the model wants before an article, such as "passage: " [default: the folder's prompt for documents, else its default prompt]
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub document_prefix: String,
 }
@@ -57,26 +58,41 @@ impl EncoderOptions {
 
 /// A sentence-transformers model that means its tokens' vectors: `v = m / ‖m‖`, `m` the mean over all tokens, special ones included.
 ///
+/// What its folder says of its modules, its longest text, its case and its prompts is followed, or refused by name. A prefix that is given
+/// stands in a prompt's place.
+///
 /// Batches hold texts of one length, so a text's vector does not depend on the texts around it.
 #[derive(Debug)]
 pub struct Encoder {
     model: Model,
-    options: EncoderOptions,
     name: String,
+    lower_case: bool,
+    query_prefix: String,
+    document_prefix: String,
 }
 
 impl Encoder {
     /// Opens a checked folder and tries the model.
     ///
     /// # Errors
-    /// Also when the folder says (in `1_Pooling/config.json`) that its vectors are pooled in another way than by the mean.
+    /// Also when the folder says that its vectors are made in another way than by the mean of its tokens'.
     pub fn open(folder: ModelFolder, options: EncoderOptions) -> Result<Self> {
         options.check()?;
-        check_pooling(&folder)?;
+        let Sentence { longest, lower_case, query_prompt, document_prompt, without_prompt } =
+            Sentence::read(&folder.path)?;
         let name = options.name(&folder)?;
+        let EncoderOptions { max_tokens, batch_tokens, query_prefix, document_prefix } = options;
+        let given = |prefix: String, prompt| if prefix.is_empty() { prompt } else { prefix };
+        let (query_prefix, document_prefix) =
+            (given(query_prefix, query_prompt), given(document_prefix, document_prompt));
+        if let Some(file) = without_prompt.filter(|_| !query_prefix.is_empty() || !document_prefix.is_empty()) {
+            let what = "include_prompt: expected true, for there are prompts or prefixes, got false";
+            return Err(wrong(&file, what, "take a model that means its prompt's tokens too"));
+        }
+        let max_tokens = max_tokens.min(longest.unwrap_or(usize::MAX));
         let expected = Expected { rank: 3, about: "token vectors (last_hidden_state)" };
-        let model = Model::open(folder, options.max_tokens, options.batch_tokens, expected)?;
-        Ok(Encoder { model, options, name })
+        let model = Model::open(folder, max_tokens, batch_tokens, expected)?;
+        Ok(Encoder { model, name, lower_case, query_prefix, document_prefix })
     }
 
     /// The encoder's name: [`EncoderOptions::name`].
@@ -91,12 +107,12 @@ impl Encoder {
 
     /// The vectors of documents.
     pub fn documents(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
-        self.encode(&self.options.document_prefix, texts)
+        self.encode(&self.document_prefix, texts)
     }
 
     /// The vectors of queries.
     pub fn queries(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
-        self.encode(&self.options.query_prefix, texts)
+        self.encode(&self.query_prefix, texts)
     }
 
     /// What the encoder has done so far, over all workers.
@@ -106,12 +122,13 @@ impl Encoder {
 
     fn encode(&self, prefix: &str, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         let dimensions = self.dimensions();
-        let prefixed: Vec<String>;
-        let texts: Vec<&str> = if prefix.is_empty() {
+        let put: Vec<String>;
+        let texts: Vec<&str> = if prefix.is_empty() && !self.lower_case {
             texts.to_vec()
         } else {
-            prefixed = texts.iter().map(|text| format!("{prefix}{text}")).collect();
-            prefixed.iter().map(String::as_str).collect()
+            let prefixed = texts.iter().map(|text| format!("{prefix}{text}"));
+            put = prefixed.map(|text| if self.lower_case { text.to_lowercase() } else { text }).collect();
+            put.iter().map(String::as_str).collect()
         };
         let vectors = self.model.map(&texts, &|tokens| unit_mean(tokens, dimensions))?;
         let of_unit_length = |vector: &Vec<f32>| (vector.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-3;
@@ -136,25 +153,6 @@ fn unit_mean(tokens: &[f32], dimensions: usize) -> Vec<f32> {
     let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
     sum.iter_mut().for_each(|x| *x /= length);
     sum
-}
-
-fn check_pooling(folder: &ModelFolder) -> Result<()> {
-    let path = folder.path.join("1_Pooling/config.json");
-    if !path.exists() {
-        return Ok(());
-    }
-    #[derive(Deserialize)]
-    struct Pooling {
-        #[serde(default)]
-        pooling_mode_mean_tokens: bool,
-    }
-    let hint = "take a sentence-transformers model with mean pooling, such as all-MiniLM-L6-v2";
-    let pooling: Pooling = serde_json::from_slice(&read(&path, MAX_JSON)?)
-        .map_err(|e| wrong(&path, format!("expected how vectors are pooled, got {e}"), hint))?;
-    match pooling.pooling_mode_mean_tokens {
-        true => Ok(()),
-        false => Err(wrong(&path, "expected pooling_mode_mean_tokens, got another way of pooling", hint)),
-    }
 }
 
 #[cfg(test)]

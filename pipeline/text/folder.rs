@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
 use dataset::{Error, Kind, Result};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::graph::external_data;
-use crate::{Languages, Tokens};
+use crate::{Languages, Tokens, sentence};
 
 /// Largest JSON file that is read.
 pub(crate) const MAX_JSON: u64 = 64 << 20;
@@ -41,6 +41,8 @@ pub struct ModelFolder {
     /// What `config.json` says.
     pub(crate) config: Config,
     external: Vec<PathBuf>,
+    /// The files of a sentence-transformers folder that decide vectors.
+    sentence: Vec<PathBuf>,
 }
 
 /// The fields of `config.json` that are used here.
@@ -54,6 +56,10 @@ pub(crate) struct Config {
     /// Names of the logits.
     #[serde(default)]
     pub(crate) id2label: BTreeMap<usize, String>,
+    /// Logits, where the file says their number too.
+    pub(crate) num_labels: Option<usize>,
+    /// What the logits mean.
+    pub(crate) problem_type: Option<String>,
 }
 
 impl ModelFolder {
@@ -62,21 +68,22 @@ impl ModelFolder {
     /// is one, else `model.onnx`.
     pub fn open(path: &Path, onnx: &str) -> Result<Self> {
         const INT8: &str = "model.int8.onnx";
+        if !is_there(path)? || !path.is_dir() {
+            return Err(Error::unreadable(path.display(), "no such folder", NAMES).of_kind(Kind::Missing));
+        }
         let file = path.join(match onnx {
-            "" if path.join(INT8).exists() => INT8,
+            "" if is_there(&path.join(INT8))? => INT8,
             "" => "model.onnx",
             named => named,
         });
-        if !path.is_dir() {
-            return Err(Error::unreadable(path.display(), "no such folder", NAMES).of_kind(Kind::Missing));
-        }
         let external = external_data(&file, &read(&file, MAX_ONNX)?)?;
         let external = external.iter().map(|location| inside(path, &file, location)).collect::<Result<_>>()?;
         let config_path = path.join(CONFIG);
         let config = serde_json::from_slice(&read(&config_path, MAX_JSON)?)
             .map_err(|e| wrong(&config_path, format!("expected a model's configuration, got {e}"), NAMES))?;
         check_file(&path.join(TOKENIZER), MAX_JSON, NAMES)?;
-        Ok(ModelFolder { path: path.into(), onnx: file, config, external })
+        let sentence = sentence::files(path)?;
+        Ok(ModelFolder { path: path.into(), onnx: file, config, external, sentence })
     }
 
     /// The tokenizer, which must not have more tokens than the model. Texts are clipped to `max_tokens` or the model's
@@ -116,13 +123,7 @@ impl ModelFolder {
 
     /// What a JSON file of the folder says; `None` when there is no such file.
     fn says<T: DeserializeOwned>(&self, file: &str, expected: &str) -> Result<Option<T>> {
-        let path = self.path.join(file);
-        if !path.exists() {
-            return Ok(None);
-        }
-        serde_json::from_slice(&read(&path, MAX_JSON)?)
-            .map(Some)
-            .map_err(|e| wrong(&path, format!("expected {expected}, got {e}"), NAMES))
+        says(&self.path.join(file), expected, NAMES)
     }
 
     /// Tokens that the model has positions for.
@@ -136,7 +137,8 @@ impl ModelFolder {
     /// The files that decide what the model says: all but the thresholds.
     pub fn files(&self) -> Vec<PathBuf> {
         let named = [CONFIG, TOKENIZER].map(|name| self.path.join(name));
-        named.into_iter().chain([self.onnx.clone()]).chain(self.external.iter().cloned()).collect()
+        let more = self.external.iter().chain(&self.sentence).cloned();
+        named.into_iter().chain([self.onnx.clone()]).chain(more).collect()
     }
 }
 
@@ -148,9 +150,35 @@ pub(crate) fn wrong(file: &Path, what: impl Display, hint: impl Display) -> Erro
     Error::unreadable(file.display(), what, hint)
 }
 
+/// What the system says of a file. One that is missing is the folder's fault; all else may pass.
+fn unread(file: &Path, e: io::Error, hint: impl Display) -> Error {
+    match e.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => wrong(file, &e, hint).because(e),
+        _ => Error::io(file.display(), e),
+    }
+}
+
+/// Whether there is such a file or folder; errs when that cannot be told.
+pub(crate) fn is_there(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|e| unread(path, e, NAMES))
+}
+
+/// What a JSON file says; `None` when there is no such file.
+pub(crate) fn says<T: DeserializeOwned>(path: &Path, expected: &str, hint: &str) -> Result<Option<T>> {
+    if !is_there(path)? {
+        return Ok(None);
+    }
+    serde_json::from_slice(&read_file(path, MAX_JSON, hint)?)
+        .map(Some)
+        .map_err(|e| wrong(path, format!("expected {expected}, got {e}"), hint))
+}
+
 /// The size of a regular file, links followed, of at most `limit` bytes. It is not opened: that would wait for a pipe's other end.
+///
+/// # Errors
+/// 3 for a file that is missing or is not as it should be, 1 for what the system cannot do now.
 pub fn check_file(file: &Path, limit: u64, hint: &str) -> Result<u64> {
-    let metadata = file.metadata().map_err(|e| wrong(file, &e, hint).because(e))?;
+    let metadata = file.metadata().map_err(|e| unread(file, e, hint))?;
     match metadata.len() {
         _ if !metadata.is_file() => Err(wrong(file, "expected a regular file", hint)),
         size if size > limit => Err(wrong(file, format!("expected at most {limit} bytes, got {size}"), hint)),
@@ -160,28 +188,31 @@ pub fn check_file(file: &Path, limit: u64, hint: &str) -> Result<u64> {
 
 /// A whole regular file of at most `limit` bytes. Pipes, devices and files that grow without end are refused; `hint` says what to do
 /// about a file that is not as it should be.
+///
+/// # Errors
+/// Those of [`check_file`].
 pub fn read_file(file: &Path, limit: u64, hint: &str) -> Result<Vec<u8>> {
     check_file(file, limit, hint)?;
     let mut bytes = Vec::new();
     let read = File::open(file).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
-    match read.map_err(|e| wrong(file, &e, hint).because(e))? as u64 {
+    match read.map_err(|e| unread(file, e, hint))? as u64 {
         size if size > limit => Err(wrong(file, format!("expected at most {limit} bytes, got more"), hint)),
         _ => Ok(bytes),
     }
 }
 
 /// A file of a model's folder.
-pub(crate) fn read(file: &Path, limit: u64) -> Result<Vec<u8>> {
+fn read(file: &Path, limit: u64) -> Result<Vec<u8>> {
     read_file(file, limit, NAMES)
 }
 
-/// Where external data lies: inside the folder, links followed.
+/// Where external data lies: beside the ONNX file, where ONNX Runtime looks for it, and inside the folder, links followed.
 fn inside(folder: &Path, onnx: &Path, location: &str) -> Result<PathBuf> {
-    let hint = "external data is read from inside the model's folder only";
+    let hint = "external data is read from beside the ONNX file, inside the model's folder only";
     let plain = Path::new(location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    let file = folder.join(location);
+    let file = onnx.parent().unwrap_or(folder).join(location);
     let lies_inside = || Some(file.canonicalize().ok()?.starts_with(folder.canonicalize().ok()?));
-    if !plain || (file.exists() && lies_inside() != Some(true)) {
+    if !plain || (is_there(&file)? && lies_inside() != Some(true)) {
         return Err(wrong(onnx, "its weights lie outside the model's folder", hint));
     }
     check_file(&file, MAX_WEIGHTS, hint)?;

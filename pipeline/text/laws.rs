@@ -1,13 +1,18 @@
 //! What must hold of every model's folder, whoever made it: nothing but finite numbers comes out, and nothing endless is read.
 
+mod folders;
+mod labels;
+mod sentences;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use dataset::Result;
 use onnx_rs::ast::{
-    Attribute, AttributeType, DataType, Dimension, Graph, Model, Node, OpType, OperatorSetId, TensorProto, TensorShape,
-    TensorShapeDimension, TensorTypeProto, TypeProto, TypeValue, ValueInfo,
+    Attribute, AttributeType, DataLocation, DataType, Dimension, Graph, Model, Node, OpType, OperatorSetId,
+    StringStringEntry, TensorProto, TensorShape, TensorShapeDimension, TensorTypeProto, TypeProto, TypeValue,
+    ValueInfo,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -24,9 +29,9 @@ fn value<'a>(name: &'a str, elem_type: DataType, dims: Vec<Dimension<'a>>) -> Va
     ValueInfo { name, r#type: Some(kind), ..ValueInfo::default() }
 }
 
-/// A model that looks each token up in a table; a classifier takes the mean of a text's rows.
-fn onnx(rows: [[f32; 2]; 4], classifier: bool) -> Vec<u8> {
-    let bytes: Vec<u8> = rows.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
+/// A model that looks each token up in a table; a classifier takes the mean of a text's rows. With a location its table lies there.
+fn onnx<const R: usize, const N: usize>(rows: [[f32; N]; R], classifier: bool, location: Option<&str>) -> Vec<u8> {
+    let bytes = table(rows);
     let of_text = |name: &'static str| Dimension::Param(name);
     let mut node = vec![Node {
         input: vec!["table", "input_ids"],
@@ -34,7 +39,7 @@ fn onnx(rows: [[f32; 2]; 4], classifier: bool) -> Vec<u8> {
         op_type: OpType::Gather,
         ..Node::default()
     }];
-    let mut dims = vec![of_text("batch"), of_text("length"), Dimension::Value(2)];
+    let mut dims = vec![of_text("batch"), of_text("length"), Dimension::Value(N as i64)];
     if classifier {
         let number = |name, i| Attribute { name, r#type: AttributeType::Int, i, ..Attribute::default() };
         let axes = Attribute { name: "axes", r#type: AttributeType::Ints, ints: vec![1], ..Attribute::default() };
@@ -48,10 +53,17 @@ fn onnx(rows: [[f32; 2]; 4], classifier: bool) -> Vec<u8> {
         dims.remove(1);
     }
     let output = if classifier { "logits" } else { "states" };
+    let dims_of_table = vec![R as i64, N as i64];
+    let table = match location {
+        None => TensorProto::from_raw("table", dims_of_table, DataType::Float, &bytes),
+        Some(value) => TensorProto::from_raw("table", dims_of_table, DataType::Float, &[])
+            .with_external_data(vec![StringStringEntry { key: "location", value }])
+            .with_data_location(DataLocation::External),
+    };
     let graph = Graph {
         name: "table",
         node,
-        initializer: vec![TensorProto::from_raw("table", vec![4, 2], DataType::Float, &bytes)],
+        initializer: vec![table],
         input: vec![value("input_ids", DataType::Int64, vec![of_text("batch"), of_text("length")])],
         output: vec![value(output, DataType::Float, dims)],
         ..Graph::default()
@@ -62,6 +74,11 @@ fn onnx(rows: [[f32; 2]; 4], classifier: bool) -> Vec<u8> {
         graph: Some(graph),
         ..Model::default()
     })
+}
+
+/// A table's bytes.
+fn table<const R: usize, const N: usize>(rows: [[f32; N]; R]) -> Vec<u8> {
+    rows.iter().flatten().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 /// A classifier that adds up ones for ever.
@@ -117,21 +134,27 @@ fn endless() -> Vec<u8> {
 }
 
 /// A folder whose model says this of each token.
-fn folder(rows: [[f32; 2]; 4], classifier: bool) -> TempDir {
-    of(&onnx(rows, classifier))
+fn folder<const R: usize, const N: usize>(rows: [[f32; N]; R], classifier: bool) -> TempDir {
+    of(&onnx(rows, classifier, None))
+}
+
+/// Writes a file of a model's folder, and the folders above it.
+fn put(folder: &TempDir, name: &str, bytes: impl AsRef<[u8]>) {
+    let path = folder.path().join(name);
+    fs::create_dir_all(path.parent().expect("it lies in a folder")).expect("writable");
+    fs::write(path, bytes).expect("writable");
 }
 
 fn of(onnx: &[u8]) -> TempDir {
     let folder = TempDir::new().expect("a folder");
-    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).expect("writable");
-    write("model.onnx", onnx);
+    put(&folder, "model.onnx", onnx);
     let vocabulary: serde_json::Map<_, _> =
         WORDS.iter().zip(0..).map(|(word, id)| ((*word).into(), id.into())).collect();
     let tokenizer = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
         "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"}});
-    write("tokenizer.json", tokenizer.to_string().as_bytes());
-    write("config.json", json!({"id2label": {"0": "noise", "1": "keep"}}).to_string().as_bytes());
+    put(&folder, "tokenizer.json", tokenizer.to_string());
+    put(&folder, "config.json", json!({"id2label": {"0": "noise", "1": "keep"}}).to_string());
     folder
 }
 

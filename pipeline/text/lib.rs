@@ -17,6 +17,7 @@ mod languages;
 mod laws;
 mod model;
 mod runtime;
+mod sentence;
 mod tokens;
 
 pub use batches::batches;

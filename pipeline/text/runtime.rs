@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use dataset::{Error, Result};
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 
 const BESIDE_THE_MODELS: &str = "models/onnxruntime/libonnxruntime.so";
 
@@ -32,5 +33,10 @@ fn load(path: &Path) -> Result<Environment, String> {
         return Err("ONNX Runtime's shared library is not there".into());
     }
     let builder = ort::init_from(path).map_err(|e| format!("cannot be loaded: {e}"))?;
-    builder.with_name("querent").build().map_err(|e| format!("cannot be started: {e}"))
+    let environment = builder.with_name("querent").build().map_err(|e| format!("cannot be started: {e}"))?;
+    // What fails is said once, by our error. Who wants the library's own lines too names a level.
+    if std::env::var_os("ORT_LOG").is_none() {
+        environment.set_log_level(LogLevel::Fatal);
+    }
+    Ok(environment)
 }

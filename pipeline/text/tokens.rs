@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dataset::{Error, Result};
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
 
 use crate::folder::{MAX_JSON, NAMES, read_file};
 
@@ -28,14 +28,17 @@ impl Tokens {
     /// The same for a tokenizer in memory.
     ///
     /// # Errors
-    /// When the special tokens alone are longer than `max_tokens`.
+    /// When `max_tokens` leave no room for a text beside the special tokens.
     pub fn new(mut tokenizer: Tokenizer, max_tokens: usize) -> Result<Self> {
+        let special = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        if max_tokens <= special {
+            let expected = format!("at least {} ({special} special tokens and one of the text)", special + 1);
+            let hint = "raise it; if it is higher, the model's folder names fewer positions: copy the folder again";
+            return Err(Error::setting("max_tokens", expected, max_tokens, hint));
+        }
         tokenizer.with_padding(None);
         let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
-        tokenizer.with_truncation(Some(truncation)).map_err(|e| {
-            let got = format!("{max_tokens} ({e})");
-            Error::setting("max_tokens", "room for more than the tokenizer's special tokens", got, "raise it")
-        })?;
+        tokenizer.with_truncation(Some(truncation)).map_err(|e| Error::bug(format!("max_tokens {max_tokens}: {e}")))?;
         Ok(Tokens { tokenizer, max_tokens })
     }
 
