@@ -373,6 +373,22 @@ fn bad_lists_are_one_clear_error() {
     );
     let message = fail(&mut import(&strangers), 3);
     assert!(message.contains("users of this ingest, got 1 rows of none"), "{message}");
+    // The same ids, as tools that hold them otherwise write them: as ingest reads them.
+    let spaced = write(
+        "spaced.parquet",
+        vec![
+            ("user_id", texts(&[&format!(" {user}")])),
+            ("news_id", texts(&[&format!("{a} ")])),
+            ("rank", ranks(&[1])),
+        ],
+    );
+    succeed(&mut import(&spaced));
+    let held = batches(&root, "recommendations.others");
+    assert_eq!(held[0].column_by_name("news_id").expect("a column").as_string::<i32>().value(0), a);
+    let none =
+        write("none.parquet", vec![("user_id", texts(&[&user])), ("news_id", texts(&["None"])), ("rank", ranks(&[1]))]);
+    let message = fail(&mut import(&none), 3);
+    assert!(message.contains("row 1, column news_id: expected an id, got none"), "{message}");
     let unknown = write(
         "unknown.parquet",
         vec![("user_id", texts(&[&user])), ("news_id", texts(&["nothing"])), ("rank", ranks(&[1]))],

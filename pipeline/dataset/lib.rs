@@ -30,6 +30,7 @@ mod disk;
 mod error;
 pub mod fault;
 mod gc;
+pub mod ids;
 mod inputs;
 #[cfg(test)]
 mod laws;

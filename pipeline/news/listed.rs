@@ -13,6 +13,7 @@ use arrow::array::{
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
 use dataset::bucket::{hex, unhex};
+use dataset::ids::{self, Reason};
 use dataset::{Error, Result, UserKey};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -199,12 +200,17 @@ impl<'a> ListsFile<'a> {
                 Error::unreadable(self.path.display(), what, "mend the export")
             };
             let raw = users.value(row);
-            let id = match self.key {
-                Some(key) => key.user_id(raw.as_bytes()),
+            let user = match self.key {
+                Some(key) => {
+                    let id = there(ids::id(raw.as_bytes(), true)).map_err(|got| at(user_column, "an id", got))?;
+                    key.user_id(&id)
+                }
                 None => {
                     unhex(raw).ok_or_else(|| at(user_column, "32 hex digits", format!("{} characters", raw.len())))?
                 }
             };
+            let article = ids::article_id(news.value(row).as_bytes(), true);
+            let article = there(article).map_err(|got| at(news_id_column, "an id", got))?;
             let rank = ranks.map(|ranks| ranks.value(row));
             if let Some(got) = rank.filter(|rank| *rank < 1) {
                 return Err(at(rank_column, "a rank from 1", got.to_string()));
@@ -213,12 +219,21 @@ impl<'a> ListsFile<'a> {
             if score.is_nan() {
                 return Err(at(score_column, "a number", "NaN".into()));
             }
-            rows.user.append_value(id)?;
+            rows.user.append_value(user)?;
             rows.rank.append_option(rank);
             rows.score.append_value(score);
-            rows.news_id.append_value(news.value(row));
+            rows.news_id.append_value(article);
         }
         Ok(())
+    }
+}
+
+/// An id, or what there is instead of one.
+fn there<T>(id: Result<Option<T>, Reason>) -> Result<T, String> {
+    match id {
+        Ok(Some(id)) => Ok(id),
+        Ok(None) => Err("none".to_owned()),
+        Err(why) => Err(why.into_owned()),
     }
 }
 

@@ -8,12 +8,12 @@ use dataset::bucket::digest_128;
 use dataset::{Error, Result, Spill};
 use schemas::{News, NewsColumns, Table};
 
-use super::ids::article_id;
 use super::mapping::{Articles, Counted};
 use super::read::{Reason, Row, reason};
 use super::tally::Tally;
 use super::text::one_line;
 use crate::scrub::{Counts, scrub_published};
+use dataset::ids::article_id;
 
 /// Parts of `news`, by hash of the article's id.
 pub(super) const PARTS: u32 = 8;

@@ -9,12 +9,12 @@ use dataset::{Error, Result, Spill, UserKey};
 use schemas::DOMAINS;
 
 use super::erased::ErasedPeople;
-use super::ids::MAX_ID_BYTES;
 use super::mapping::{Behaviour, Behaviours, Counted};
 use super::read::{Reason, Row, reason};
 use super::tally::Tally;
 use super::text::one_line;
 use crate::scrub::{Counts, KINDS, scrub, scrub_published};
+use dataset::ids::MAX_ID_BYTES;
 
 /// Texts longer than this say nothing that a query or a headline says.
 const MAX_TEXT_BYTES: usize = 4096;

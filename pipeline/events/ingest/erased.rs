@@ -11,7 +11,7 @@ use dataset::{Account, Digest, Error, Result, Rows, UserKey, Whole};
 use schemas::{Erased, ErasedColumns};
 use serde_json::json;
 
-use super::ids::{MAX_ID_BYTES, id};
+use dataset::ids::{MAX_ID_BYTES, id};
 
 /// The people who were erased, by the hash of their `user_id`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use super::collect::Window;
 use super::config::times;
-use super::ids::article_id;
 use super::mind;
+use dataset::ids::article_id;
 
 /// An impression: whose (ours), its own id, when, and what it showed as MIND writes it.
 static SPILLED: LazyLock<SchemaRef> = LazyLock::new(|| {

@@ -11,10 +11,10 @@ use super::articles::{Article, clean_text};
 use super::collect::NEWS;
 use super::config::{EventLog, NewsLog, Texts};
 use super::events::Titles;
-use super::ids::{article_id, id};
 use super::read::{Field, Reason, Row, Shape, reason, rows};
 use super::tally::Tally;
 use super::time::TimeParser;
+use dataset::ids::{article_id, id};
 
 const MISSING: Field<'static> = Field::Missing;
 

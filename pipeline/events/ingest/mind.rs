@@ -17,10 +17,10 @@ use dataset::{Error, Result};
 use super::articles::{Article, ArticleCollector, clean_text};
 use super::collect::NEWS;
 use super::events::Titles;
-use super::ids::{article_id, id};
 use super::mapping::{Articles, Behaviour, Behaviours};
 use super::read::{Encoding, Reason, Row, lines, reason};
 use super::time::TimeParser;
+use dataset::ids::{article_id, id};
 
 const SECOND: i64 = 1_000_000;
 

@@ -20,7 +20,6 @@ mod events;
 mod explain;
 mod files;
 mod guard;
-mod ids;
 mod impressions;
 mod mapping;
 mod mind;

@@ -7,8 +7,8 @@ use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZon
 use chrono_tz::Tz;
 use dataset::{Error, Result};
 
-use super::ids::is_null;
 use super::read::{Field, Reason, reason};
+use dataset::ids::is_null;
 
 /// How a log writes its times.
 #[derive(Debug, Clone)]

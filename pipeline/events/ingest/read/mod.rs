@@ -34,12 +34,11 @@ pub(crate) mod reason {
     pub(crate) const OPEN_QUOTE: Reason = Reason::Borrowed("a quote that is never closed");
     pub(crate) const AFTER_QUOTE: Reason = Reason::Borrowed("text after a closing quote");
     pub(crate) const BARE_RETURN: Reason = Reason::Borrowed("a carriage return outside of quotes");
-    pub(crate) const UTF8: Reason = Reason::Borrowed("not UTF-8");
+    pub(crate) use dataset::ids::UTF8;
     pub(crate) const JSON: Reason = Reason::Borrowed("not a JSON object");
     pub(crate) const NO_USER: Reason = Reason::Borrowed("no user");
     pub(crate) const LONG_USER: Reason = Reason::Borrowed("user id too long");
-    pub(crate) const INEXACT_ID: Reason =
-        Reason::Borrowed("an id as floating point, which is no whole number or lost digits");
+    pub(crate) use dataset::ids::INEXACT as INEXACT_ID;
     pub(crate) const LENGTHS: Reason = Reason::Borrowed("lists of unequal lengths");
     pub(crate) const NO_TIME: Reason = Reason::Borrowed("no readable time");
     pub(crate) const TIME_RANGE: Reason = Reason::Borrowed("time out of range");

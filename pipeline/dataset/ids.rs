@@ -2,25 +2,33 @@
 
 use std::borrow::Cow;
 
-use dataset::bucket::{digest_128, hex};
 use memchr::{memchr, memmem};
 
-use super::read::{Reason, reason};
+use crate::bucket::{digest_128, hex};
 
+/// Why something is no id.
+pub type Reason = Cow<'static, str>;
+/// It was held as a number that cannot tell it from others.
+pub const INEXACT: Reason = Reason::Borrowed("an id as floating point, which is no whole number or lost digits");
+/// It is no text.
+pub const UTF8: Reason = Reason::Borrowed("not UTF-8");
 /// Ids longer than this are none; an article's becomes a hash.
-pub(super) const MAX_ID_BYTES: usize = 256;
+pub const MAX_ID_BYTES: usize = 256;
 /// What tools write for an id or a time that is not there.
 const NULLS: [&[u8]; 7] = [b"NULL", b"null", b"\\N", b"None", b"nan", b"NaN", b"<NA>"];
 /// From here on, floating point does not hold every whole number.
 const EXACT: u64 = 1 << 53;
 
 /// Whether this is what tools write where there is no value.
-pub(super) fn is_null(text: &[u8]) -> bool {
+pub fn is_null(text: &[u8]) -> bool {
     text.len() <= 4 && NULLS.contains(&text)
 }
 
 /// An id without what its writer put around it; none where there is none. With `whole`, `101.0` is `101`.
-pub(super) fn id(text: &[u8], whole: bool) -> Result<Option<Cow<'_, [u8]>>, Reason> {
+///
+/// # Errors
+/// For a number that cannot tell one id from others.
+pub fn id(text: &[u8], whole: bool) -> Result<Option<Cow<'_, [u8]>>, Reason> {
     let text = text.trim_ascii();
     if text.is_empty() || is_null(text) {
         return Ok(None);
@@ -43,7 +51,7 @@ fn of_floating_point(text: &[u8]) -> Result<Cow<'_, [u8]>, Reason> {
     match number {
         Some(number) if scientific || (!fraction.is_empty() && fraction.iter().all(|b| *b == b'0')) => {
             if number.abs() > EXACT as f64 || number.fract() != 0.0 {
-                return Err(reason::INEXACT_ID);
+                return Err(INEXACT);
             }
             Ok(Cow::Owned(format!("{}", number as i64).into_bytes()))
         }
@@ -53,7 +61,10 @@ fn of_floating_point(text: &[u8]) -> Result<Cow<'_, [u8]>, Reason> {
 
 /// An article's id as text; none where there is none. One that is very long, or may hold what is personal (an e-mail address, what a
 /// URL's query says), becomes a hash of itself: the same one wherever it stands.
-pub(super) fn article_id(text: &[u8], whole: bool) -> Result<Option<Cow<'_, str>>, Reason> {
+///
+/// # Errors
+/// Those of [`id`], and for what is no text.
+pub fn article_id(text: &[u8], whole: bool) -> Result<Option<Cow<'_, str>>, Reason> {
     let Some(id) = id(text, whole)? else { return Ok(None) };
     let plain =
         id.len() <= MAX_ID_BYTES && !id.iter().any(|b| matches!(b, b'@' | b'?' | b'%' | b'#') || b.is_ascii_control());
@@ -61,8 +72,8 @@ pub(super) fn article_id(text: &[u8], whole: bool) -> Result<Option<Cow<'_, str>
         return Ok(Some(hex(&digest_128(&[b"article", &id])).into()));
     }
     Ok(Some(match id {
-        Cow::Borrowed(id) => std::str::from_utf8(id).map_err(|_| reason::UTF8)?.into(),
-        Cow::Owned(id) => String::from_utf8(id).map_err(|_| reason::UTF8)?.into(),
+        Cow::Borrowed(id) => std::str::from_utf8(id).map_err(|_| UTF8)?.into(),
+        Cow::Owned(id) => String::from_utf8(id).map_err(|_| UTF8)?.into(),
     }))
 }
 
@@ -101,7 +112,7 @@ mod tests {
             assert_eq!(written(text), Ok(Some(expected.to_owned())));
         }
         for lost in ["9.876543e+16", "98765432109876543210.0", "1.5e0"] {
-            assert_eq!(written(lost), Err(reason::INEXACT_ID.to_string()), "{lost}");
+            assert_eq!(written(lost), Err(INEXACT.to_string()), "{lost}");
         }
         assert_eq!(id(b"101.0", false), Ok(Some(Cow::Borrowed(&b"101.0"[..]))), "as the setting says");
     }
