@@ -19,6 +19,7 @@ mod erased;
 mod events;
 mod explain;
 mod files;
+mod globs;
 mod guard;
 mod ids;
 mod impressions;
