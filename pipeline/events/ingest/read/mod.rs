@@ -9,6 +9,7 @@ mod hive;
 mod json;
 mod open;
 mod parquet;
+mod quotes;
 mod separated;
 
 use std::borrow::Cow;
@@ -44,6 +45,7 @@ pub(crate) mod reason {
     pub(crate) const NO_TIME: Reason = Reason::Borrowed("no readable time");
     pub(crate) const TIME_RANGE: Reason = Reason::Borrowed("time out of range");
     pub(crate) const NO_TEXT: Reason = Reason::Borrowed("no text");
+    pub(crate) const LONG_LINE: Reason = Reason::Borrowed("line too long");
     pub(crate) const LONG_TEXT: Reason = Reason::Borrowed("text too long");
     pub(crate) const NO_NEWS_ID: Reason = Reason::Borrowed("no news id");
     pub(crate) const UNKNOWN_NEWS: Reason = Reason::Borrowed("unknown news id");
