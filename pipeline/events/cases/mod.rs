@@ -37,7 +37,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dataset::{Account, Result, Runner, Summary};
-use parquet::data_type::{ByteArrayType, DoubleType, FixedLenByteArrayType, Int64Type};
+use parquet::data_type::{ByteArrayType, DoubleType, FixedLenByteArrayType, FloatType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -173,6 +173,7 @@ enum Values<'a> {
     Fixed(Vec<&'a [u8]>),
     Integers(Vec<i64>),
     Floats(Vec<f64>),
+    Singles(Vec<f32>),
 }
 
 /// A Parquet file: its schema as Parquet writes it, and the values of its columns, none of which may be null.
@@ -195,6 +196,7 @@ fn parquet(schema: &str, columns: Vec<Values<'_>>) -> Vec<u8> {
                 column.typed::<FixedLenByteArrayType>().write_batch(&values, None, None)
             }
             Values::Integers(values) => column.typed::<Int64Type>().write_batch(&values, None, None),
+            Values::Singles(values) => column.typed::<FloatType>().write_batch(&values, None, None),
             Values::Floats(values) => column.typed::<DoubleType>().write_batch(&values, None, None),
         };
         written.expect("in memory");

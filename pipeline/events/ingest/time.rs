@@ -97,7 +97,7 @@ impl TimeParser {
         match field {
             Field::Micros(micros) => Some(*micros),
             Field::WallMicros(micros) => self.in_zone(DateTime::from_timestamp_micros(*micros)?.naive_utc()),
-            Field::Text(bytes) => self.parse(bytes.trim_ascii()),
+            Field::Text(bytes) | Field::Coarse(bytes) => self.parse(bytes.trim_ascii()),
             Field::Missing | Field::List(_) => None,
         }
     }

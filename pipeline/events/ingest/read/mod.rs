@@ -70,6 +70,8 @@ pub(crate) enum Field<'a> {
     Missing,
     /// Bytes as they are in the file; numbers with the digits they are written with.
     Text(Cow<'a, [u8]>),
+    /// A floating-point number of Parquet's as text, so large that its type does not hold every whole number there.
+    Coarse(Cow<'a, [u8]>),
     /// A Parquet timestamp with a zone, microseconds since 1970 UTC.
     Micros(i64),
     /// A Parquet timestamp without a zone, microseconds since 1970 by the wall clock.
