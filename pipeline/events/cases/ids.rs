@@ -116,6 +116,11 @@ fn truth_names_the_articles_that_there_are() -> Result<()> {
     let ran = run(&(section + &news("n.parquet", "parquet", "")), &[("c.parquet", &clicks), ("n.parquet", &articles)])?;
     assert_eq!((ran.truth(), ran.column(5)), (vec!["9002".to_owned()], vec!["9001".to_owned(), "9009".to_owned()]));
     assert_eq!(ran.account().notes["clicks on articles that no news log has"], 1);
+    assert_eq!(
+        (ran.account().dropped["became truth"], ran.account().output),
+        (1, 2),
+        "the account says what became of it"
+    );
     Ok(())
 }
 
