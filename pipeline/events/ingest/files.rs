@@ -46,11 +46,6 @@ impl Raw {
     pub(super) fn task(&self) -> Digest {
         digest(&json!(self.id))
     }
-
-    /// Its path from the root on, so that it says the same wherever querent is run.
-    pub(super) fn lies_at(&self) -> String {
-        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone()).display().to_string()
-    }
 }
 
 /// A path as it is compared with others: where it leads, if anything lies there.

@@ -31,7 +31,7 @@ pub(super) fn files_and_quarantine<'a>(
     let (mut files, mut rows) = (BTreeSet::new(), BTreeSet::new());
     let (mut files_in, mut rows_in, mut rows_erased) = (0, 0, 0);
     for (raw, tally) in read.filter(|(raw, _)| partition_of(raw, partitions) == partition) {
-        let path = raw.lies_at();
+        let path = raw.path.display().to_string();
         let latest = (tally.latest_us > i64::MIN).then_some(tally.latest_us);
         let (bytes, units) = (raw.bytes as i64, tally.units as i64);
         files_in += 1;
