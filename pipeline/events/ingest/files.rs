@@ -74,6 +74,15 @@ impl Reader {
         }
     }
 
+    /// Whether its rows say what was shown, and not only what was clicked.
+    pub(super) fn has_impressions(&self) -> bool {
+        match self {
+            Reader::Events(log) => log.shown.is_some(),
+            Reader::MindImpressions => true,
+            _ => false,
+        }
+    }
+
     /// Columns of the mapping that the names of a file's folders say.
     fn said_by_path(&self, path: &Path) -> Vec<(String, String)> {
         let wanted = match self {

@@ -1,7 +1,7 @@
 //! Raw logs of any shape, read through a mapping from their columns to ours.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use dataset::Result;
@@ -144,6 +144,44 @@ pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &m
     })
 }
 
+/// An impression as its row says it.
+pub(super) struct Impression<'a> {
+    pub(super) user: Cow<'a, [u8]>,
+    /// Microseconds since 1970.
+    pub(super) at: i64,
+    /// The log's own id of it, if it has one.
+    pub(super) id: Option<Cow<'a, [u8]>>,
+    /// The articles that it showed (none: no readable id), and whether each was clicked.
+    pub(super) shown: Vec<(Option<Cow<'a, str>>, bool)>,
+}
+
+/// Reads the impressions of one file of a log of behaviours. Rows that cannot be read are counted beside them.
+pub(super) fn read_shown<S: Counted>(
+    path: &Path,
+    log: &EventLog,
+    into: &mut S,
+    mut each: impl FnMut(Impression<'_>, &mut S) -> Result<()>,
+) -> Result<()> {
+    let reader = Reader { log, time: log.time_parser()?, domain: NEWS, titles: &Titles::new() };
+    let columns = Columns::new(log.impression_columns(), &log.nulls, &log.only, &log.require);
+    columns.each(path, &log.shape()?, into, |fields, row, into| match reader.shown(fields) {
+        Ok(impression) => each(impression, into),
+        Err(reason) => {
+            into.tally().reject(row, &reason);
+            Ok(())
+        }
+    })
+}
+
+/// The items of a list; of another field itself, if it has a value.
+fn items<'f, 'v>(field: &'f Field<'v>) -> &'f [Field<'v>] {
+    match field {
+        Field::List(items) => items,
+        Field::Missing => &[],
+        field => std::slice::from_ref(field),
+    }
+}
+
 /// How many behaviours a row with lists is: the lists are parallel. None, if they are not.
 fn length(fields: &[&Field<'_>]) -> Option<usize> {
     let mut lengths = fields.iter().filter_map(|field| match field {
@@ -247,6 +285,19 @@ impl Reader<'_> {
                 Ok(())
             }
         }
+    }
+
+    fn shown<'f>(&self, [user, at, clicked, shown, own]: [&'f Field<'_>; 5]) -> Result<Impression<'f>, Reason> {
+        let whole = self.log.whole_ids;
+        let read = |field: &'f Field<'_>| article(field, whole).ok().flatten();
+        let clicked: BTreeSet<Cow<'f, str>> = items(clicked).iter().filter_map(read).collect();
+        let shown = items(shown).iter().map(read).map(|id| {
+            let clicked = id.as_ref().is_some_and(|id| clicked.contains(id));
+            (id, clicked)
+        });
+        let shown = shown.collect();
+        let own = id_text(own, whole)?.map_or(Ok(None), |text| id(text, whole))?;
+        Ok(Impression { user: self.user(user)?, at: self.time.of_behaviour(at)?, id: own, shown })
     }
 
     fn user<'f>(&self, field: &'f Field<'_>) -> Result<Cow<'f, [u8]>, Reason> {
