@@ -538,12 +538,23 @@ fn another_key_is_refused() -> Result<()> {
 
 #[test]
 fn a_folder_that_cannot_be_read_is_an_error() -> Result<()> {
-    // The superuser reads everything.
     let root = TempDir::new().expect("a folder");
-    write_logs(root.path(), &[(1, -1, 1)], 1);
+    write_logs(&root.path().join("good"), &[(1, -1, 1)], 1);
     let mut broken = settings(root.path(), 2);
-    // A name that is longer than any file's cannot be looked up.
-    broken.events[0].files = vec![root.path().join("x".repeat(300)).join("*.tsv").display().to_string()];
-    assert!(ingest(&runner(&root.path().join("data")), &broken).is_err());
+    broken.news[0].files = vec![root.path().join("good/news.tsv").display().to_string()];
+    let mut ingested = |glob: &str, data: &str| {
+        broken.events[0].files = vec![root.path().join(glob).display().to_string()];
+        ingest(&runner(&root.path().join(data)), &broken)
+    };
+    ingested("*/clicks0.tsv", "first")?;
+    // The superuser reads everything, but no link to itself.
+    std::os::unix::fs::symlink("bad", root.path().join("bad")).expect("writable");
+    for glob in ["*/clicks0.tsv", "*/clicks*.tsv", "**/clicks0.tsv"] {
+        let error = ingested(glob, "second").expect_err(glob).to_string();
+        assert!(
+            error.contains("/bad") && error.contains("symbolic links") && !root.path().join("second").exists(),
+            "{error}"
+        );
+    }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Files that come again changed.
 
+use std::path::Path;
+
 use super::{Ran, run, searches, settings, write};
 use crate::ingest::ingest;
 use crate::laws::rows;
@@ -53,5 +55,51 @@ fn what_a_file_that_is_gone_held_is_not_lost_for_one_that_changed() -> Result<()
     );
     ran.again(&section, &[])?;
     assert_eq!(ran.texts(), ["a", "b", "d"]);
+    Ok(())
+}
+
+#[test]
+fn a_file_that_becomes_another_ones_copy_loses_its_own_rows() -> Result<()> {
+    let section = searches("*.csv", "csv", "");
+    let row = |text: &str| format!("user,time,text\nu1,2025-11-30T10:00:00Z,{text}\n");
+    let (a, b) = (row("a"), row("b"));
+    let mut ran = run(&section, &[("a.csv", a.as_bytes()), ("b.csv", b.as_bytes()), ("c.csv", a.as_bytes())])?;
+    ran.again(&section, &[("b.csv", a.as_bytes())])?;
+    assert_eq!(ran.texts(), ["a"], "what b.csv held is gone");
+    // Both change places: nothing has gone.
+    ran.again(&section, &[("a.csv", b.as_bytes())])?;
+    assert_eq!(ran.texts(), ["a", "b"]);
+    Ok(())
+}
+
+/// The way to a path from the folder that the tests run in.
+fn relative(path: &Path) -> String {
+    let here = std::env::current_dir().expect("a folder");
+    let up = here.components().skip(1).map(|_| "../").collect::<String>();
+    format!("{up}{}", path.strip_prefix("/").expect("an absolute path").display())
+}
+
+#[test]
+fn a_file_is_the_same_file_whatever_way_leads_to_it() -> Result<()> {
+    let section = searches("l.csv", "csv", "");
+    let row = |text: &str| format!("user,time,text\nu1,2025-11-30T10:00:00Z,{text}\n");
+    let mut ran = run(&section, &[("l.csv", row("first").as_bytes())])?;
+    let folder = ran.folder.path().to_owned();
+    let by_relative = section.replace("@/", &format!("{}/", relative(&folder)));
+    ran.again(&by_relative, &[("l.csv", row("second").as_bytes())])?;
+    assert_eq!(ran.texts(), ["second"]);
+    ran.again(&section, &[("l.csv", row("third").as_bytes())])?;
+    assert_eq!(ran.texts(), ["third"]);
+    // Through a link, too; and a link that leads to another file is another content of the same path.
+    std::os::unix::fs::symlink(&folder, folder.join("link")).expect("writable");
+    let by_link = section.replace("@/", "@/link/");
+    ran.again(&by_link, &[("l.csv", row("fourth").as_bytes())])?;
+    assert_eq!(ran.texts(), ["fourth"]);
+    write(&folder, &[("night/l.csv", row("fifth").as_bytes())]);
+    std::fs::remove_file(folder.join("link")).expect("removable");
+    std::os::unix::fs::symlink(folder.join("night"), folder.join("link")).expect("writable");
+    ran.again(&by_link, &[])?;
+    assert_eq!(ran.texts(), ["fifth"]);
+    assert_eq!(rows::<RawFiles>(&ran.runner, "events.raw_files").len(), 1);
     Ok(())
 }

@@ -110,6 +110,8 @@ fn eb_nerd() -> Result<()> {
         ("user_id", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef),
         ("impression_time", wall(vec![hour(24), hour(25)])),
         ("article_ids_clicked", lists(&[&[13], &[11, 13]])),
+        ("article_ids_inview", lists(&[&[12, 13], &[13, 11, 12, 99]])),
+        ("impression_id", Arc::new(Int64Array::from(vec![501, 502])) as ArrayRef),
     ]);
     let texts = |texts: [&str; 3]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
     let articles = file(vec![
@@ -131,6 +133,15 @@ fn eb_nerd() -> Result<()> {
         (["11", "11", "12"].map(str::to_owned).to_vec(), ["11", "13", "13"].map(str::to_owned).to_vec())
     );
     assert_eq!(ran.times()["Two"], "2023-05-24T11:00:00Z", "one hour past noon, in summer");
+    let shown = [
+        "10:00:00Z 1 12 false",
+        "10:00:00Z 2 13 true",
+        "11:00:00Z 1 13 true",
+        "11:00:00Z 2 11 true",
+        "11:00:00Z 3 12 false",
+    ];
+    assert_eq!(ran.impressions(), shown.map(|row| format!("2023-05-25T{row}")));
+    assert_eq!(ran.summaries[2].account.dropped["articles that no news log has"], 1);
     assert_eq!((ran.news()[0][1].as_str(), ran.news()[0][2].as_str()), ("2023-05-24T01:00:00Z", "sport"));
     Ok(())
 }

@@ -20,7 +20,7 @@ fn explaining_shows_rows_as_they_are_understood() -> Result<()> {
         + &news("n.csv", "csv", "time = \"day\"");
     let files: [(&str, &[u8]); 3] = [
         ("c.csv", b"user,time,article\nu1,2025-11-30T10:00:00Z,7.0\nu2,2025-12-02,7\nu3,2025-11-30,8\n"),
-        ("s.csv", b"user,time,query\nu1,2025-11-30,mail ann@example.org\nu1,2025-12-03,late\nu1,2025-11-30,\n"),
+        ("s.csv", b"user,time,query\nu1,2025-11-30,mail ann@example.org\nu1,2025-12-03,late ben@example.org\nu1,2025-11-30,\n"),
         ("n.csv", b"id,title,day\n7,Ferry,2025-11-29\n"),
     ];
     let said = explained(&section, &files)?;
@@ -31,6 +31,7 @@ fn explaining_shows_rows_as_they_are_understood() -> Result<()> {
         "  3 behaviours: history 1, truth 1\n  set aside: unknown news id 1 (first: c.csv:4, unknown news id)\n",
         "  would be refused: log clicks: 1 of 3 behaviours are unreadable",
         "  row 2: search, user u1, 2025-11-30T00:00:00Z, \"mail <email>\": history\n",
+        "  row 3: search, user u1, 2025-12-03T00:00:00Z, \"late <email>\": after the cut-off\n",
         "  left out: after the cut-off 1, without what they `require` 1\n",
     ] {
         assert!(said.contains(expected), "{expected}\n---\n{said}");

@@ -35,6 +35,69 @@ fn one_person_is_one_id_whatever_tool_wrote_it() -> Result<()> {
 }
 
 #[test]
+fn small_floats_merge_nobody() -> Result<()> {
+    let inexact = "an id as floating point, which is no whole number or lost digits".to_owned();
+    // 123456789 is 123456792 in 32 bits, and so are its neighbours.
+    let [time, text] = three();
+    let singles = parquet(
+        &format!("required float user; {TIME_AND_TEXT}"),
+        vec![Values::Singles(vec![16_777_215.0, 123_456_789_f32, -16_777_217_f32]), time, text],
+    );
+    let ran = run(&searches("s.parquet", "parquet", ""), &[("s.parquet", &singles)])?;
+    assert_eq!((ran.users(), ran.aside()), (1, vec![(2, inexact.clone()), (3, inexact.clone())]));
+    let csv = b"user,time,text\n16777215,2025-11-30T10:00:00Z,a\n";
+    let section = searches("s.parquet", "parquet", "") + &log("c", "search", "s.csv", "csv", "text = \"text\"");
+    assert_eq!(run(&section, &[("s.parquet", &singles), ("s.csv", csv)])?.users(), 1, "one person");
+
+    // Of 16 bits: 2047, 2049 (which is 2048 there), and no number.
+    let [time, text] = three();
+    let halves: [&[u8]; 3] = [&0x67ff_u16.to_le_bytes(), &0x6800_u16.to_le_bytes(), &0x7e00_u16.to_le_bytes()];
+    let file = parquet(
+        &format!("required fixed_len_byte_array(2) user (FLOAT16); {TIME_AND_TEXT}"),
+        vec![Values::Fixed(halves.to_vec()), time, text],
+    );
+    let ran = run(&searches("s.parquet", "parquet", ""), &[("s.parquet", &file)])?;
+    assert_eq!((ran.users(), ran.aside()), (1, vec![(2, inexact), (3, "no user".to_owned())]));
+
+    // Articles are told apart by the same rule.
+    let [time, text] = three();
+    let pages = parquet(
+        &format!("required binary user (STRING); required float page; {TIME_AND_TEXT}"),
+        vec![Values::Bytes(vec![b"u"; 3]), Values::Singles(vec![7.0, 3e7, 8.0]), time, text],
+    );
+    let section = log("s", "browse", "s.parquet", "parquet", "text = \"text\"\nnews_id = \"page\"");
+    let ran = run(&section, &[("s.parquet", &pages)])?;
+    assert_eq!(ran.column(5), ["", "7", "8"]);
+    Ok(())
+}
+
+#[test]
+fn decimals_are_ids_and_times() -> Result<()> {
+    let decimals = parquet(
+        "required int64 user (DECIMAL(18,2)); required int64 time (DECIMAL(18,3)); required binary text (STRING);",
+        vec![
+            Values::Integers(vec![10_100, 10_200, 10_150]),
+            Values::Integers(vec![1_764_500_000_250, 1_764_500_001_000, 1_764_500_002_000]),
+            Values::Bytes(vec![b"ferry", b"shed", b"boat"]),
+        ],
+    );
+    let csv = b"user,time,text\n101,1764500000,a\n101.50,1764500000,b\n";
+    let section = log("d", "search", "d.parquet", "parquet", "text = \"text\"\ntime_format = \"unix_s\"")
+        + &log("c", "search", "c.csv", "csv", "text = \"text\"\ntime_format = \"unix_s\"");
+    let ran = run(&section, &[("d.parquet", &decimals), ("c.csv", csv)])?;
+    assert_eq!((ran.users(), ran.aside()), (3, vec![]));
+    assert_eq!(ran.times()["ferry"], "2025-11-30T10:53:20.250Z");
+    let [time, text] = three();
+    let ids = [98_765_432_109_876_543_210_001_i128, 98_765_432_109_876_543_210_002].map(i128::to_be_bytes);
+    let wide = parquet(
+        &format!("required fixed_len_byte_array(16) user (DECIMAL(38,0)); {TIME_AND_TEXT}"),
+        vec![Values::Fixed(vec![&ids[0], &ids[1], &ids[0]]), time, text],
+    );
+    assert_eq!(run(&searches("w.parquet", "parquet", ""), &[("w.parquet", &wide)])?.users(), 2, "no digit is lost");
+    Ok(())
+}
+
+#[test]
 fn truth_names_the_articles_that_there_are() -> Result<()> {
     let clicks = parquet(
         "required binary user (STRING); required double article; required int64 time (TIMESTAMP(MICROS,true)); required binary head (STRING);",
@@ -53,6 +116,11 @@ fn truth_names_the_articles_that_there_are() -> Result<()> {
     let ran = run(&(section + &news("n.parquet", "parquet", "")), &[("c.parquet", &clicks), ("n.parquet", &articles)])?;
     assert_eq!((ran.truth(), ran.column(5)), (vec!["9002".to_owned()], vec!["9001".to_owned(), "9009".to_owned()]));
     assert_eq!(ran.account().notes["clicks on articles that no news log has"], 1);
+    assert_eq!(
+        (ran.account().dropped["became truth"], ran.account().output),
+        (1, 2),
+        "the account says what became of it"
+    );
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Each log answers for itself; what is optional may be missing; what ids give away.
 
-use super::{log, news, run, run_with};
+use super::{log, news, run, run_with, searches};
 use dataset::Result;
 
 #[test]
@@ -63,5 +63,38 @@ fn a_pages_id_is_optional_and_says_nothing_of_people() -> Result<()> {
     let ids = ran.column(5);
     assert_eq!((ids.len(), ids[0].as_str(), ids[3].as_str()), (4, "", "https://x.example/three"));
     assert!(ids[1..3].iter().all(|id| id.len() == 32), "{ids:?}");
+    Ok(())
+}
+
+#[test]
+fn a_later_file_without_an_optional_column_says_so() -> Result<()> {
+    let clicks = log("c", "news", "c.jsonl", "jsonl", "news_id = \"art\"");
+    let section = clicks + &news("n*.jsonl", "jsonl", "time = \"t\"\ncategory = \"section\"");
+    let first: [(&str, &[u8]); 2] = [
+        ("n1.jsonl", b"{\"id\": \"N1\", \"title\": \"One\", \"t\": \"2025-11-29\", \"section\": \"sports\"}\n"),
+        ("c.jsonl", b"{\"user\": \"u\", \"time\": \"2025-11-30\", \"art\": \"N1\"}\n"),
+    ];
+    let mut ran = run_with(&section, &first, 0.0)?;
+    assert!(ran.summaries[0].account.notes.is_empty());
+    ran.again(
+        &section,
+        &[("n2.jsonl", b"{\"id\": \"N2\", \"title\": \"Two\", \"t\": \"2025-11-29\", \"Section\": \"sports\"}\n")],
+    )?;
+    assert_eq!((ran.news().len(), ran.summaries[0].account.notes["files without the column section"]), (2, 1));
+    Ok(())
+}
+
+#[test]
+fn articles_that_two_logs_tell_differently_are_counted() -> Result<()> {
+    let articles = |name: &str| news(&format!("{name}.csv"), "csv", "").replace("\"news\"", &format!("\"{name}\""));
+    let section = searches("s.csv", "csv", "") + &articles("one") + &articles("two");
+    let files: [(&str, &[u8]); 3] = [
+        ("s.csv", b"user,time,text\nu,2025-11-30,a\n"),
+        ("one.csv", b"id,title\n1,Ferry\n2,Shed\n3,Early title\n3,Late title\n"),
+        ("two.csv", b"id,title\n1,Ferry\n2,Boat\n4,Garden\n"),
+    ];
+    let account = &run(&section, &files)?.summaries[0].account;
+    assert_eq!(account.notes["articles that several logs tell differently"], 1, "{account:?}");
+    assert_eq!((account.output, account.dropped["repeated"]), (4, 3));
     Ok(())
 }

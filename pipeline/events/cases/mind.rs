@@ -1,9 +1,7 @@
 //! MIND's layout.
 
 use super::{Ran, run, run_with};
-use crate::laws::rows;
 use dataset::Result;
-use schemas::Impressions;
 
 /// Eight articles.
 fn articles() -> String {
@@ -99,15 +97,6 @@ fn another_layout_is_one_error_that_says_what_is_wrong() {
     );
 }
 
-/// When, position, article, clicked: in order of time where users have times of their own.
-fn impressions(ran: &Ran) -> Vec<String> {
-    let all = rows::<Impressions>(&ran.runner, "impressions");
-    let cells = all.iter().map(|row| row.split('|').map(str::to_owned).collect::<Vec<_>>());
-    let mut cells: Vec<String> = cells.map(|row| format!("{} {} {} {}", row[1], row[3], row[4], row[5])).collect();
-    cells.sort();
-    cells
-}
-
 #[test]
 fn what_the_windows_impressions_showed_is_kept() -> Result<()> {
     let lines = "1\tU1\t11/15/2019 8:55:22 AM\tN1\tN3-1 N4-0 N99-0 N4-1\n2\tU1\t11/16/2019 8:55:22 AM\tN1\tN5-0 N6-0\n\
@@ -120,7 +109,7 @@ fn what_the_windows_impressions_showed_is_kept() -> Result<()> {
         "2019-11-16T08:55:22Z 1 N5 false",
         "2019-11-16T08:55:22Z 2 N6 false",
     ];
-    assert_eq!(impressions(&ran), expected);
+    assert_eq!(ran.impressions(), expected);
     let account = &ran.summaries[2].account;
     let dropped = |why: &str| account.dropped.get(why).copied();
     assert_eq!((account.input, account.output, account.notes["impressions"]), (12, 4, 2));
@@ -132,9 +121,9 @@ fn what_the_windows_impressions_showed_is_kept() -> Result<()> {
     // In any order of lines, and under a later cut-off those of its window.
     let mut shuffled: Vec<&str> = lines.lines().collect();
     shuffled.reverse();
-    assert_eq!(impressions(&mind("", &format!("{}\n", shuffled.join("\n")))?), expected);
+    assert_eq!(mind("", &format!("{}\n", shuffled.join("\n")))?.impressions(), expected);
     let later = mind("2019-11-20", lines)?;
-    assert_eq!(impressions(&later), ["2019-11-25T08:55:22Z 1 N5 true", "2019-11-25T08:55:22Z 2 N6 false"]);
+    assert_eq!(later.impressions(), ["2019-11-25T08:55:22Z 1 N5 true", "2019-11-25T08:55:22Z 2 N6 false"]);
     assert_eq!(later.summaries[2].account.dropped["before the cut-off"], 10);
     Ok(())
 }

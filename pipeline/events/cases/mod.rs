@@ -7,6 +7,9 @@
 //! | archives of several members, long windows, bz2 | read, marks and all | `files`, `ingest/read/open.rs` |
 //! | one id, two spellings | one id: `101.0` is `101`, big integers keep their digits, a UUID is its text; where digits were lost, set aside | `ids` |
 //! | marks for nothing | no id, no time; in other columns as `nulls` says | `ids` |
+//! | files that cannot be looked at, links to nothing | one error, which names them | `ingest/globs.rs` |
+//! | lines without an end | set aside without being held | `ingest/read/open.rs`, `ingest/read/separated.rs` |
+//! | filters that no row passes | one error, which names the filter | `shapes` |
 //! | columns or files that are not there | one error, which names those that are | `ids` |
 //! | columns of a type that says nothing | one error, which names column and type | `ids` |
 //! | times | every part counts, or the format is refused; a day is its midnight in the zone | `times`, `ingest/time.rs` |
@@ -18,6 +21,7 @@
 //! | a file that comes again changed | takes the place of what came of it, and the version says so | `again` |
 //! | a person who is erased | out of all that ingest writes, versions before included, and left out of whatever is read later | `erased` |
 //! | personal data in any script | users' texts scrubbed of it, numbers that are nobody's left; publishers' lose e-mail addresses only | `personal`, `scrub/` |
+//! | what impressions showed | of MIND, and of a log with `shown`; a file that has some of the window must stay | `mind`, `shown` |
 //! | MIND's layout off the path | said in one error: four columns, no labels | `mind` |
 
 mod again;
@@ -30,6 +34,7 @@ mod logs;
 mod mind;
 mod personal;
 mod shapes;
+mod shown;
 mod times;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,11 +42,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dataset::{Account, Result, Runner, Summary};
-use parquet::data_type::{ByteArrayType, DoubleType, FixedLenByteArrayType, Int64Type};
+use parquet::data_type::{ByteArrayType, DoubleType, FixedLenByteArrayType, FloatType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use schemas::{Events, News, Quarantine, Truth};
+use schemas::{Events, Impressions, News, Quarantine, Truth};
 use tempfile::TempDir;
 
 use crate::ingest::{Ingest, ingest};
@@ -162,6 +167,15 @@ impl Ran {
         aside
     }
 
+    /// Of what was shown: when, position, article, clicked; in order of time, where users have times of their own.
+    fn impressions(&self) -> Vec<String> {
+        let all = rows::<Impressions>(&self.runner, "impressions");
+        let cells = all.iter().map(|row| row.split('|').map(str::to_owned).collect::<Vec<_>>());
+        let mut cells: Vec<String> = cells.map(|row| format!("{} {} {} {}", row[1], row[3], row[4], row[5])).collect();
+        cells.sort();
+        cells
+    }
+
     fn account(&self) -> &Account {
         &self.summaries[1].account
     }
@@ -173,6 +187,7 @@ enum Values<'a> {
     Fixed(Vec<&'a [u8]>),
     Integers(Vec<i64>),
     Floats(Vec<f64>),
+    Singles(Vec<f32>),
 }
 
 /// A Parquet file: its schema as Parquet writes it, and the values of its columns, none of which may be null.
@@ -195,6 +210,7 @@ fn parquet(schema: &str, columns: Vec<Values<'_>>) -> Vec<u8> {
                 column.typed::<FixedLenByteArrayType>().write_batch(&values, None, None)
             }
             Values::Integers(values) => column.typed::<Int64Type>().write_batch(&values, None, None),
+            Values::Singles(values) => column.typed::<FloatType>().write_batch(&values, None, None),
             Values::Floats(values) => column.typed::<DoubleType>().write_batch(&values, None, None),
         };
         written.expect("in memory");

@@ -136,3 +136,27 @@ fn lists_of_structs_are_named_or_gone_into() -> Result<()> {
     assert_eq!((articles[0][6].as_str(), articles[1][6].as_str()), ("[Ann, Ferry]", "[]"));
     Ok(())
 }
+
+#[test]
+fn a_filter_that_no_row_passes_is_an_error() -> Result<()> {
+    let rows = b"user,time,text,action,note\nsecret,2025-11-30,a,read,\nu2,2025-11-30,b,read,\nu3,2025-11-30\n";
+    let said = |filter: &str| refused(&searches("l.csv", "csv", filter), &[("l.csv", rows)]);
+    let error = said("only = { action = [\"raed\", \"click\"] }");
+    let expected = "log searches: expected behaviours that pass only = { action = [\"raed\", \"click\"] }, got none: of 3, 2 were left out";
+    assert!(error.contains(expected) && !error.contains("secret"), "{error}");
+    let error = said("require = \"note\"");
+    assert!(error.contains("that pass require = [\"note\"], got none"), "{error}");
+    // One file of a log may have none, and so may a file that comes later.
+    let section = searches("*.csv", "csv", "only = { action = \"read\" }");
+    let none = b"user,time,text,action\nu1,2025-11-30,c,ping\n";
+    let mut ran = run(&section, &[("l.csv", rows), ("m.csv", none)])?;
+    ran.again(&section, &[("n.csv", b"user,time,text,action\nu1,2025-11-30,d,ping\n")])?;
+    assert_eq!((ran.texts(), ran.account().dropped["not among `only`"]), (vec!["a".to_owned(), "b".to_owned()], 1));
+    let articles = news("n.csv", "csv", "only = { kind = \"story\" }");
+    let error = refused(
+        &(searches("l.csv", "csv", "") + &articles),
+        &[("l.csv", rows), ("n.csv", b"id,title,kind\nN1,One,poll\n")],
+    );
+    assert!(error.contains("log news: expected articles that pass only = { kind = [\"story\"] }"), "{error}");
+    Ok(())
+}

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{RecordBatch, StringBuilder};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use dataset::bucket::digest_128;
+use dataset::ids::article_id;
 use dataset::{Error, Result, Spill};
 use schemas::{News, NewsColumns, Table};
 
@@ -13,7 +14,6 @@ use super::read::{Reason, Row, reason};
 use super::tally::Tally;
 use super::text::one_line;
 use crate::scrub::{Counts, scrub_published};
-use dataset::ids::article_id;
 
 /// Parts of `news`, by hash of the article's id.
 pub(super) const PARTS: u32 = 8;

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringBuilder, UInt8Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dataset::bucket::{bucket, digest_128, hex};
+use dataset::ids::MAX_ID_BYTES;
 use dataset::{Error, Result, Spill, UserKey};
 use schemas::DOMAINS;
 
@@ -14,7 +15,6 @@ use super::read::{Reason, Row, reason};
 use super::tally::Tally;
 use super::text::one_line;
 use crate::scrub::{Counts, KINDS, scrub, scrub_published};
-use dataset::ids::MAX_ID_BYTES;
 
 /// Texts longer than this say nothing that a query or a headline says.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -164,6 +164,7 @@ impl<'a, 's> Collector<'a, 's> {
     fn place(&mut self, domain: u8, behaviour: &Behaviour<'_>) -> Result<(), Left> {
         let (user, at, news_id) = (behaviour.user.as_ref(), behaviour.at, behaviour.news_id.as_deref());
         judge(self.rules.window, domain, behaviour, |role, text, scrubbed| {
+            let role = role.map_err(Left::Out)?;
             self.scrubbed.iter_mut().zip(scrubbed).for_each(|(sum, n)| *sum += n);
             self.user.be(user, self.rules);
             let User { id, bucket, .. } = &self.user;
@@ -179,7 +180,9 @@ impl<'a, 's> Collector<'a, 's> {
             self.occurred_at.push(at);
             self.text.append_value(if role == TRUTH { "" } else { text });
             self.news_id.append_option(news_id);
+            Ok(())
         })
+        .map_err(Left::Aside)?
     }
 
     fn user(&mut self, raw: &[u8]) -> &User {
@@ -219,22 +222,23 @@ impl<'a, 's> Collector<'a, 's> {
     }
 }
 
-/// Calls `keep` with a behaviour's role, its text as it is kept, and what was scrubbed from that; or says why it is not kept.
+/// Calls `take` with a behaviour's role (or why it is left out, on purpose), its text as it would be kept, and what was scrubbed from
+/// that; or says why it cannot be read.
 pub(super) fn judge<R>(
     window: Window,
     domain: u8,
     behaviour: &Behaviour<'_>,
-    keep: impl FnOnce(u8, &str, Counts) -> R,
-) -> Result<R, Left> {
+    take: impl FnOnce(Result<u8, &'static str>, &str, Counts) -> R,
+) -> Result<R, Reason> {
     let Behaviour { user, at, text, titled, news_id } = behaviour;
     if user.len() > MAX_ID_BYTES {
-        return Err(Left::Aside(reason::LONG_USER));
+        return Err(reason::LONG_USER);
     }
     // What is wrong with a row is found before it is placed in time, so that its place decides nothing else.
     if text.len() > 16 * MAX_TEXT_BYTES {
-        return Err(Left::Aside(reason::LONG_TEXT));
+        return Err(reason::LONG_TEXT);
     }
-    let text = std::str::from_utf8(text).map_err(|_| Left::Aside(reason::UTF8))?;
+    let text = std::str::from_utf8(text).map_err(|_| reason::UTF8)?;
     let line = if *titled { text.into() } else { one_line(text) };
     let mut scrubbed = Counts::default();
     // The text of a news click is its publisher's; what is searched for or visited is the user's.
@@ -244,23 +248,23 @@ pub(super) fn judge<R>(
         _ => scrub(&line, &mut scrubbed),
     };
     if text.is_empty() {
-        return Err(Left::Aside(reason::NO_TEXT));
+        return Err(reason::NO_TEXT);
     }
     if text.len() > MAX_TEXT_BYTES {
-        return Err(Left::Aside(reason::LONG_TEXT));
+        return Err(reason::LONG_TEXT);
     }
     let role = match *at {
-        at if at < window.start => return Err(Left::Out("before the history")),
-        at if at < window.cut_off => domain,
-        at if at >= window.end => return Err(Left::Out("after the window")),
-        _ if domain == NEWS && news_id.is_some() => TRUTH,
-        _ => return Err(Left::Out("after the cut-off")),
+        at if at < window.start => Err("before the history"),
+        at if at < window.cut_off => Ok(domain),
+        at if at >= window.end => Err("after the window"),
+        _ if domain == NEWS && news_id.is_some() => Ok(TRUTH),
+        _ => Err("after the cut-off"),
     };
-    Ok(keep(role, &text, scrubbed))
+    Ok(take(role, &text, scrubbed))
 }
 
 /// Why a behaviour is not collected.
-pub(super) enum Left {
+enum Left {
     /// On purpose.
     Out(&'static str),
     /// It cannot be read.

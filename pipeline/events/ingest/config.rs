@@ -236,6 +236,10 @@ log! {
         text: Option<String>,
         /// Column of the article's id, for news clicks.
         news_id: Option<String>,
+        /// Column of the ids of all articles that the row's impression showed, a list. Those that `news_id` names were clicked.
+        shown: Option<String>,
+        /// Column of the impression's own id.
+        impression: Option<String>,
     }
 }
 
@@ -363,6 +367,12 @@ impl EventLog {
         [Some(&self.user), Some(&self.time), self.text.as_ref(), self.news_id.as_ref()]
     }
 
+    /// The columns of its impressions: user, time, clicked, shown, and their own id.
+    pub(super) fn impression_columns(&self) -> [Option<&String>; 5] {
+        let Self { user, time, news_id, shown, impression, .. } = self;
+        [Some(user), Some(time), news_id.as_ref(), shown.as_ref(), impression.as_ref()]
+    }
+
     fn check(&self) -> Result<()> {
         if !DOMAINS.contains(&self.domain.as_str()) {
             let got = format!("{:?}", self.domain);
@@ -376,6 +386,14 @@ impl EventLog {
         if self.text.is_none() && (self.domain != "news" || self.news_id.is_none()) {
             let hint = "only news clicks with a news_id may leave it out";
             return Err(Error::setting(&self.at("text"), "a column's name", "nothing", hint));
+        }
+        if self.shown.is_some() && (self.domain != "news" || self.news_id.is_none()) {
+            let hint = "what was shown says something only beside what was clicked";
+            return Err(Error::setting(&self.at("shown"), "news clicks with a news_id", "others", hint));
+        }
+        if self.impression.is_some() && self.shown.is_none() {
+            let hint = "name the column of the articles that it showed, or leave it out";
+            return Err(Error::setting(&self.at("impression"), "a column `shown` beside it", "none", hint));
         }
         self.shape()?;
         self.time_parser().map(|_| ())
@@ -436,6 +454,20 @@ mod tests {
         assert_eq!(semicolon, Dialect { delimiter: b';', quote: Some(b'"'), escape: Some(b'\\') });
         assert_eq!(shape("format = \"csv\"\nquote = \"\"").quote, None);
         assert_eq!(shape("format = \"tsv\"\nquote = \"'\"").quote, Some(b'\''));
+    }
+
+    #[test]
+    fn what_was_shown_stands_beside_what_was_clicked() {
+        let log = |more: &str| log(&format!("user = \"u\"\ntime = \"t\"\ntext = \"x\"\n{more}")).expect("settings");
+        for (toml, expected) in [
+            ("domain = \"search\"\nshown = \"s\"", "shown: expected news clicks with a news_id"),
+            ("domain = \"news\"\nshown = \"s\"", "shown: expected news clicks with a news_id"),
+            ("domain = \"news\"\nnews_id = \"n\"\nimpression = \"i\"", "impression: expected a column `shown`"),
+        ] {
+            let error = log(toml).check().expect_err(toml).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(log("domain = \"news\"\nnews_id = \"n\"\nshown = \"s\"\nimpression = \"i\"").check().is_ok());
     }
 
     #[test]

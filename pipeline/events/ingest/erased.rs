@@ -6,12 +6,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use dataset::bucket::{digest_128, hex, unhex};
+use dataset::ids::{MAX_ID_BYTES, id};
 use dataset::plan::digest;
 use dataset::{Account, Digest, Error, Result, Rows, UserKey, Whole};
 use schemas::{Erased, ErasedColumns};
 use serde_json::json;
 
-use dataset::ids::{MAX_ID_BYTES, id};
+/// Bytes of a file of people to erase, at most.
+const MOST_BYTES: u64 = 1 << 30;
 
 /// The people who were erased, by the hash of their `user_id`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,9 +43,9 @@ impl ErasedPeople {
     /// # Errors
     /// When the file cannot be read, or a line of it is no id.
     pub(super) fn add_listed(&mut self, path: &Path, key: &UserKey) -> Result<()> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path.display(), e))?;
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let hint = "--erase takes a text file (UTF-8) with one of the platform's user ids per line, and nothing else";
+        let bytes = text::read_file(path, MOST_BYTES, hint)?;
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let wrong = |what: String| Error::usage(format!("{}: {what}", path.display()), hint);
         let mut listed = 0;
         for (line, text) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {

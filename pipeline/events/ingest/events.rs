@@ -18,11 +18,11 @@ use super::erased::ErasedPeople;
 use super::files::{Intake, RAW_FILES, Raw, Reader, paths, remark};
 use super::quarantine::files_and_quarantine;
 use super::settle::Bucket;
-use super::tally::{Tally, booked};
+use super::tally::{Tallies, booked};
 use super::{guard, mapping, mind};
 
 /// The oldest version of this stage whose rows still hold.
-const CARRIES_FROM: u32 = 6;
+const CARRIES_FROM: u32 = 8;
 /// The declared value that says where history ends and the evaluation window begins and ends, microseconds since 1970.
 const WINDOW: &str = "window_us";
 
@@ -64,6 +64,7 @@ pub struct EventInputs {
     known: BTreeSet<String>,
     rules: Rules,
     regrouped: Arc<Regrouped>,
+    tallies: Tallies,
     carried: Option<Carried>,
     news: Whole<News>,
     titles: OnceLock<Titles>,
@@ -150,7 +151,7 @@ impl IngestEvents {
 
 impl Stage for IngestEvents {
     const NAME: &'static str = "ingest";
-    const VERSION: u32 = 7;
+    const VERSION: u32 = 8;
     const UNIT: &'static str = "behaviours";
     type Inputs = EventInputs;
     type Shared = ();
@@ -195,6 +196,7 @@ impl Stage for IngestEvents {
             known: intake.known,
             rules,
             regrouped,
+            tallies: Tallies::default(),
             carried,
             news,
             titles: OnceLock::new(),
@@ -223,8 +225,8 @@ impl Stage for IngestEvents {
     }
 
     fn run(&self, inputs: &EventInputs, (): &(), bucket: u32) -> Result<Done<Self::Outputs>> {
-        let tallies: Vec<Tally> = inputs.regrouped.said()?;
-        let account = if bucket == 0 { booked(&tallies) } else { Account::default() };
+        let tallies = inputs.tallies.of(&inputs.regrouped)?;
+        let account = if bucket == 0 { booked(tallies) } else { Account::default() };
         let mut rows = Bucket::new(&inputs.rules, inputs.titles()?, account);
         let sent = inputs.regrouped.read(bucket)?;
         rows.reserve(sent.iter().map(|(_, batch)| batch.num_rows()).sum());
@@ -243,7 +245,7 @@ impl Stage for IngestEvents {
             (quarantine, files) = (carried.quarantine.read(bucket)?, carried.files.read(bucket)?);
         }
         let (events, truth, account, clicks) = rows.settle()?;
-        let read = inputs.fresh.iter().zip(&tallies);
+        let read = inputs.fresh.iter().zip(tallies);
         let ((files, of_files), (rows, of_rows)) =
             files_and_quarantine(read, (&files, &quarantine), &inputs.rules.erased, bucket, self.buckets)?;
         let (erased, of_erased) = inputs.rules.erased.part(bucket, self.buckets)?;

@@ -9,7 +9,7 @@ use dataset::{Result, plain};
 use schemas::DOMAINS;
 
 use super::articles::Article;
-use super::collect::{Left, TRUTH, Window, judge};
+use super::collect::{TRUTH, Window, judge};
 use super::config::{Ingest, times};
 use super::events::Titles;
 use super::files::{self, Raw, Reader};
@@ -151,25 +151,24 @@ impl Counted for BehaviourSample<'_> {
 
 impl Behaviours for BehaviourSample<'_> {
     fn take(&mut self, row: Row, domain: u8, behaviour: Behaviour<'_>) -> Result<()> {
-        let Behaviour { user, at, text, news_id, .. } = &behaviour;
-        let judged = judge(self.window, domain, &behaviour, |role, text, _| {
-            (if role == TRUTH { "truth" } else { "history" }, text.to_owned())
-        });
-        let (becomes, text) = match &judged {
-            Ok((becomes, text)) => (*becomes, text.clone()),
-            Err(Left::Out(why)) => (*why, String::from_utf8_lossy(text).into_owned()),
-            Err(Left::Aside(why)) => {
-                self.tally.reject(row, why);
+        let Behaviour { user, at, news_id, .. } = &behaviour;
+        let judged = judge(self.window, domain, &behaviour, |role, text, _| (role, text.to_owned()));
+        let (becomes, text) = match judged {
+            Ok((Ok(role), text)) => {
+                let becomes = if role == TRUTH { "truth" } else { "history" };
+                self.tally.units += 1;
+                self.log.keep(becomes);
+                (becomes, text)
+            }
+            Ok((Err(why), text)) => {
+                self.tally.leave_out(why);
+                (why, text)
+            }
+            Err(why) => {
+                self.tally.reject(row, &why);
                 return Ok(());
             }
         };
-        match judged {
-            Ok(_) => {
-                self.tally.units += 1;
-                self.log.keep(becomes);
-            }
-            Err(_) => self.tally.leave_out(becomes),
-        }
         let article = news_id.as_deref().map(|id| format!(", article {id}")).unwrap_or_default();
         self.log.show(row, || {
             let user = String::from_utf8_lossy(user);

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use arrow::array::Array;
 use dataset::plan::{digest, file_digest};
 use dataset::{Digest, Error, Kind, Manifest, Result, Whole};
-use glob::MatchOptions;
 use rayon::prelude::*;
 use schemas::{RawFiles, RawFilesColumns};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::config::{EventLog, Ingest, NewsLog};
+use super::globs::Glob;
 use super::{mind, read};
 
 /// The declared value that names the raw files of a version.
@@ -35,6 +35,8 @@ pub(super) struct Raw {
     pub(super) id: FileId,
     /// As found.
     pub(super) path: PathBuf,
+    /// Where the same content lies as well.
+    twins: Vec<PathBuf>,
     pub(super) bytes: u64,
     pub(super) reader: Reader,
 }
@@ -44,6 +46,11 @@ impl Raw {
     pub(super) fn task(&self) -> Digest {
         digest(&json!(self.id))
     }
+}
+
+/// A path as it is compared with others: where it leads, if anything lies there.
+fn place(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[derive(Debug, Clone)]
@@ -64,6 +71,15 @@ impl Reader {
             Reader::Events(log) => log.domain != "news" || log.text.is_none(),
             Reader::MindHistories | Reader::MindImpressions => true,
             Reader::News(_) | Reader::MindShown | Reader::MindNews => false,
+        }
+    }
+
+    /// Whether its rows say what was shown, and not only what was clicked.
+    pub(super) fn has_impressions(&self) -> bool {
+        match self {
+            Reader::Events(log) => log.shown.is_some(),
+            Reader::MindImpressions => true,
+            _ => false,
         }
     }
 
@@ -111,12 +127,24 @@ fn digested(found: Vec<(&str, PathBuf, Reader)>) -> Result<Vec<Raw>> {
                 blake3 = digest(&json!([blake3, said]));
             }
             let mapping = digest(&json!(without_files(&reader)));
-            Ok(Raw { id: FileId { source: source.to_owned(), blake3, mapping }, path, bytes, reader })
+            Ok(Raw {
+                id: FileId { source: source.to_owned(), blake3, mapping },
+                path,
+                twins: Vec::new(),
+                bytes,
+                reader,
+            })
         })
         .collect::<Result<_>>()?;
     // The same bytes twice in one log are one file.
     files.sort_by(|a, b| a.id.cmp(&b.id).then_with(|| a.path.cmp(&b.path)));
-    files.dedup_by(|a, b| a.id == b.id);
+    files.dedup_by(|file, first| {
+        let same = file.id == first.id;
+        if same {
+            first.twins.push(std::mem::take(&mut file.path));
+        }
+        same
+    });
     Ok(files)
 }
 
@@ -135,28 +163,20 @@ fn without_files(reader: &Reader) -> Value {
 
 fn matches(name: &str, globs: &[String]) -> Result<Vec<PathBuf>> {
     let setting = format!("ingest.{name}.files");
-    let hidden_are_none = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
     let none = |globs: String| {
         let hint = "paths are relative to the folder querent is run in";
         Error::setting(&setting, "globs that match files", globs, hint).of_kind(Kind::Missing)
     };
     let mut paths = BTreeSet::new();
     for pattern in globs {
-        let mut any = false;
-        let found = glob::glob_with(pattern, hidden_are_none).map_err(|e| {
+        let glob = Glob::new(pattern).map_err(|e| {
             Error::setting(&setting, "a glob", format!("{pattern:?}: {e}"), "for example logs/*.tsv.gz")
         })?;
-        for path in found {
-            // A folder that cannot be read may hold files that match.
-            let path = path.map_err(|e| Error::io(e.path().display().to_string(), e.into()))?;
-            if path.is_file() {
-                any = true;
-                paths.insert(path);
-            }
-        }
-        if !any {
+        let found = glob.files()?;
+        if found.is_empty() {
             return Err(none(format!("{pattern:?}, which matches none")));
         }
+        paths.extend(found);
     }
     if paths.is_empty() {
         return Err(none("none".to_owned()));
@@ -208,15 +228,17 @@ impl Intake {
             found.iter().any(|raw| matches!(raw.reader, Reader::MindHistories) && raw.id.source == id.source)
         };
         let history = held.iter().any(|id| is_history(id) && !present.contains(id));
-        let lies: BTreeMap<(&str, String), &Digest> = found
+        // What lies at each path now, the paths of the same content included.
+        let lies: BTreeMap<(&str, PathBuf), &Digest> = found
             .iter()
-            .map(|raw| ((raw.id.source.as_str(), raw.path.display().to_string()), &raw.id.blake3))
+            .flat_map(|raw| std::iter::once(&raw.path).chain(&raw.twins).map(move |path| (raw, path)))
+            .map(|(raw, path)| ((raw.id.source.as_str(), place(path)), &raw.id.blake3))
             .collect();
         let replaced: BTreeMap<&FileId, &String> = held
             .iter()
             .filter_map(|id| Some((id, lay.get(&(id.source.clone(), id.blake3.clone()))?)))
             .filter(|(id, path)| {
-                let content = lies.get(&(id.source.as_str(), (*path).clone()));
+                let content = lies.get(&(id.source.as_str(), place(Path::new(path))));
                 content.is_some_and(|content| **content != id.blake3)
                     && !same_content.contains(&(id.source.as_str(), &id.blake3))
             })

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dataset::{Error, Exit, Result};
 
-use super::files::Raw;
+use super::config::Texts;
+use super::files::{Raw, Reader};
+use super::mapping::{NOT_AMONG, WITHOUT};
 use super::tally::{Aside, Tally, booked};
 
-/// Checks what was read of every log: a column of its mapping that no row has, or too many rows that cannot be read, fail the job before
-/// anything is written. `known` are the logs whose mapping an earlier run has checked.
+/// Checks what was read of every log: a column of its mapping that no row has, a filter that no row passes, or too many rows that cannot
+/// be read, fail the job before anything is written. `known` are the logs whose mapping an earlier run has checked.
 pub(super) fn check(
     unit: &str,
     files: &[Raw],
@@ -23,6 +25,7 @@ pub(super) fn check(
     for (log, read) in &logs {
         if !known.contains(*log) {
             check_columns(log, read)?;
+            check_filters(log, unit, read)?;
         }
         check_bad_ratio(log, unit, read, max_bad_ratio)?;
     }
@@ -39,6 +42,36 @@ fn check_columns(log: &str, read: &[(&Raw, &Tally)]) -> Result<()> {
     let there: Vec<&str> = there.into_iter().collect();
     let what = format!("log {log}: expected a column {name:?}, which no row has, got {}", there.join(", "));
     Err(Error::new(Exit::Data, what, "mend the mapping in the configuration"))
+}
+
+fn check_filters(log: &str, unit: &str, read: &[(&Raw, &Tally)]) -> Result<()> {
+    let account = booked(read.iter().map(|(_, tally)| *tally));
+    let left_out = |why: &str| account.dropped.get(why).copied().unwrap_or_default();
+    let (not_among, without) = (left_out(NOT_AMONG), left_out(WITHOUT));
+    if not_among + without == 0 || read.iter().any(|(_, tally)| tally.passed) {
+        return Ok(());
+    }
+    let (only, require) = match &read[0].0.reader {
+        Reader::Events(log) => (&log.only, &log.require),
+        Reader::News(log) => (&log.only, &log.require),
+        _ => return Ok(()),
+    };
+    let wanted = |(column, Texts(values)): (&String, &Texts)| format!("{column} = {values:?}");
+    let mut filters = Vec::new();
+    if not_among > 0 {
+        let wanted: Vec<String> = only.iter().map(wanted).collect();
+        filters.push(format!("only = {{ {} }}", wanted.join(", ")));
+    }
+    if without > 0 {
+        filters.push(format!("require = {require:?}"));
+    }
+    let what = format!(
+        "log {log}: expected {unit} that pass {}, got none: of {}, {} were left out",
+        filters.join(" and "),
+        read.iter().map(|(_, tally)| tally.units).sum::<u64>(),
+        not_among + without,
+    );
+    Err(Error::new(Exit::Data, what, "mend that filter in the configuration: its columns and values are the log's own"))
 }
 
 fn check_bad_ratio(log: &str, unit: &str, read: &[(&Raw, &Tally)], max_bad_ratio: f64) -> Result<()> {

@@ -1,11 +1,13 @@
-//! The stage `ingest-impressions`: what MIND's impressions of the evaluation window showed, and what of it was clicked, become
+//! The stage `ingest-impressions`: what the logs' impressions of the evaluation window showed, and what of it was clicked, become
 //! `impressions`.
+//!
+//! They are read from the files that there are, and never carried on: a file that held some of the window must still be there.
 //!
 //! Only people of `events` or `truth` have any: what is taken out of those is taken out of these by the next run. Of others nothing was
 //! clicked, so nothing could be measured.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, AsArray, BooleanArray, FixedSizeBinaryBuilder, Int64Builder, RecordBatch, StringBuilder};
@@ -13,19 +15,21 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use chrono::{DateTime, Utc};
 use dataset::bucket::{bucket, digest_128, hex, unhex};
-use dataset::plan::file_digest;
+use dataset::ids::article_id;
 use dataset::{
     Account, ByPartition, Done, Error, Inputs, Regrouped, Resources, Result, Rows, Spill, Stage, UserKey, Whole,
 };
-use schemas::{Events, Impressions, ImpressionsColumns, News, Truth};
+use schemas::{Events, Impressions, ImpressionsColumns, News, RawFiles, RawFilesColumns, Truth};
 use serde::{Deserialize, Serialize};
 
 use super::collect::Window;
 use super::config::times;
-use super::mind;
-use dataset::ids::article_id;
+use super::files::{Raw, Reader};
+use super::mapping::Counted;
+use super::tally::{Tally, booked};
+use super::{guard, mapping, mind};
 
-/// An impression: whose (ours), its own id, when, and what it showed as MIND writes it.
+/// An impression: whose (ours), its own id, when, and what it showed, as [`Articles`] writes it.
 static SPILLED: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
         Field::new("user", DataType::FixedSizeBinary(16), false),
@@ -41,15 +45,15 @@ pub struct IngestImpressions {
     pub(super) cut_off: DateTime<Utc>,
     pub(super) window_days: u32,
     pub(super) buckets: u32,
-    /// MIND's `behaviors.tsv`; none: the version before is carried on, without people who are not in `events` or `truth` any more.
+    /// The files with impressions; none: the version before is carried on, without people who are not in `events` or `truth` any more.
     #[serde(skip)]
-    pub(super) files: Vec<PathBuf>,
+    pub(super) files: Vec<Raw>,
 }
 
 /// What is read.
 #[derive(Debug)]
 pub struct ImpressionInputs {
-    files: Vec<PathBuf>,
+    files: Vec<Raw>,
     key: UserKey,
     window: Window,
     events: ByPartition<Events>,
@@ -73,9 +77,42 @@ impl ImpressionInputs {
     }
 }
 
+impl IngestImpressions {
+    /// Checks that every file is there that has something of the window, as far as its clicks say.
+    fn nothing_is_gone(&self, read: &Whole<RawFiles>, window: Window) -> Result<()> {
+        let sources: BTreeSet<&str> = self.files.iter().map(|raw| raw.id.source.as_str()).collect();
+        let there: BTreeSet<(&str, &str)> =
+            self.files.iter().map(|raw| (raw.id.source.as_str(), raw.id.blake3.as_str())).collect();
+        for rows in read.parts() {
+            for columns in rows?.columns() {
+                let RawFilesColumns { source, blake3, file, latest_at, .. } = columns?;
+                let gone = (0..file.len()).find(|i| {
+                    sources.contains(source.value(*i))
+                        && !there.contains(&(source.value(*i), blake3.value(*i)))
+                        && latest_at.is_valid(*i)
+                        && latest_at.value(*i) >= window.cut_off
+                });
+                if let Some(gone) = gone {
+                    let what = format!(
+                        "expected the file of the log {}, which has impressions of the window, got none or another one",
+                        source.value(gone)
+                    );
+                    let hint = "put it back, or take `shown` out of the mapping: impressions are read from the files that there are";
+                    return Err(Error::unreadable(file.value(gone), what, hint));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why what was shown is left out.
+const BEFORE: &str = "before the cut-off";
+const AFTER: &str = "after the window";
+
 impl Stage for IngestImpressions {
     const NAME: &'static str = "ingest-impressions";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "shown articles";
     type Inputs = ImpressionInputs;
     /// Ids of all articles.
@@ -88,7 +125,10 @@ impl Stage for IngestImpressions {
         let events = declare.by_partition::<Events>("events")?.columns(&[Events::user_id.name()]);
         let truth = declare.by_partition::<Truth>("truth")?.columns(&[Truth::user_id.name()]);
         let news = declare.whole::<News>("news")?.columns(&[News::news_id.name()]);
-        let tasks = self.files.iter().map(|file| Ok(file_digest(file)?.0)).collect::<Result<_>>()?;
+        if !self.files.is_empty() {
+            self.nothing_is_gone(&declare.whole::<RawFiles>("events.raw_files")?, window)?;
+        }
+        let tasks = self.files.iter().map(Raw::task).collect();
         let regrouped = declare.regroup(self.buckets, SPILLED.clone(), tasks)?;
         let carried = if self.files.is_empty() { declare.cache(0, |_| true) } else { None };
         Ok(ImpressionInputs { files: self.files.clone(), key, window, events, truth, news, regrouped, carried })
@@ -105,33 +145,38 @@ impl Stage for IngestImpressions {
     }
 
     fn map(&self, inputs: &ImpressionInputs, task: usize, spill: &mut Spill<'_>) -> Result<()> {
-        let mut sent = Sent::default();
-        let mut outside = BTreeMap::<&str, u64>::new();
-        mind::read_each(&inputs.files[task], |impression| {
-            let why = match impression.at {
-                at if at < inputs.window.cut_off => Some("before the cut-off"),
-                at if at >= inputs.window.end => Some("after the window"),
-                _ => None,
-            };
-            if let Some(why) = why {
-                *outside.entry(why).or_default() += impression.articles().count() as u64;
-                return Ok(());
-            }
-            let user = inputs.key.user_id(impression.user);
-            let id = digest_128(&[&user, &impression.at.to_le_bytes(), impression.id]);
-            sent.push(&user, &id, impression.at, impression.shown, self.buckets)?;
-            if sent.bytes() < spill.budget_bytes { Ok(()) } else { sent.send(spill) }
-        })?;
-        sent.send(spill)?;
-        spill.say(&outside)
+        let mut sent = Sending { inputs, buckets: self.buckets, sent: Sent::default(), spill, tally: Tally::new() };
+        let Raw { path, reader, .. } = &inputs.files[task];
+        match reader {
+            Reader::Events(log) => mapping::read_shown(path, log, &mut sent, |impression, sent| {
+                let mapping::Impression { user, at, id, shown } = impression;
+                sent.take(&user, at, id.as_deref(), shown)
+            })?,
+            Reader::MindImpressions => mind::read_each(path, |impression| {
+                let shown = impression.articles().map(|(id, clicked)| {
+                    // Without a label nothing is clicked.
+                    (article_id(id.as_bytes(), false).ok().flatten(), clicked == Some(true))
+                });
+                sent.take(impression.user, impression.at, Some(impression.id), shown.collect())
+            })?,
+            _ => {}
+        }
+        sent.finish()
+    }
+
+    fn mapped(&self, inputs: &ImpressionInputs, _: &Resources) -> Result<()> {
+        // How many rows cannot be read is judged where their clicks are.
+        guard::check(Self::UNIT, &inputs.files, &inputs.regrouped.said()?, &BTreeSet::new(), 1.0)
     }
 
     fn run(&self, inputs: &ImpressionInputs, news: &HashSet<String>, bucket: u32) -> Result<Done<Self::Outputs>> {
         let mut account = Account::default();
         if bucket == 0 {
-            for outside in inputs.regrouped.said::<BTreeMap<String, u64>>()? {
-                outside.iter().for_each(|(why, articles)| account.drop(why, *articles));
+            let said = booked(&inputs.regrouped.said::<Tally>()?);
+            for why in [BEFORE, AFTER] {
+                account.drop(why, said.dropped.get(why).copied().unwrap_or_default());
             }
+            account.note("rows that cannot be read", said.bad());
         }
         let known = inputs.known(bucket)?;
         if let Some(carried) = &inputs.carried {
@@ -144,14 +189,14 @@ impl Stage for IngestImpressions {
             };
             let (at, shown) = (batch.column(2).as_primitive::<Int64Type>(), batch.column(3).as_string::<i32>());
             for row in 0..batch.num_rows() {
-                let all = mind::articles(shown.value(row));
+                let articles = || Articles::of(shown.value(row));
                 if !known.contains(&id(0, row)) {
-                    account.drop("of people without events or clicks", all.count() as u64);
+                    account.drop("of people without events or clicks", articles().count() as u64);
                     continue;
                 }
-                let articles = read(all, news, &mut account);
-                if impressions.insert((id(0, row), at.value(row), id(1, row)), articles).is_some() {
-                    account.drop("repeated", mind::articles(shown.value(row)).count() as u64);
+                let of_row = read(articles(), news, &mut account);
+                if impressions.insert((id(0, row), at.value(row), id(1, row)), of_row).is_some() {
+                    account.drop("repeated", articles().count() as u64);
                 }
             }
         }
@@ -202,29 +247,93 @@ struct Shown {
     clicked: bool,
 }
 
-/// What an impression showed; an article once, clicked if it was clicked anywhere. Without a label nothing is clicked.
+/// What an impression showed; an article once, clicked if it was clicked anywhere.
 fn read<'a>(
-    articles: impl Iterator<Item = (&'a str, Option<bool>)>,
+    articles: impl Iterator<Item = (&'a str, bool)>,
     news: &HashSet<String>,
     account: &mut Account,
 ) -> Vec<Shown> {
     let mut shown: Vec<Shown> = Vec::new();
     for (position, (id, clicked)) in (1..).zip(articles) {
-        let id = article_id(id.as_bytes(), false).ok().flatten().filter(|id| news.contains(id.as_ref()));
-        let Some(news_id) = id else {
+        if !news.contains(id) {
             account.drop("articles that no news log has", 1);
             continue;
-        };
-        let clicked = clicked == Some(true);
-        match shown.iter_mut().find(|shown| shown.news_id == news_id) {
+        }
+        match shown.iter_mut().find(|shown| shown.news_id == id) {
             Some(before) => {
                 before.clicked |= clicked;
                 account.drop("shown again in one impression", 1);
             }
-            None => shown.push(Shown { position, news_id: news_id.into_owned(), clicked }),
+            None => shown.push(Shown { position, news_id: id.to_owned(), clicked }),
         }
     }
     shown
+}
+
+/// The articles of an impression as one text: a line each, which begins with + if it was clicked. (No id has a control character.)
+struct Articles;
+
+impl Articles {
+    fn text(shown: &[(Option<Cow<'_, str>>, bool)]) -> String {
+        let mut text = String::new();
+        for (id, clicked) in shown {
+            text.push(if *clicked { '+' } else { '-' });
+            text.push_str(id.as_deref().unwrap_or_default());
+            text.push('\n');
+        }
+        text
+    }
+
+    fn of(text: &str) -> impl Iterator<Item = (&str, bool)> {
+        text.lines().map(|line| (&line[1..], line.starts_with('+')))
+    }
+}
+
+/// One file's impressions, as they are read.
+struct Sending<'a, 's> {
+    inputs: &'a ImpressionInputs,
+    buckets: u32,
+    sent: Sent,
+    spill: &'a mut Spill<'s>,
+    tally: Tally,
+}
+
+impl Counted for Sending<'_, '_> {
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+}
+
+impl Sending<'_, '_> {
+    fn take(
+        &mut self,
+        user: &[u8],
+        at: i64,
+        id: Option<&[u8]>,
+        shown: Vec<(Option<Cow<'_, str>>, bool)>,
+    ) -> Result<()> {
+        let window = self.inputs.window;
+        let why = match at {
+            at if at < window.cut_off => Some(BEFORE),
+            at if at >= window.end => Some(AFTER),
+            _ => None,
+        };
+        if let Some(why) = why {
+            *self.tally.dropped.entry(why.to_owned()).or_default() += shown.len() as u64;
+            return Ok(());
+        }
+        let text = Articles::text(&shown);
+        let user = self.inputs.key.user_id(user);
+        // Without an id of its own, it is told from others of that moment by what it showed.
+        let id = digest_128(&[&user, &at.to_le_bytes(), id.unwrap_or(text.as_bytes())]);
+        self.sent.push(&user, &id, at, &text, self.buckets)?;
+        if self.sent.bytes() < self.spill.budget_bytes { Ok(()) } else { self.sent.send(self.spill) }
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.sent.send(self.spill)?;
+        self.spill.say(&self.tally)
+    }
 }
 
 /// Impressions on their way to their users' buckets.

@@ -1,10 +1,11 @@
 //! Raw logs of any shape, read through a mapping from their columns to ours.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use dataset::Result;
+use dataset::ids::{article_id, id};
 use schemas::DOMAINS;
 
 use super::articles::{Article, clean_text};
@@ -14,9 +15,12 @@ use super::events::Titles;
 use super::read::{Field, Reason, Row, Shape, reason, rows};
 use super::tally::Tally;
 use super::time::TimeParser;
-use dataset::ids::{article_id, id};
 
 const MISSING: Field<'static> = Field::Missing;
+/// Why a row is left out that has none of the values wanted.
+pub(super) const NOT_AMONG: &str = "not among `only`";
+/// Why a row is left out that lacks a value.
+pub(super) const WITHOUT: &str = "without what they `require`";
 
 /// The columns that a mapping names, and where each of ours is among them.
 struct Columns<'a, const N: usize> {
@@ -55,7 +59,7 @@ impl<'a, const N: usize> Columns<'a, N> {
     fn leaves_out(&self, fields: &[Field<'_>]) -> Option<&'static str> {
         let holds = |text: &[u8], values: &Texts| values.0.iter().any(|value| value.as_bytes() == text.trim_ascii());
         let is_one = |(at, values): &(usize, &Texts)| match &fields[*at] {
-            Field::Text(text) => holds(text, values),
+            Field::Text(text) | Field::Coarse(text) => holds(text, values),
             Field::Missing => holds(b"", values),
             _ => false,
         };
@@ -65,8 +69,8 @@ impl<'a, const N: usize> Columns<'a, N> {
             _ => true,
         };
         match (self.only.iter().all(is_one), self.require.iter().all(is_there)) {
-            (false, _) => Some("not among `only`"),
-            (true, false) => Some("without what they `require`"),
+            (false, _) => Some(NOT_AMONG),
+            (true, false) => Some(WITHOUT),
             (true, true) => None,
         }
     }
@@ -97,7 +101,10 @@ impl<'a, const N: usize> Columns<'a, N> {
                     into.tally().leave_out(why);
                     Ok(())
                 }
-                None => each(self.pick(fields), row, into),
+                None => {
+                    into.tally().passed = true;
+                    each(self.pick(fields), row, into)
+                }
             },
         })?;
         into.tally().found(found);
@@ -135,6 +142,44 @@ pub(super) fn read_events(path: &Path, log: &EventLog, titles: &Titles, into: &m
         (0..behaviours)
             .try_for_each(|i| reader.take(row, fields.map(|field| columns.unless_null(item(field, i))), into))
     })
+}
+
+/// An impression as its row says it.
+pub(super) struct Impression<'a> {
+    pub(super) user: Cow<'a, [u8]>,
+    /// Microseconds since 1970.
+    pub(super) at: i64,
+    /// The log's own id of it, if it has one.
+    pub(super) id: Option<Cow<'a, [u8]>>,
+    /// The articles that it showed (none: no readable id), and whether each was clicked.
+    pub(super) shown: Vec<(Option<Cow<'a, str>>, bool)>,
+}
+
+/// Reads the impressions of one file of a log of behaviours. Rows that cannot be read are counted beside them.
+pub(super) fn read_shown<S: Counted>(
+    path: &Path,
+    log: &EventLog,
+    into: &mut S,
+    mut each: impl FnMut(Impression<'_>, &mut S) -> Result<()>,
+) -> Result<()> {
+    let reader = Reader { log, time: log.time_parser()?, domain: NEWS, titles: &Titles::new() };
+    let columns = Columns::new(log.impression_columns(), &log.nulls, &log.only, &log.require);
+    columns.each(path, &log.shape()?, into, |fields, row, into| match reader.shown(fields) {
+        Ok(impression) => each(impression, into),
+        Err(reason) => {
+            into.tally().reject(row, &reason);
+            Ok(())
+        }
+    })
+}
+
+/// The items of a list; of another field itself, if it has a value.
+fn items<'f, 'v>(field: &'f Field<'v>) -> &'f [Field<'v>] {
+    match field {
+        Field::List(items) => items,
+        Field::Missing => &[],
+        field => std::slice::from_ref(field),
+    }
 }
 
 /// How many behaviours a row with lists is: the lists are parallel. None, if they are not.
@@ -242,9 +287,21 @@ impl Reader<'_> {
         }
     }
 
+    fn shown<'f>(&self, [user, at, clicked, shown, own]: [&'f Field<'_>; 5]) -> Result<Impression<'f>, Reason> {
+        let whole = self.log.whole_ids;
+        let read = |field: &'f Field<'_>| article(field, whole).ok().flatten();
+        let clicked: BTreeSet<Cow<'f, str>> = items(clicked).iter().filter_map(read).collect();
+        let shown = items(shown).iter().map(read).map(|id| {
+            let clicked = id.as_ref().is_some_and(|id| clicked.contains(id));
+            (id, clicked)
+        });
+        let shown = shown.collect();
+        let own = id_text(own, whole)?.map_or(Ok(None), |text| id(text, whole))?;
+        Ok(Impression { user: self.user(user)?, at: self.time.of_behaviour(at)?, id: own, shown })
+    }
+
     fn user<'f>(&self, field: &'f Field<'_>) -> Result<Cow<'f, [u8]>, Reason> {
-        let Field::Text(user) = field else { return Err(reason::NO_USER) };
-        id(user, self.log.whole_ids)?.ok_or(reason::NO_USER)
+        id(id_text(field, self.log.whole_ids)?.ok_or(reason::NO_USER)?, self.log.whole_ids)?.ok_or(reason::NO_USER)
     }
 
     /// When it was, its text, and its article.
@@ -252,10 +309,7 @@ impl Reader<'_> {
         let whole = self.log.whole_ids;
         let is_click = self.domain == NEWS && self.log.news_id.is_some();
         let at = self.time.of_behaviour(at)?;
-        let news_id = match news_id {
-            Field::Text(id) => article_id(id, whole),
-            _ => Ok(None),
-        };
+        let news_id = article(news_id, whole);
         let news_id = match is_click {
             true => Some(news_id?.ok_or(reason::NO_NEWS_ID)?),
             false => tally.optional("a news id", news_id),
@@ -277,15 +331,25 @@ impl Reader<'_> {
     }
 }
 
+/// What an id is made of; none where there is none. With `whole`, it is refused if it lost digits.
+fn id_text<'f>(field: &'f Field<'_>, whole: bool) -> Result<Option<&'f [u8]>, Reason> {
+    match field {
+        Field::Coarse(_) if whole => Err(reason::INEXACT_ID),
+        Field::Text(text) | Field::Coarse(text) => Ok(Some(text)),
+        _ => Ok(None),
+    }
+}
+
+fn article<'f>(field: &'f Field<'_>, whole: bool) -> Result<Option<Cow<'f, str>>, Reason> {
+    id_text(field, whole)?.map_or(Ok(None), |text| article_id(text, whole))
+}
+
 /// Reads one file of a log of articles.
 pub(super) fn read_news(path: &Path, log: &NewsLog, into: &mut impl Articles) -> Result<()> {
     let time = log.time_parser()?;
     let columns = Columns::new(log.mapped(), &log.nulls, &log.only, &log.require);
     columns.each(path, &log.shape()?, into, |[id, title, at, summary, category, subcategory, entities], row, into| {
-        let id = match id {
-            Field::Text(id) => article_id(id, log.whole_ids),
-            _ => Ok(None),
-        };
+        let id = article(id, log.whole_ids);
         let published_at = into.tally().optional("a publication time", time.of_article(at));
         let article = Article {
             title: None,
@@ -300,7 +364,7 @@ pub(super) fn read_news(path: &Path, log: &NewsLog, into: &mut impl Articles) ->
 
 fn text(field: &Field<'_>) -> Result<Option<String>, Reason> {
     match field {
-        Field::Text(text) => clean_text(text),
+        Field::Text(text) | Field::Coarse(text) => clean_text(text),
         _ => Ok(None),
     }
 }

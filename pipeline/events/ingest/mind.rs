@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use dataset::bucket::digest_128;
+use dataset::ids::{article_id, id};
 use dataset::{Error, Result};
 
 use super::articles::{Article, ArticleCollector, clean_text};
@@ -20,7 +21,6 @@ use super::events::Titles;
 use super::mapping::{Articles, Behaviour, Behaviours};
 use super::read::{Encoding, Reason, Row, lines, reason};
 use super::time::TimeParser;
-use dataset::ids::{article_id, id};
 
 const SECOND: i64 = 1_000_000;
 
@@ -51,8 +51,8 @@ pub(super) struct Impression<'a> {
     pub(super) shown: &'a str,
 }
 
-fn parse(line: &[u8]) -> Result<Impression<'_>, Reason> {
-    let fields: Vec<&[u8]> = line.split(|b| *b == b'\t').collect();
+fn parse(line: Result<&[u8], Reason>) -> Result<Impression<'_>, Reason> {
+    let fields: Vec<&[u8]> = line?.split(|b| *b == b'\t').collect();
     let [number, user, time, history, shown] = fields[..] else { return Err(reason::fields(5, fields.len())) };
     let text = |bytes| std::str::from_utf8(bytes).map_err(|_| reason::UTF8);
     let at = parse_time(time)?;
@@ -219,7 +219,13 @@ pub(super) fn read_shown(path: &Path, into: &mut ArticleCollector<'_, '_>) -> Re
 pub(super) fn read_news(path: &Path, into: &mut impl Articles) -> Result<()> {
     lines(path, Encoding::Utf8, |line, bytes| {
         let row = Row::at(line);
-        let fields: Vec<&[u8]> = bytes.split(|b| *b == b'\t').collect();
+        let fields: Vec<&[u8]> = match bytes {
+            Ok(bytes) => bytes.split(|b| *b == b'\t').collect(),
+            Err(reason) => {
+                into.tally().reject(row, &reason);
+                return Ok(());
+            }
+        };
         let [id, category, subcategory, title, summary, _, title_entities, abstract_entities] = fields[..] else {
             into.tally().reject(row, &reason::fields(8, fields.len()));
             return Ok(());

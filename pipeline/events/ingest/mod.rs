@@ -19,6 +19,7 @@ mod erased;
 mod events;
 mod explain;
 mod files;
+mod globs;
 mod guard;
 mod impressions;
 mod mapping;
@@ -37,6 +38,7 @@ use std::path::Path;
 use dataset::{Dataset, Error, Result, Runner, Summary};
 
 use events::Reading;
+use files::Raw;
 
 pub use collect::event_id;
 pub use config::{EventLog, Format, Ingest, NewsLog, Texts};
@@ -59,12 +61,12 @@ pub fn ingest(runner: &Runner, settings: &Ingest) -> Result<Vec<Summary>> {
     let news = IngestNews { found: articles };
     let news = runner.unsharded().run(&news, &["news", "news.quarantine", "news.raw_files"])?;
     let Ingest { window_days, history_days, buckets, .. } = *settings;
+    let files: Vec<Raw> = behaviours.iter().filter(|raw| raw.reader.has_impressions()).cloned().collect();
     let reading = Reading::Logs(behaviours);
     let events = runner.run(&IngestEvents { cut_off, window_days, history_days, buckets, reading }, &EVENTS)?;
     let mut summaries = vec![news, events];
     // Of a shard or a dry run there are no events yet.
-    if let (Some(folder), true) = (&settings.mind, summaries[1].is_complete()) {
-        let files = vec![mind::files(folder)?.0];
+    if !files.is_empty() && summaries[1].is_complete() {
         let impressions = IngestImpressions { cut_off, window_days, buckets, files };
         summaries.push(runner.run(&impressions, &["impressions"])?);
     }

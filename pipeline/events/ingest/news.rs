@@ -15,11 +15,11 @@ use super::articles::{Article, ArticleCollector, Builder, PARTS, SENT};
 use super::erased::ErasedPeople;
 use super::files::{Intake, RAW_FILES, Raw, Reader, paths, remark};
 use super::quarantine::files_and_quarantine;
-use super::tally::{Tally, booked};
+use super::tally::{Tallies, booked};
 use super::{guard, mapping, mind};
 
 /// The oldest version of this stage whose rows still hold.
-const CARRIES_FROM: u32 = 6;
+const CARRIES_FROM: u32 = 7;
 
 /// Reads articles.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,12 +36,13 @@ pub struct NewsInputs {
     /// Logs of which files are carried on.
     known: BTreeSet<String>,
     regrouped: Arc<Regrouped>,
+    tallies: Tallies,
     carried: Option<(Whole<News>, Whole<Quarantine>, Whole<RawFiles>)>,
 }
 
 impl Stage for IngestNews {
     const NAME: &'static str = "ingest-news";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const UNIT: &'static str = "articles";
     type Inputs = NewsInputs;
     type Shared = ();
@@ -58,7 +59,7 @@ impl Stage for IngestNews {
         let carried = || Some((declare.cache(0, |_| true)?, declare.cache(1, |_| true)?, declare.cache(2, |_| true)?));
         let carried = if intake.carries { carried() } else { None };
         let regrouped = declare.regroup_increment(PARTS, SENT.clone(), tasks)?;
-        Ok(NewsInputs { fresh: intake.fresh, known: intake.known, regrouped, carried })
+        Ok(NewsInputs { fresh: intake.fresh, known: intake.known, regrouped, tallies: Tallies::default(), carried })
     }
 
     fn open(&self, _: &NewsInputs, _: &Resources) -> Result<()> {
@@ -82,15 +83,17 @@ impl Stage for IngestNews {
     }
 
     fn run(&self, inputs: &NewsInputs, (): &(), part: u32) -> Result<Done<Self::Outputs>> {
-        let tallies: Vec<Tally> = inputs.regrouped.said()?;
-        let account = if part == 0 { booked(&tallies) } else { Account::default() };
-        let sent = inputs.regrouped.read(part)?.into_iter().map(|(_, batch)| batch);
+        let tallies = inputs.tallies.of(&inputs.regrouped)?;
+        let account = if part == 0 { booked(tallies) } else { Account::default() };
+        let sent = inputs.regrouped.read(part)?.into_iter();
+        let sent = sent.map(|(task, batch)| (Some(inputs.fresh[task].id.source.as_str()), batch));
         let (carried, quarantine, files) = match &inputs.carried {
             Some((news, quarantine, files)) => (news.read(part)?, quarantine.read(part)?, files.read(part)?),
             None => (Rows::empty(), Rows::empty(), Rows::empty()),
         };
-        let (news, account) = merge(sent.chain(carried.into_batches()), account)?;
-        let read = inputs.fresh.iter().zip(&tallies);
+        let (news, account) =
+            merge(sent.chain(carried.into_batches().into_iter().map(|batch| (None, batch))), account)?;
+        let read = inputs.fresh.iter().zip(tallies);
         let ((files, of_files), (rows, of_rows)) =
             files_and_quarantine(read, (&files, &quarantine), &ErasedPeople::default(), part, PARTS)?;
         Ok(Done { outputs: (news, rows, files), accounts: vec![account, of_rows, of_files] })
@@ -101,10 +104,41 @@ impl Stage for IngestNews {
     }
 }
 
-/// Articles by id, each in its greatest version.
-fn merge(batches: impl Iterator<Item = RecordBatch>, mut account: Account) -> Result<(Rows<News>, Account)> {
-    let mut merged: BTreeMap<String, (Option<i64>, Article)> = BTreeMap::new();
-    for batch in batches {
+/// An article's versions: the greatest of each log, and that of the version before, in which it is not known which log told it.
+#[derive(Default)]
+struct Versions<'a> {
+    published_at: Option<i64>,
+    told: Vec<(Option<&'a str>, Article)>,
+}
+
+impl<'a> Versions<'a> {
+    fn add(&mut self, log: Option<&'a str>, article: Article) {
+        match self.told.iter_mut().find(|(told_by, _)| *told_by == log) {
+            Some((_, known)) => *known = article.max(std::mem::take(known)),
+            None => self.told.push((log, article)),
+        }
+    }
+
+    /// The one that stays; none, if no log tells it.
+    fn greatest(&self) -> Option<&Article> {
+        self.told.iter().map(|(_, article)| article).max()
+    }
+
+    /// Whether several logs tell it, and not the same.
+    fn differ(&self) -> bool {
+        let mut told = self.told.iter().filter(|(log, _)| log.is_some()).map(|(_, article)| article);
+        let first = told.next();
+        told.any(|other| Some(other) != first)
+    }
+}
+
+/// Articles by id, each in its greatest version. A batch comes with the log that tells it.
+fn merge<'a>(
+    batches: impl Iterator<Item = (Option<&'a str>, RecordBatch)>,
+    mut account: Account,
+) -> Result<(Rows<News>, Account)> {
+    let mut merged: BTreeMap<String, Versions<'_>> = BTreeMap::new();
+    for (log, batch) in batches {
         let titles = batch.column_by_name(News::title.name()).and_then(|titles| titles.as_any().downcast_ref());
         let Some(titles): Option<&StringArray> = titles else { continue };
         let text = |column: &StringArray, row: usize| (!column.is_null(row)).then(|| column.value(row).to_owned());
@@ -112,24 +146,32 @@ fn merge(batches: impl Iterator<Item = RecordBatch>, mut account: Account) -> Re
         let (summaries, entities) = (News::r#abstract.of(&batch)?, News::entities.of(&batch)?);
         let (categories, subcategories) = (News::category.of(&batch)?, News::subcategory.of(&batch)?);
         for row in 0..batch.num_rows() {
+            let versions = merged.entry(ids.value(row).to_owned()).or_default();
+            let time = (!times.is_null(row)).then(|| times.value(row));
+            versions.published_at = versions.published_at.into_iter().chain(time).min();
+            // A row without a title only says when the article was shown.
+            let Some(title) = text(titles, row) else { continue };
+            account.input += 1;
             let article = Article {
                 summary: text(summaries, row),
-                title: text(titles, row),
+                title: Some(title),
                 category: text(categories, row),
                 subcategory: text(subcategories, row),
                 entities: entities.row(row).map(str::to_owned).collect(),
             };
-            account.input += u64::from(article.title.is_some());
-            let known = merged.entry(ids.value(row).to_owned()).or_default();
-            known.0 = known.0.into_iter().chain((!times.is_null(row)).then(|| times.value(row))).min();
-            known.1 = article.max(std::mem::take(&mut known.1));
+            versions.add(log, article);
         }
     }
-    account.note("shown, but in no news log", merged.values().filter(|(_, a)| a.title.is_none()).count() as u64);
+    let shown_only = merged.values().filter(|versions| versions.told.is_empty()).count();
+    account.note("shown, but in no news log", shown_only as u64);
+    let differ = merged.values().filter(|versions| versions.differ()).count();
+    account.note("articles that several logs tell differently", differ as u64);
     let mut rows = Builder::default();
-    for (id, (published_at, article)) in merged.iter().filter(|(_, (_, a))| a.title.is_some()) {
-        rows.push(id, *published_at, article);
-        account.output += 1;
+    for (id, versions) in &merged {
+        if let Some(article) = versions.greatest() {
+            rows.push(id, versions.published_at, article);
+            account.output += 1;
+        }
     }
     account.drop("repeated", account.input - account.accounted());
     Ok((Rows::of(rows.take())?, account))

@@ -98,7 +98,7 @@ impl<'a> Bucket<'a> {
             let user = [user_high.value(row), user_low.value(row)];
             if role.value(row) == TRUTH {
                 self.click(user, news_ids.value(row), at.value(row));
-                self.account.drop("in the evaluation window", 1);
+                self.account.drop("became truth", 1);
                 continue;
             }
             self.keys.push(user, role.value(row), at.value(row), [event_high.value(row), event_low.value(row)]);

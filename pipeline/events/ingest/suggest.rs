@@ -184,7 +184,7 @@ fn time_format(path: &Path, log: &EventLog, column: &str) -> Result<Option<Strin
             && times.len() < SAMPLE
         {
             let of = |field: &Field<'_>| match field {
-                Field::Text(text) => Field::Text(text.clone().into_owned().into()),
+                Field::Text(text) | Field::Coarse(text) => Field::Text(text.clone().into_owned().into()),
                 Field::Micros(at) | Field::WallMicros(at) => Field::Micros(*at),
                 _ => Field::Missing,
             };

@@ -1,11 +1,15 @@
 //! What a raw file held beside the rows that were sent on: counts, and which rows were left out or set aside.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
-use dataset::Account;
+use dataset::{Account, Regrouped, Result};
 use serde::{Deserialize, Serialize};
 
 use super::read::{Found, Reason, Row};
+
+/// So many units of a file that are set aside are listed; all are counted.
+const LISTED: usize = 10_000;
 
 /// A unit that is set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +27,12 @@ pub(super) struct Tally {
     pub(super) units: u64,
     /// Units left out on purpose, by reason.
     pub(super) dropped: BTreeMap<String, u64>,
-    /// Units set aside.
+    /// Units set aside, the first of them.
     pub(super) quarantined: Vec<Aside>,
+    /// How many more were set aside, by reason.
+    unlisted: BTreeMap<String, u64>,
+    /// Whether a row was neither damaged nor left out by the mapping's filters.
+    pub(super) passed: bool,
     /// Other counts.
     pub(super) notes: BTreeMap<String, u64>,
     /// Latest time in the file, microseconds since 1970; the smallest number without times.
@@ -43,6 +51,8 @@ impl Tally {
             units: 0,
             dropped: BTreeMap::new(),
             quarantined: Vec::new(),
+            unlisted: BTreeMap::new(),
+            passed: false,
             notes: BTreeMap::new(),
             latest_us: i64::MIN,
             dated_from_cut_off: false,
@@ -69,9 +79,12 @@ impl Tally {
     /// The same, of somebody's row.
     pub(super) fn reject_of(&mut self, row: Row, user_id: Option<&str>, reason: &Reason) {
         self.units += row.lines;
-        let lines = row.line..row.line + row.lines;
+        let listed = row.lines.min(LISTED.saturating_sub(self.quarantined.len()) as u64);
         let aside = |line| Aside { line, reason: reason.clone(), user_id: user_id.map(str::to_owned) };
-        self.quarantined.extend(lines.map(aside));
+        self.quarantined.extend((row.line..row.line + listed).map(aside));
+        if row.lines > listed {
+            *self.unlisted.entry(reason.to_string()).or_default() += row.lines - listed;
+        }
     }
 
     pub(super) fn note(&mut self, what: impl Into<String>) {
@@ -79,7 +92,7 @@ impl Tally {
     }
 
     /// A field that a row may lack: where it cannot be read there is none, and that is counted.
-    pub(super) fn optional<T: Default>(&mut self, what: &str, read: Result<T, Reason>) -> T {
+    pub(super) fn optional<T: Default>(&mut self, what: &str, read: std::result::Result<T, Reason>) -> T {
         read.unwrap_or_else(|reason| {
             self.note(format!("left out {what} ({reason})"));
             T::default()
@@ -91,7 +104,24 @@ impl Tally {
         if found.headers > 0 {
             self.notes.insert("repeated header lines".to_owned(), found.headers);
         }
+        // Of a log that was checked before, an optional column may be missing in a new file: what it said is nothing then.
+        for column in &found.absent {
+            self.note(format!("files without the column {column}"));
+        }
         (self.columns, self.absent) = (found.columns, found.absent);
+    }
+}
+
+/// What the tasks said of their files, taken apart once for all partitions.
+#[derive(Debug, Default)]
+pub(super) struct Tallies(OnceLock<Vec<Tally>>);
+
+impl Tallies {
+    pub(super) fn of(&self, regrouped: &Regrouped) -> Result<&[Tally]> {
+        if self.0.get().is_none() {
+            let _ = self.0.set(regrouped.said()?);
+        }
+        Ok(self.0.get().expect("it was set"))
     }
 }
 
@@ -105,10 +135,33 @@ pub(super) fn booked<'a>(tallies: impl IntoIterator<Item = &'a Tally>) -> Accoun
         for aside in &tally.quarantined {
             account.quarantine(&aside.reason, 1);
         }
+        for (reason, units) in &tally.unlisted {
+            account.quarantine(reason, *units);
+            account.note("set aside, but not listed", *units);
+        }
         for (what, count) in &tally.notes {
             account.note(what, *count);
         }
     }
     account.input = account.accounted();
     account
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::read::reason;
+
+    #[test]
+    fn the_first_are_listed_and_all_are_counted() {
+        let mut tally = Tally::new();
+        tally.reject(Row { line: 2, lines: LISTED as u64 - 1 }, &reason::OPEN_QUOTE);
+        tally.reject(Row { line: 20_000, lines: 5 }, &reason::OPEN_QUOTE);
+        tally.reject_of(Row::at(30_000), Some("somebody"), &reason::NO_TIME);
+        assert_eq!((tally.quarantined.len(), tally.quarantined[LISTED - 1].line), (LISTED, 20_000));
+        let account = booked([&tally]);
+        assert_eq!(account.quarantined[&*reason::OPEN_QUOTE], LISTED as u64 + 4);
+        assert_eq!((account.quarantined[&*reason::NO_TIME], account.notes["set aside, but not listed"]), (1, 5));
+        assert_eq!((account.input, tally.units), (LISTED as u64 + 5, LISTED as u64 + 5));
+    }
 }

@@ -5,10 +5,10 @@
 use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
 use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
 use chrono_tz::Tz;
+use dataset::ids::is_null;
 use dataset::{Error, Result};
 
 use super::read::{Field, Reason, reason};
-use dataset::ids::is_null;
 
 /// How a log writes its times.
 #[derive(Debug, Clone)]
@@ -97,7 +97,7 @@ impl TimeParser {
         match field {
             Field::Micros(micros) => Some(*micros),
             Field::WallMicros(micros) => self.in_zone(DateTime::from_timestamp_micros(*micros)?.naive_utc()),
-            Field::Text(bytes) => self.parse(bytes.trim_ascii()),
+            Field::Text(bytes) | Field::Coarse(bytes) => self.parse(bytes.trim_ascii()),
             Field::Missing | Field::List(_) => None,
         }
     }

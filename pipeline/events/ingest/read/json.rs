@@ -33,7 +33,10 @@ pub(super) fn read(path: &Path, encoding: Encoding, wanted: &[&str], each: &mut 
     };
     match is_array(path, encoding)? {
         true => elements(path, &mut *open(path, encoding)?, |line, bytes| objects.take(line, bytes))?,
-        false => lines(path, encoding, |line, bytes| objects.take(line, bytes))?,
+        false => lines(path, encoding, |line, bytes| match bytes {
+            Ok(bytes) => objects.take(line, bytes),
+            Err(reason) => (objects.each)(Row::at(line), Err(reason)),
+        })?,
     }
     let absent =
         objects.wanted.iter().filter(|wanted| objects.read > 0 && !wanted.seen).map(|wanted| wanted.name.to_owned());

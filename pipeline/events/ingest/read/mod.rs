@@ -9,6 +9,7 @@ mod hive;
 mod json;
 mod open;
 mod parquet;
+mod quotes;
 mod separated;
 
 use std::borrow::Cow;
@@ -43,6 +44,7 @@ pub(crate) mod reason {
     pub(crate) const NO_TIME: Reason = Reason::Borrowed("no readable time");
     pub(crate) const TIME_RANGE: Reason = Reason::Borrowed("time out of range");
     pub(crate) const NO_TEXT: Reason = Reason::Borrowed("no text");
+    pub(crate) const LONG_LINE: Reason = Reason::Borrowed("line too long");
     pub(crate) const LONG_TEXT: Reason = Reason::Borrowed("text too long");
     pub(crate) const NO_NEWS_ID: Reason = Reason::Borrowed("no news id");
     pub(crate) const UNKNOWN_NEWS: Reason = Reason::Borrowed("unknown news id");
@@ -67,6 +69,8 @@ pub(crate) enum Field<'a> {
     Missing,
     /// Bytes as they are in the file; numbers with the digits they are written with.
     Text(Cow<'a, [u8]>),
+    /// A floating-point number of Parquet's as text, so large that its type does not hold every whole number there.
+    Coarse(Cow<'a, [u8]>),
     /// A Parquet timestamp with a zone, microseconds since 1970 UTC.
     Micros(i64),
     /// A Parquet timestamp without a zone, microseconds since 1970 by the wall clock.

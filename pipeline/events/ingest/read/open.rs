@@ -5,10 +5,13 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use dataset::{Error, Result};
+use memchr::memchr;
 
-use super::{Encoding, broken};
+use super::{Encoding, Reason, broken, reason};
 
 const BUFFER_BYTES: usize = 1 << 18;
+/// A longer line was not meant to be one.
+const MAX_LINE_BYTES: usize = 64 << 20;
 /// The largest window that zstd has (`--long=31`), as a power of two.
 const ZSTD_WINDOW_LOG: u32 = 31;
 pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -154,20 +157,93 @@ fn windows_1252(bytes: &[u8], text: &mut Vec<u8>) -> usize {
     bytes.len()
 }
 
-/// Calls `each` with every line that is not empty, without its end. A byte order mark is skipped before any line: members of an archive
-/// and files that were joined each may begin with one.
-pub(crate) fn lines(path: &Path, encoding: Encoding, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
-    let mut reader = open(path, encoding)?;
+/// Calls `each` with every line that is not empty, without its end, or with why it is not read. A byte order mark is skipped before any
+/// line: members of an archive and files that were joined each may begin with one.
+pub(crate) fn lines(
+    path: &Path,
+    encoding: Encoding,
+    each: impl FnMut(u64, Result<&[u8], Reason>) -> Result<()>,
+) -> Result<()> {
+    lines_of(&mut open(path, encoding)?, path, MAX_LINE_BYTES, each)
+}
+
+fn lines_of(
+    reader: &mut impl BufRead,
+    path: &Path,
+    max_bytes: usize,
+    mut each: impl FnMut(u64, Result<&[u8], Reason>) -> Result<()>,
+) -> Result<()> {
     let (mut line, mut number) = (Vec::new(), 0);
     loop {
         line.clear();
-        if reader.read_until(b'\n', &mut line).map_err(|e| broken(path, &e))? == 0 {
-            return Ok(());
-        }
         number += 1;
-        let text = bare(&line);
-        if !text.is_empty() {
-            each(number, text)?;
+        match read_line(reader, max_bytes, &mut line).map_err(|e| broken(path, &e))? {
+            Line::None => return Ok(()),
+            Line::TooLong => {
+                skip_line(reader, |_| {}).map_err(|e| broken(path, &e))?;
+                each(number, Err(reason::LONG_LINE))?;
+            }
+            Line::Whole => {
+                let text = bare(&line);
+                if !text.is_empty() {
+                    each(number, Ok(text))?;
+                }
+            }
+        }
+    }
+}
+
+/// What was read of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    /// The text is over.
+    None,
+    Whole,
+    /// It would be longer than it may be. What was not read of it comes next.
+    TooLong,
+}
+
+/// Appends the next line, its end included, to what is held, which becomes no longer than `max_bytes`.
+pub(super) fn read_line(reader: &mut impl BufRead, max_bytes: usize, held: &mut Vec<u8>) -> io::Result<Line> {
+    let before = held.len();
+    loop {
+        let bytes = match reader.fill_buf() {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        if bytes.is_empty() {
+            return Ok(if held.len() == before { Line::None } else { Line::Whole });
+        }
+        let end = memchr(b'\n', bytes);
+        let part = &bytes[..end.map_or(bytes.len(), |end| end + 1)];
+        if held.len() + part.len() > max_bytes {
+            return Ok(Line::TooLong);
+        }
+        held.extend_from_slice(part);
+        let read = part.len();
+        reader.consume(read);
+        if end.is_some() {
+            return Ok(Line::Whole);
+        }
+    }
+}
+
+/// Reads to the end of a line without holding it; `see` is shown what is skipped.
+pub(super) fn skip_line(reader: &mut impl BufRead, mut see: impl FnMut(&[u8])) -> io::Result<()> {
+    loop {
+        let bytes = match reader.fill_buf() {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        let end = memchr(b'\n', bytes);
+        let part = &bytes[..end.map_or(bytes.len(), |end| end + 1)];
+        see(part);
+        let read = part.len();
+        reader.consume(read);
+        if end.is_some() || read == 0 {
+            return Ok(());
         }
     }
 }
@@ -192,7 +268,7 @@ mod tests {
         file.write_all(bytes).expect("writable");
         let mut all = Vec::new();
         lines(file.path(), encoding, |_, line| {
-            all.push(String::from_utf8_lossy(line).into_owned());
+            all.push(String::from_utf8_lossy(line.expect("a short line")).into_owned());
             Ok(())
         })?;
         Ok(all)
@@ -253,7 +329,47 @@ mod tests {
         Ok(())
     }
 
+    /// Lines of a text that comes in pieces, each with its number, or why it is not read.
+    fn within(text: &str, piece: usize, max_bytes: usize) -> Vec<(u64, Result<String, Reason>)> {
+        let mut all = Vec::new();
+        let mut reader = BufReader::with_capacity(piece, text.as_bytes());
+        let take = |number, line: Result<&[u8], Reason>| {
+            all.push((number, line.map(|line| String::from_utf8_lossy(line).into_owned())));
+            Ok(())
+        };
+        lines_of(&mut reader, Path::new("log"), max_bytes, take).expect("in memory");
+        all
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped_without_holding_it() -> io::Result<()> {
+        let got = within("one\ntoo long\ntwo\ntoo long at the end", 3, 5);
+        let ok = |line: &str| Ok(line.to_owned());
+        assert_eq!(got, [(1, ok("one")), (2, Err(reason::LONG_LINE)), (3, ok("two")), (4, Err(reason::LONG_LINE))]);
+        // A hundred megabytes without an end, in pieces of a few.
+        let mut endless = BufReader::with_capacity(1 << 16, io::repeat(b'x').take(100 << 20));
+        let mut held = Vec::new();
+        assert_eq!(read_line(&mut endless, 1 << 20, &mut held)?, Line::TooLong);
+        assert!(held.capacity() <= 2 << 20, "{}", held.capacity());
+        skip_line(&mut endless, |_| {})?;
+        assert_eq!(read_line(&mut endless, 1 << 20, &mut held)?, Line::None);
+        Ok(())
+    }
+
     proptest! {
+        #[test]
+        fn lines_within_the_limit_are_those_of_no_limit(text in "[ab\r\n]{0,40}", piece in 1usize..9, max_bytes in 1usize..9) {
+            let got = within(&text, piece, max_bytes);
+            let expected = (1..).zip(text.split_inclusive('\n')).filter_map(|(number, line)| match line.len() {
+                bytes if bytes > max_bytes => Some((number, Err(reason::LONG_LINE))),
+                _ => Some(String::from_utf8_lossy(bare(line.as_bytes())).into_owned())
+                    .filter(|line| !line.is_empty())
+                    .map(|line| (number, Ok(line))),
+            });
+            prop_assert_eq!(got, expected.collect::<Vec<_>>());
+            prop_assert_eq!(within(&text, piece, 40), within(&text, 40, usize::MAX));
+        }
+
         #[test]
         fn utf_16_is_read_as_what_was_written(text in any::<String>(), big in any::<bool>(), mark in any::<bool>()) {
             let text = text.replace(['\r', '\u{feff}'], " ");

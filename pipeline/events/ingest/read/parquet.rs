@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, make_array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float32Type, TimeUnit, TimestampMicrosecondType};
 use dataset::{Error, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -22,6 +22,9 @@ use super::columns::Columns;
 use super::{Each, Field, Found, Row};
 
 const BATCH_ROWS: usize = 8192;
+/// From here on, floating point of 32 and of 16 bits does not hold every whole number.
+const EXACT_32: f32 = 16_777_216.0;
+const EXACT_16: f32 = 2_048.0;
 
 /// Reads the wanted columns of a file. A name with dots goes into structs, and into lists of them.
 pub(super) fn read(path: &Path, wanted: &[&str], each: &mut Each<'_>) -> Result<Found> {
@@ -117,9 +120,15 @@ fn uuids(metadata: &ParquetMetaData) -> BTreeSet<String> {
 /// A Parquet column as the fields it gives.
 enum Column {
     Text(ArrayRef),
+    /// Numbers as text, and which of them are too large for their type to hold every whole number.
+    Coarse(ArrayRef, Vec<bool>),
     Micros(ArrayRef),
     WallMicros(ArrayRef),
-    List { nulls: Option<NullBuffer>, offsets: OffsetBuffer<i32>, items: Box<Column> },
+    List {
+        nulls: Option<NullBuffer>,
+        offsets: OffsetBuffer<i32>,
+        items: Box<Column>,
+    },
 }
 
 /// Why a column cannot be read.
@@ -179,6 +188,15 @@ impl Column {
             DataType::Null | DataType::Boolean | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
                 bytes(to(&DataType::Utf8)?)
             }
+            DataType::Float32 | DataType::Float16 => {
+                let exact = if *array.data_type() == DataType::Float16 { EXACT_16 } else { EXACT_32 };
+                let numbers = to(&DataType::Float32)?;
+                let numbers = numbers.as_primitive::<Float32Type>().values().iter();
+                let coarse = numbers.map(|number| number.abs() >= exact).collect();
+                let text = cast(&to(&DataType::Utf8)?, &DataType::Binary);
+                let failed = |e| Unreadable { got: format!("of type {}: {e}", array.data_type()), hint: String::new() };
+                Ok(Column::Coarse(text.map_err(failed)?, coarse))
+            }
             number if number.is_numeric() => bytes(to(&DataType::Utf8)?),
             other => {
                 let hint = "give it as text, a number, a time, or a list or struct of them".to_owned();
@@ -194,9 +212,15 @@ impl Column {
                 let range = offsets[row] as usize..offsets[row + 1] as usize;
                 Field::List(range.map(|item| items.field(item)).collect())
             }
-            Column::Text(array) | Column::Micros(array) | Column::WallMicros(array) if array.is_null(row) => {
+            Column::Text(array) | Column::Coarse(array, _) | Column::Micros(array) | Column::WallMicros(array)
+                if array.is_null(row) =>
+            {
                 Field::Missing
             }
+            Column::Coarse(array, coarse) if coarse[row] => {
+                Field::Coarse(Cow::Borrowed(array.as_binary::<i32>().value(row)))
+            }
+            Column::Coarse(array, _) => Field::Text(Cow::Borrowed(array.as_binary::<i32>().value(row))),
             Column::Text(array) => match array.as_binary::<i32>().value(row) {
                 [] => Field::Missing,
                 text => Field::Text(Cow::Borrowed(text)),

@@ -13,10 +13,11 @@ use dataset::{Error, Result};
 use memchr::{memchr, memchr_iter, memchr2};
 
 use super::columns::Columns;
-use super::open::{BOM, bare, open};
+use super::open::{BOM, Line, bare, open, read_line, skip_line};
+use super::quotes::Quotes;
 use super::{Each, Field, Found, Reason, Row, Shape, broken, reason};
 
-/// A quoted field that goes on for longer than this was not meant to.
+/// A longer record, or a quoted field that goes on for longer, was not meant to.
 const MAX_RECORD_BYTES: usize = 16 << 20;
 
 /// What stands between and around fields.
@@ -31,7 +32,7 @@ pub(crate) struct Dialect {
 
 /// Reads the wanted columns of a file.
 pub(super) fn read(path: &Path, shape: &Shape<'_>, wanted: &[&str], each: &mut Each<'_>) -> Result<Found> {
-    let mut records = Records::new(open(path, shape.encoding)?, shape.dialect);
+    let mut records = Records::new(open(path, shape.encoding)?, shape.dialect, MAX_RECORD_BYTES);
     let next = |records: &mut Records<_>| match records.next() {
         Err(e) if e.kind() == io::ErrorKind::FileTooLarge => {
             let what = format!("a quote on line {} is not closed within 16 MiB", records.row.line);
@@ -86,6 +87,8 @@ pub(super) fn read(path: &Path, shape: &Shape<'_>, wanted: &[&str], each: &mut E
 struct Records<R> {
     input: R,
     dialect: Dialect,
+    /// More than so much of a record is not held.
+    max_bytes: usize,
     /// The record's lines as they are.
     raw: Vec<u8>,
     /// Its fields without quotes, if it has any.
@@ -100,10 +103,11 @@ struct Records<R> {
 }
 
 impl<R: BufRead> Records<R> {
-    fn new(input: R, dialect: Dialect) -> Self {
+    fn new(input: R, dialect: Dialect, max_bytes: usize) -> Self {
         Records {
             input,
             dialect,
+            max_bytes,
             raw: Vec::new(),
             unquoted: Vec::new(),
             quoted: false,
@@ -145,8 +149,10 @@ impl<R: BufRead> Records<R> {
         loop {
             self.raw.clear();
             self.row.lines = 1;
-            if self.input.read_until(b'\n', &mut self.raw)? == 0 {
-                return Ok(None);
+            match read_line(&mut self.input, self.max_bytes, &mut self.raw)? {
+                Line::None => return Ok(None),
+                Line::TooLong => return Ok(Some(Err(self.skip()?))),
+                Line::Whole => {}
             }
             let start = if self.raw.starts_with(BOM) { BOM.len() } else { 0 };
             let body = bare(&self.raw);
@@ -167,6 +173,21 @@ impl<R: BufRead> Records<R> {
             }
             self.split(start..start + body.len());
             return Ok(Some(Ok(())));
+        }
+    }
+
+    /// Reads to the end of a line with which the record has become too long to be held, and says so.
+    ///
+    /// # Errors
+    /// `FileTooLarge`, if a quote is open even there: whatever comes next may be its text.
+    fn skip(&mut self) -> io::Result<Reason> {
+        let mut quotes = Quotes::new(self.dialect);
+        let mut see = |bytes: &[u8]| quotes.iter_mut().for_each(|quotes| quotes.see(bytes));
+        see(self.raw.strip_prefix(BOM).unwrap_or(&self.raw));
+        skip_line(&mut self.input, see)?;
+        match quotes.is_some_and(|quotes| quotes.open()) {
+            true => Err(io::ErrorKind::FileTooLarge.into()),
+            false => Ok(reason::LONG_LINE),
         }
     }
 
@@ -191,8 +212,8 @@ impl<R: BufRead> Records<R> {
             let begin = self.unquoted.len();
             if self.raw.get(at) == Some(&quote) {
                 match self.quoted_field(at + 1, quote)? {
-                    Some(end) => at = end,
-                    None => return Ok(Err(reason::OPEN_QUOTE)),
+                    Ok(end) => at = end,
+                    Err(reason) => return Ok(Err(reason)),
                 }
             } else {
                 let line = self.raw.strip_suffix(b"\n").unwrap_or(&self.raw);
@@ -215,19 +236,20 @@ impl<R: BufRead> Records<R> {
     }
 
     /// Appends a quoted field that begins at `at`, and the lines that it goes on to. Returns where it ends, behind the closing quote.
-    fn quoted_field(&mut self, mut at: usize, quote: u8) -> io::Result<Option<usize>> {
+    fn quoted_field(&mut self, mut at: usize, quote: u8) -> io::Result<Result<usize, Reason>> {
         let escape = self.dialect.escape.unwrap_or(quote);
         loop {
             let Some(found) = memchr2(quote, escape, &self.raw[at..]) else {
                 self.unquoted.extend_from_slice(&self.raw[at..]);
                 at = self.raw.len();
-                if at > MAX_RECORD_BYTES {
-                    return Err(io::ErrorKind::FileTooLarge.into());
+                match read_line(&mut self.input, self.max_bytes, &mut self.raw)? {
+                    Line::None => return Ok(Err(reason::OPEN_QUOTE)),
+                    Line::TooLong => {
+                        self.row.lines += 1;
+                        return Ok(Err(self.skip()?));
+                    }
+                    Line::Whole => self.row.lines += 1,
                 }
-                if self.input.read_until(b'\n', &mut self.raw)? == 0 {
-                    return Ok(None);
-                }
-                self.row.lines += 1;
                 continue;
             };
             self.unquoted.extend_from_slice(&self.raw[at..at + found]);
@@ -238,7 +260,7 @@ impl<R: BufRead> Records<R> {
                     self.unquoted.push(*text);
                     at += 2;
                 }
-                _ if mark == quote => return Ok(Some(at + 1)),
+                _ if mark == quote => return Ok(Ok(at + 1)),
                 _ => {
                     self.unquoted.push(mark);
                     at += 1;
@@ -260,13 +282,28 @@ mod tests {
     type Got = (u64, u64, Result<Vec<String>, String>);
 
     fn records(text: &str, dialect: Dialect) -> Vec<Got> {
-        let mut records = Records::new(text.as_bytes(), dialect);
+        let mut records = Records::new(text.as_bytes(), dialect, MAX_RECORD_BYTES);
         let mut all = Vec::new();
         while let Some(read) = records.next().expect("in memory") {
             let fields = (0..records.len()).map(|i| String::from_utf8_lossy(records.field(i)).into_owned());
             all.push((records.row.line, records.row.lines, read.map(|()| fields.collect()).map_err(|e| e.to_string())));
         }
         all
+    }
+
+    /// The same of a reader that holds so many bytes; and whether it gave up at an open quote.
+    fn within(text: &str, dialect: Dialect, max_bytes: usize) -> (Vec<Got>, bool) {
+        let mut records = Records::new(io::BufReader::with_capacity(3, text.as_bytes()), dialect, max_bytes);
+        let mut all = Vec::new();
+        loop {
+            let read = match records.next() {
+                Ok(Some(read)) => read,
+                end => return (all, end.is_err()),
+            };
+            assert!(records.raw.len() <= max_bytes);
+            let fields = (0..records.len()).map(|i| String::from_utf8_lossy(records.field(i)).into_owned());
+            all.push((records.row.line, records.row.lines, read.map(|()| fields.collect()).map_err(|e| e.to_string())));
+        }
     }
 
     fn good(line: u64, lines: u64, fields: &[&str]) -> Got {
@@ -310,6 +347,25 @@ mod tests {
         assert_eq!(records(text, spark), expected);
         // Without the setting, the same is no CSV.
         assert_eq!(records("\"he said \\\"hello\\\"\",x\n", CSV), [bad(1, 1, reason::AFTER_QUOTE)]);
+    }
+
+    #[test]
+    fn a_record_that_is_too_long_is_set_aside_and_not_held() {
+        let text = "a,b\n1,2\nlong,line\n\"x\ny\",z\n\"a\nlong\",line\n\"c\",d\n";
+        let expected = [
+            good(1, 1, &["a", "b"]),
+            good(2, 1, &["1", "2"]),
+            bad(3, 1, reason::LONG_LINE),
+            good(4, 2, &["x\ny", "z"]),
+            bad(6, 2, reason::LONG_LINE),
+            good(8, 1, &["c", "d"]),
+        ];
+        assert_eq!(within(text, CSV, 8), (expected.to_vec(), false));
+        // What follows a quote that is open even there may be its text.
+        assert_eq!(within("a,b\nu,\"long text\nv,x\n", CSV, 8), (vec![good(1, 1, &["a", "b"])], true));
+        let tsv = Dialect { delimiter: b'\t', quote: None, escape: None };
+        let expected = [bad(1, 1, reason::LONG_LINE), good(2, 1, &["v", "x"])];
+        assert_eq!(within("u\t\"long text\nv\tx\n", tsv, 8), (expected.to_vec(), false));
     }
 
     /// RFC 4180's grammar, character by character over the whole text: the fields of all records, or nothing.
@@ -384,6 +440,30 @@ mod tests {
             let read: Vec<Got> = read.into_iter().filter(|(_, _, fields)| fields != &Ok(vec![String::new()])).collect();
             let accepted: Result<Vec<Vec<String>>, String> = read.iter().map(|(_, _, fields)| fields.clone()).collect();
             prop_assert_eq!(accepted.ok(), strict(&text));
+        }
+
+        #[test]
+        fn records_within_the_limit_are_those_of_no_limit(text in awkward(), max_bytes in 2usize..16, escape in any::<bool>()) {
+            let dialect = Dialect { escape: escape.then_some(b'\\'), ..CSV };
+            let mut unlimited = Records::new(text.as_bytes(), dialect, usize::MAX);
+            let (got, gave_up) = within(&text, dialect, max_bytes);
+            let mut got = got.into_iter();
+            while let Some(read) = unlimited.next().expect("in memory") {
+                let fields = (0..unlimited.len()).map(|i| String::from_utf8_lossy(unlimited.field(i)).into_owned());
+                let (line, lines) = (unlimited.row.line, unlimited.row.lines);
+                let same = (line, lines, read.clone().map(|()| fields.collect()).map_err(|e| e.to_string()));
+                let fits = unlimited.raw.len() <= max_bytes;
+                match got.next() {
+                    Some(got) if fits => prop_assert_eq!(got, same),
+                    Some(got) => prop_assert_eq!(got, bad(line, lines, reason::LONG_LINE)),
+                    None => {
+                        // A quote was open at the end of the line with which it became too long.
+                        prop_assert!(gave_up && !fits && (lines > 1 || read == Err(reason::OPEN_QUOTE)), "{same:?}");
+                        return Ok(());
+                    }
+                }
+            }
+            prop_assert!(got.next().is_none() && !gave_up);
         }
 
         #[test]
