@@ -180,7 +180,7 @@ fn kills_over_a_store_like_s3_are_made_good_by_the_next_run() {
         }
         assert!(kills > 0, "no process passed {point}");
     }
-    let mut random = 0x51_7CC1_B727_220A_95_u64;
+    let mut random = 0x517C_C1B7_2722_0A95_u64;
     let mut moment = || {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         Duration::from_secs_f64(1.5 * seconds * (random >> 40) as f64 / f64::from(1 << 24))
