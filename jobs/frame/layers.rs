@@ -72,7 +72,7 @@ pub(crate) fn resolve<S: Args + Serialize + DeserializeOwned>(
             map.insert(key.to_owned(), value);
         }
         if from_flag(key) && map.get(key).is_some_and(Value::is_null) {
-            return Err(Error::setting(&flag(arg), "a finite number", "none", "give another value"));
+            return Err(Error::setting(&flag(arg), "a finite number", "nan or inf", "give another value"));
         }
     }
     let mut settings = S::deserialize(Value::Object(map.clone()))
