@@ -234,6 +234,10 @@ impl Runner {
             return Ok(Outcome::WouldRun(why));
         }
         if let Some(folder) = target.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            if folder.exists() && !folder.is_dir() {
+                let what = format!("{}: expected a folder, got a file", folder.display());
+                return Err(Error::usage(what, "name another place"));
+            }
             fs::create_dir_all(folder).map_err(Error::at(folder))?;
         }
         let draft = Draft::open(target, &fingerprint)?;
