@@ -1,4 +1,4 @@
-//! `querent ingest`: raw logs to events, truth and news; of MIND impressions, too.
+//! `querent ingest`: raw logs to events, truth and news; impressions, too, where a log has them.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ use crate::frame::{Context, Job, output};
 /// new are read; one that lies where another content lay takes its place. User ids become keyed hashes, personal data in texts is
 /// scrubbed, repeated events are removed. Behaviours before the cut-off become events, news clicks in the window after it truth. Rows
 /// that cannot be read are listed, without their text, in events.quarantine and news.quarantine, and the files that were read in
-/// events.raw_files and news.raw_files. People who were erased (--erase) stay so: events.erased has a hash of each. What MIND's impressions of
-/// the window showed becomes impressions.
+/// events.raw_files and news.raw_files. People who were erased (--erase) stay so: events.erased has a hash of each. What impressions of
+/// the window showed, as far as a log says it (MIND; `shown` in a mapping), becomes impressions.
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(crate) struct Ingest {
