@@ -123,9 +123,13 @@ pub(crate) fn message(body: &str, messages: &Value, key: Option<&str>) -> String
     if said.is_empty() || repeats { String::new() } else { format!(": {said}") }
 }
 
-/// Words that say something: of four characters or more.
+/// What tells a text from others: words of three letters or digits and more, but for the commonest; of other scripts, every letter.
 fn words(text: &str) -> impl Iterator<Item = String> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.chars().count() >= 4).map(str::to_lowercase)
+    const COMMON: [&str; 8] = ["the", "and", "for", "not", "you", "are", "with", "this"];
+    let runs = text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase);
+    let long = runs.filter(|word| word.chars().count() >= 3 && !COMMON.contains(&word.as_str()));
+    let letters = text.chars().filter(|c| !c.is_ascii() && c.is_alphanumeric()).map(|c| c.to_lowercase().to_string());
+    long.chain(letters)
 }
 
 #[cfg(test)]
@@ -206,12 +210,12 @@ mod tests {
 
     #[test]
     fn a_servers_message_is_shown_unless_it_repeats_what_it_was_asked() {
-        let messages = json!([{"content": "You decide"}, {"content": "Behaviour: \"planted words\""}]);
+        let messages = json!([{"content": "You decide"}, {"content": "Behaviour: \"planted words of Bob, 北京天气\""}]);
         let shown = |body: Value| message(&body.to_string(), &messages, Some("sk-1"));
         assert_eq!(shown(json!({"error": {"message": "no such model"}})), ": no such model");
         assert_eq!(shown(json!({"error": "no such model"})), ": no such model");
         assert_eq!(shown(json!({"detail": "no such model"})), ": no such model");
-        for hidden in ["You said: PLANTED", "wrong key sk-1", ""] {
+        for hidden in ["You said: PLANTED", "no bob here", "北京", "wrong key sk-1", ""] {
             assert_eq!(shown(json!({"error": {"message": hidden}})), "", "{hidden}");
         }
         let long = shown(json!({"message": format!("\u{1b}[31m{}", "x".repeat(999))}));
