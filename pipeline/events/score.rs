@@ -59,7 +59,7 @@ pub struct Texts {
 
 impl Stage for Score {
     const NAME: &'static str = "score";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const UNIT: &'static str = "texts";
     type Inputs = Texts;
     type Shared = Classifier;
