@@ -93,6 +93,9 @@ pub(crate) fn command_of_job<J: Job>() -> Command {
     command.about(Resettable::from(about)).long_about(Resettable::from(long_about))
 }
 
+/// More threads than any machine has cores for: starting them would take minutes.
+const MOST_THREADS: usize = 4096;
+
 impl RunSettings {
     /// `[run]`, under the flags.
     pub(crate) fn resolve(config: &Config, matches: &ArgMatches) -> Result<Self> {
@@ -102,9 +105,18 @@ impl RunSettings {
     /// What may be used of the machine, which every pool of threads is told.
     fn runner(&self, common: &Common, shard: Option<Shard>) -> Result<Runner> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.map_or(cores, usize::from);
+        if threads > MOST_THREADS {
+            return Err(Error::setting(
+                "--threads",
+                format!("at most {MOST_THREADS}"),
+                threads,
+                "leave it out for all cores",
+            ));
+        }
         let resources = Resources {
             store: Store::open(&self.data)?,
-            threads: self.threads.map_or(cores, usize::from),
+            threads,
             memory_limit: parse_bytes(&self.memory_limit)?,
             max_bad_ratio: self.max_bad_ratio,
             progress: if common.quiet { Style::Silent } else { Style::Auto },
