@@ -1,19 +1,10 @@
 //! The command line: exit codes, messages, and the jobs' flags.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::support::{at_rest, config, contents, datasets, fail, files, pipeline, querent, succeed, text};
-
-/// A tiny world, ingested.
-fn world() -> (TempDir, PathBuf, PathBuf) {
-    let folder = TempDir::new().expect("a folder");
-    let root = folder.path().join("data");
-    let config = config(&root, 24, 1);
-    succeed(&mut pipeline(&config));
-    (folder, root, config)
-}
+use crate::support::{at_rest, config, contents, datasets, fail, files, pipeline, querent, succeed, text, world};
 
 fn job(name: &str, config: &Path) -> std::process::Command {
     let mut command = querent();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::support::{
-    at_rest, by_glob, by_version, config, contents, copy, datasets, files, pipeline, querent, succeed,
+    Dice, at_rest, by_glob, by_version, config, contents, copy, datasets, files, pipeline, querent, succeed,
 };
 
 const USERS: u32 = 24;
@@ -81,15 +81,14 @@ fn a_kill_at_any_step_or_any_moment_is_made_good_by_the_next_run() {
     }
 
     // At random moments, again and again until one run gets through.
-    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
     let mut trial = 0;
     let most = std::env::var("QUERENT_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(110);
     while kills < most {
         trial += 1;
         let (root, second) = setup.trial(&format!("random-{trial}"));
         for _ in 0..12 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let moment = setup.seconds * (random >> 40) as f64 / f64::from(1 << 24);
+            let moment = setup.seconds * dice.share();
             let mut child = pipeline(&second).stdout(std::process::Stdio::null()).spawn().expect("the binary starts");
             std::thread::sleep(Duration::from_secs_f64(moment));
             if child.try_wait().expect("waitable").is_some() {
@@ -186,16 +185,12 @@ fn kills_over_a_store_like_s3_are_made_good_by_the_next_run() {
         }
         assert!(kills > 0, "no process passed {point}");
     }
-    let mut random = 0x517C_C1B7_2722_0A95_u64;
-    let mut moment = || {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        Duration::from_secs_f64(1.5 * seconds * (random >> 40) as f64 / f64::from(1 << 24))
-    };
+    let mut dice = Dice(0x517C_C1B7_2722_0A95);
     for trial in 0..trials(3) {
         let root = begin(&format!("two-{trial}"));
         let mut children = [(); 2].map(|()| run(&second, &root).spawn().expect("the binary starts"));
         for child in &mut children {
-            std::thread::sleep(moment());
+            std::thread::sleep(Duration::from_secs_f64(1.5 * seconds * dice.share()));
             child.kill().expect("killable");
             child.wait().expect("waitable");
         }
@@ -218,11 +213,7 @@ fn over_objects(folder: &Path, seed: u32) -> PathBuf {
 #[test]
 fn two_pipelines_and_gc_at_once_lose_nothing() {
     let setup = Setup::new();
-    let mut random = 0x2545_F491_4F6C_DD1D_u64;
-    let mut share = || {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 40) as f64 / f64::from(1 << 24)
-    };
+    let mut dice = Dice(0x2545_F491_4F6C_DD1D);
     for trial in 0..trials(4) {
         let (root, second) = setup.trial(&format!("two-{trial}"));
         let start = || {
@@ -232,8 +223,9 @@ fn two_pipelines_and_gc_at_once_lose_nothing() {
         };
         let mut children = [start(), start()];
         // One in four is left alone.
-        let ends =
-            [(); 2].map(|()| 2.0 * setup.seconds * share()).map(|at| if share() < 0.25 { f64::INFINITY } else { at });
+        let ends = [(); 2]
+            .map(|()| 2.0 * setup.seconds * dice.share())
+            .map(|at| if dice.share() < 0.25 { f64::INFINITY } else { at });
         let begun = Instant::now();
         let mut running = [true, true];
         while running.contains(&true) {

@@ -15,7 +15,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 use tempfile::TempDir;
 
-use crate::support::{KEY, by_glob, cleaner, copy, text, tsv_log};
+use crate::support::{Dice, KEY, by_glob, cleaner, copy, text, tsv_log};
 
 /// Changes in a sequence.
 const CHANGES: usize = 4;
@@ -50,16 +50,6 @@ const GROWING: [&str; 3] = ["searches", "clicks", "titles"];
 
 fn start() -> State {
     KNOBS.iter().map(|(knob, _)| (*knob, 0)).collect()
-}
-
-/// Numbers of a sequence, all of them from its own number.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % end
-    }
 }
 
 fn change(state: &mut State, dice: &mut Dice) -> &'static str {

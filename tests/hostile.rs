@@ -4,9 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
-use crate::support::{config, pipeline, querent, succeed, text};
+use crate::support::{querent, text, world};
 
 /// Arguments, what comes before a value, and values. A value follows its flag after `=`.
 type Hostile<'a> = (&'a [&'a str], &'a str, &'a [&'a str]);
@@ -134,10 +132,7 @@ fn run(command: &mut Command) -> (i32, String) {
 
 #[test]
 fn settings_that_make_no_sense_are_one_clear_error() {
-    let folder = TempDir::new().expect("a folder");
-    let root = folder.path().join("data");
-    let config = config(&root, 24, 1);
-    succeed(&mut pipeline(&config));
+    let (folder, root, config) = world();
     let command = |arguments: &[&str], flag: &str, value: &str| {
         let mut command = querent();
         command.args(arguments).arg(format!("{flag}{value}")).current_dir(folder.path());

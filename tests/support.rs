@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use dataset::{Dataset, Manifest, Store, read_part};
+use tempfile::TempDir;
 
 /// A pipeline over a tiny world, its datasets under `root`.
 pub(crate) fn config(root: &Path, users: u32, seed: u32) -> PathBuf {
@@ -213,6 +214,35 @@ pub(crate) fn tsv_log(kind: &str, name: &str, files: &Path, rest: &str) -> Strin
          time_format = \"%Y-%m-%d %H:%M:%S\"\n{rest}\n",
         files.display()
     )
+}
+
+/// A tiny world, ingested: its folder, the root in it, its pipeline.
+pub(crate) fn world() -> (TempDir, PathBuf, PathBuf) {
+    let folder = TempDir::new().expect("a folder");
+    let root = folder.path().join("data");
+    let config = config(&root, 24, 1);
+    succeed(&mut pipeline(&config));
+    (folder, root, config)
+}
+
+/// Numbers that look random, the same every time: all of them follow from the first.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0
+    }
+
+    /// A number below `end`.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        ((self.next() >> 33) as usize) % end
+    }
+
+    /// A share of a whole.
+    pub(crate) fn share(&mut self) -> f64 {
+        (self.next() >> 40) as f64 / f64::from(1 << 24)
+    }
 }
 
 /// Copies a folder.

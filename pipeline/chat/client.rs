@@ -55,17 +55,36 @@ pub enum Unanswered {
 
 /// Why a request came to nothing.
 #[derive(Debug)]
-enum Refusal {
-    /// Worth another try, perhaps not before this time has passed.
-    Later(String, Option<Duration>),
-    /// Perhaps because of the schema.
-    Schema(Box<Refusal>),
-    /// It knows the bound of an answer by its newer name.
-    Bound,
+struct Refusal {
+    /// The HTTP status; none where no answer came, or one that cannot be read.
+    status: Option<u16>,
+    /// What was got, in words.
+    got: String,
+    then: Then,
+}
+
+/// What to do about it.
+#[derive(Debug)]
+enum Then {
+    /// Ask again, perhaps not before this time has passed.
+    Later(Option<Duration>),
+    /// Ask again, with the bound of an answer under its newer name.
+    Rename,
     /// This question will not be answered.
-    Item(String),
+    GiveUp,
     /// No question will.
-    Never(String),
+    Stop,
+}
+
+impl Refusal {
+    fn unanswered(why: impl ToString) -> Self {
+        Refusal { status: None, got: why.to_string(), then: Then::Later(None) }
+    }
+
+    /// What servers say that take no schema: 400, 422, or as llama-cpp-python, 500.
+    fn may_be_the_schemas(&self) -> bool {
+        matches!(self.status, Some(400 | 422 | 500)) && !matches!(self.then, Then::Rename)
+    }
 }
 
 fn is(flag: &AtomicBool) -> bool {
@@ -126,7 +145,7 @@ impl Client {
         let (mut wait, mut tried, mut bare) = (FIRST_WAIT, 0, false);
         loop {
             let with_schema = !bare && !is(refuses_schema);
-            let refusal = match self.request(messages, with_schema.then_some(format), max_tokens) {
+            let Refusal { got, then, .. } = match self.request(messages, with_schema.then_some(format), max_tokens) {
                 Ok(answer) => {
                     if with_schema {
                         takes_schema.store(true, Ordering::Relaxed);
@@ -135,31 +154,26 @@ impl Client {
                     }
                     return Ok(Ok(answer));
                 }
-                Err(Refusal::Bound) => {
-                    renamed_bound.store(true, Ordering::Relaxed);
-                    continue;
-                }
-                Err(Refusal::Schema(_)) if !bare && !is(takes_schema) => {
+                Err(refusal) if with_schema && !is(takes_schema) && refusal.may_be_the_schemas() => {
                     bare = true;
                     continue;
                 }
-                Err(Refusal::Schema(refusal)) => *refusal,
                 Err(refusal) => refusal,
             };
-            // The schema was not what it refused.
-            bare = false;
-            match refusal {
-                Refusal::Never(got) => return Err(self.refused(&got)),
-                Refusal::Item(got) => return Ok(Err(Unanswered::Refused(got))),
-                Refusal::Later(why, at_least) => {
+            match then {
+                Then::Rename => renamed_bound.store(true, Ordering::Relaxed),
+                Then::Stop => return Err(self.refused(&got)),
+                Then::GiveUp => return Ok(Err(Unanswered::Refused(got))),
+                Then::Later(at_least) => {
+                    // The schema was not what it refused.
+                    bare = false;
                     tried += 1;
                     if tried >= self.attempts {
-                        return Ok(Err(Unanswered::Failed(why)));
+                        return Ok(Err(Unanswered::Failed(got)));
                     }
                     std::thread::sleep(at_least.unwrap_or(wait).min(LONGEST_WAIT));
                     wait = (2 * wait).min(LONGEST_WAIT);
                 }
-                Refusal::Schema(_) | Refusal::Bound => {}
             }
         }
     }
@@ -176,24 +190,21 @@ impl Client {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let later = |e: ureq::Error| Refusal::Later(e.to_string(), None);
-        let mut response = request.send(body.to_string()).map_err(later)?;
+        let mut response = request.send(body.to_string()).map_err(Refusal::unanswered)?;
         let (status, wait) = (response.status().as_u16(), retry_after(response.headers()));
         let body = response.body_mut().with_config().limit(LARGEST_ANSWER).read_to_string();
         if (200..300).contains(&status) {
-            return read(&body.map_err(later)?).map_err(|why| Refusal::Later(why.into(), None));
+            return read(&body.map_err(Refusal::unanswered)?).map_err(Refusal::unanswered);
         }
         let body = body.unwrap_or_default();
         let got = format!("HTTP {status}{}", message(&body, messages, self.key.as_deref()));
-        Err(match status {
-            400 | 422 if !renamed && body.contains("max_completion_tokens") => Refusal::Bound,
-            400 | 422 if format.is_some() => Refusal::Schema(Box::new(Refusal::Item(got))),
-            400 | 413 | 422 => Refusal::Item(got),
-            // What llama-cpp-python says of a schema.
-            500 if format.is_some() => Refusal::Schema(Box::new(Refusal::Later(got, wait))),
-            408 | 409 | 425 | 429 | 500.. => Refusal::Later(got, wait),
-            _ => Refusal::Never(got),
-        })
+        let then = match status {
+            400 | 422 if !renamed && body.contains("max_completion_tokens") => Then::Rename,
+            400 | 413 | 422 => Then::GiveUp,
+            408 | 409 | 425 | 429 | 500.. => Then::Later(wait),
+            _ => Then::Stop,
+        };
+        Err(Refusal { status: Some(status), got, then })
     }
 }
 

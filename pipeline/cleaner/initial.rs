@@ -155,7 +155,7 @@ pub fn from_folder(path: &Path, seed: u64) -> Result<Initial> {
 pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let checked = FILES.iter().map(|(name, limit)| {
         let path = folder.join(name);
-        text::check_file(&path, *limit, HINT).map(|_| path)
+        dataset::check_file(&path, *limit, HINT).map(|_| path)
     });
     checked.collect()
 }
@@ -163,7 +163,7 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 fn read(folder: &Path) -> Result<[(PathBuf, Vec<u8>); 3]> {
     let read = |(name, limit): (&str, u64)| {
         let path = folder.join(name);
-        text::read_file(&path, limit, HINT).map(|bytes| (path, bytes))
+        dataset::read_file(&path, limit, HINT).map(|bytes| (path, bytes))
     };
     let [config, weights, tokenizer] = FILES;
     Ok([read(config)?, read(weights)?, read(tokenizer)?])

@@ -53,7 +53,7 @@ impl Metrics {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(METRICS);
         let hint = "delete the folder and train again";
-        let json = text::read_file(&path, 64 << 20, hint)?;
+        let json = dataset::read_file(&path, 64 << 20, hint)?;
         serde_json::from_slice(&json)
             .map_err(|e| Error::unreadable(path.display(), format!("expected a cleaner's metrics, got {e}"), hint))
     }

@@ -112,7 +112,9 @@ impl Evaluate {
     /// # Errors
     /// When a method has a list for nobody: that is a mistake, not a bad method.
     pub fn coverage(&self, judged: &Summary, store: &Store) -> Result<Vec<String>> {
-        let asked = store.folders()?.iter().any(|name| *name == "interests" || name.starts_with("interests."));
+        let asked = || -> Result<bool> {
+            Ok(store.folders()?.iter().any(|name| *name == "interests" || name.starts_with("interests.")))
+        };
         let users = judged.account.output;
         let mut notes = Vec::new();
         for method in &self.methods {
@@ -129,7 +131,7 @@ impl Evaluate {
                 ));
             } else if 2 * listed < users {
                 let hint = match self.among {
-                    Among::All if asked => "; --among interests compares on those who were asked for lists",
+                    Among::All if asked()? => "; --among interests compares on those who were asked for lists",
                     _ => "",
                 };
                 let (listed, users) = (grouped(listed), grouped(users));

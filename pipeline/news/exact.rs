@@ -40,7 +40,7 @@ impl std::fmt::Debug for Block {
 }
 
 fn failed(e: impl std::fmt::Display) -> Error {
-    Error::retry(format!("exact search: {e}"), "this is a bug, unless memory ran out; nothing was committed")
+    Error::retry(format!("exact search: {e}"), "this is a bug, unless memory ran out; committed versions are whole")
 }
 
 impl Block {

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Float32Array, Int32Array, StringArray};
 use clap::Args;
@@ -110,9 +110,19 @@ pub struct Sources {
     truth: Option<ByPartition<Truth>>,
     news: Whole<News>,
     rows: Arc<Regrouped>,
+    /// All articles, read once for all that look for some.
+    articles: OnceLock<Arc<Pool>>,
 }
 
 impl Sources {
+    fn articles(&self) -> Result<Arc<Pool>> {
+        if let Some(articles) = self.articles.get() {
+            return Ok(articles.clone());
+        }
+        let articles = Arc::new(Pool::all(&self.news)?);
+        Ok(self.articles.get_or_init(|| articles).clone())
+    }
+
     /// The rows that were sent to a bucket.
     fn listed(&self, partition: u32) -> Result<Listed> {
         Listed::of(self.rows.read(partition)?.into_iter().map(|(_, batch)| batch).collect())
@@ -139,7 +149,7 @@ impl Stage for Import {
     const UNIT: &'static str = "rows";
     type Inputs = Sources;
     /// All articles, to count unknown ones.
-    type Shared = Pool;
+    type Shared = Arc<Pool>;
     type Outputs = Rows<Recommendations>;
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Sources> {
@@ -167,7 +177,15 @@ impl Stage for Import {
         };
         let tasks = files.iter().enumerate().map(task).collect();
         let rows = declare.regroup(profiles.manifest().partitions, Listed::schema(), tasks)?;
-        Ok(Sources { files: files.into_iter().map(|(_, file)| file).collect(), key, profiles, truth, news, rows })
+        Ok(Sources {
+            files: files.into_iter().map(|(_, file)| file).collect(),
+            key,
+            profiles,
+            truth,
+            news,
+            rows,
+            articles: OnceLock::new(),
+        })
     }
 
     fn map(&self, inputs: &Sources, task: usize, spill: &mut Spill<'_>) -> Result<()> {
@@ -182,7 +200,7 @@ impl Stage for Import {
 
     /// Lists of which nothing could be evaluated are a mistake: ids of another kind, or under another key.
     fn mapped(&self, inputs: &Sources, _: &Resources) -> Result<()> {
-        let news = Pool::all(&inputs.news)?;
+        let news = inputs.articles()?;
         let (mut rows, mut known_user, mut known_article) = (0, false, false);
         for partition in 0..inputs.profiles.manifest().partitions {
             let listed = inputs.listed(partition)?;
@@ -211,11 +229,11 @@ impl Stage for Import {
         Err(Error::new(dataset::Exit::Data, what, hint))
     }
 
-    fn open(&self, inputs: &Sources, _: &Resources) -> Result<Pool> {
-        Pool::all(&inputs.news)
+    fn open(&self, inputs: &Sources, _: &Resources) -> Result<Arc<Pool>> {
+        inputs.articles()
     }
 
-    fn run(&self, inputs: &Sources, news: &Pool, partition: u32) -> Result<Done<Self::Outputs>> {
+    fn run(&self, inputs: &Sources, news: &Arc<Pool>, partition: u32) -> Result<Done<Self::Outputs>> {
         let listed = inputs.listed(partition)?;
         let known = inputs.known(partition)?;
         let ordered = in_order(&listed)?;
@@ -238,12 +256,12 @@ impl Stage for Import {
     }
 
     /// The articles.
-    fn shared_bytes(&self, news: &Pool) -> u64 {
+    fn shared_bytes(&self, news: &Arc<Pool>) -> u64 {
         news.memory_bytes()
     }
 
     /// The rows, their order, and the same as columns.
-    fn memory_bytes(&self, _: &Pool, input_bytes: u64) -> u64 {
+    fn memory_bytes(&self, _: &Arc<Pool>, input_bytes: u64) -> u64 {
         4 * input_bytes
     }
 }

@@ -5,13 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::{Load, MmapedSafetensors};
 use candle_core::{DType, Device, Tensor};
-use dataset::{Error, Kind, Result};
+use dataset::{Error, Kind, Result, is_there, open_file, read_file};
 use safetensors::Dtype;
 use serde_json::Value as Json;
 
@@ -52,7 +50,9 @@ impl Form {
     fn of(path: &Path) -> Result<Self> {
         let gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
         match path {
-            _ if !is_there(path)? => Err(wrong(path, "no such folder or .gguf file", MISSING).of_kind(Kind::Missing)),
+            _ if !is_there(path, MISSING)? => {
+                Err(wrong(path, "no such folder or .gguf file", MISSING).of_kind(Kind::Missing))
+            }
             _ if path.is_dir() && path.join(checkpoint::STATE).exists() => Ok(Form::Checkpoint),
             _ if path.is_dir() => Ok(Form::Folder),
             _ if path.is_file() && gguf => Ok(Form::Gguf),
@@ -106,7 +106,7 @@ impl Model {
             Form::Folder => {
                 config(path)?;
                 let mut files = vec![path.join(CONFIG), path.join(TOKENIZER)];
-                files.extend(is_there(&path.join(GENERATION))?.then(|| path.join(GENERATION)));
+                files.extend(is_there(&path.join(GENERATION), MISSING)?.then(|| path.join(GENERATION)));
                 files.extend(weights(path)?);
                 files
             }
@@ -135,7 +135,7 @@ pub(crate) fn wrong(path: &Path, what: impl Display, hint: impl Display) -> Erro
 
 /// Candle refused what our own code asked for.
 pub(crate) fn candle(e: candle_core::Error) -> Error {
-    Error::retry(first_line(&e), "this is a bug, unless memory ran out; nothing was committed").because(e)
+    Error::retry(first_line(&e), "this is a bug, unless memory ran out; committed versions are whole").because(e)
 }
 
 /// Messages of candle end with a backtrace where one is asked for.
@@ -143,43 +143,14 @@ pub(crate) fn first_line(e: &candle_core::Error) -> String {
     e.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-/// What the system says of a file. One that is missing is the model's fault; all else may pass.
-fn unread(path: &Path, e: io::Error, hint: &str) -> Error {
-    match e.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => wrong(path, &e, hint).because(e),
-        _ => Error::io(path.display(), e),
-    }
-}
-
-/// Whether there is such a file; errs when that cannot be told.
-fn is_there(path: &Path) -> Result<bool> {
-    path.try_exists().map_err(|e| unread(path, e, MISSING))
-}
-
-/// Checks that a file is a regular one of a bounded size, unopened: a pipe would hang its reader.
-fn check(path: &Path, limit: u64, hint: &str) -> Result<()> {
-    let metadata = path.metadata().map_err(|e| unread(path, e, hint))?;
-    match metadata.len() {
-        _ if !metadata.is_file() => Err(wrong(path, "expected a regular file", hint)),
-        size if size > limit => Err(wrong(path, format!("expected at most {limit} bytes, got {size}"), hint)),
-        _ => Ok(()),
-    }
-}
-
 /// Largest file that is read as a whole: a configuration, a tokenizer, a template.
 const MOST_BYTES: u64 = 256 << 20;
 /// Largest file of weights.
 const MOST_WEIGHTS: u64 = 1 << 40;
 
-/// A whole regular file of a bounded size. Weights are not read by it.
+/// A whole file of a model. Weights are not read by it.
 pub(crate) fn read(path: &Path, hint: &str) -> Result<Vec<u8>> {
-    check(path, MOST_BYTES, hint)?;
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
-    match read.map_err(|e| unread(path, e, hint))? as u64 {
-        size if size > MOST_BYTES => Err(wrong(path, format!("expected at most {MOST_BYTES} bytes, got more"), hint)),
-        _ => Ok(bytes),
-    }
+    read_file(path, MOST_BYTES, hint)
 }
 
 const CONFIG: &str = "config.json";
@@ -223,7 +194,7 @@ fn config(folder: &Path) -> Result<Config> {
     let config = Config::from_json(&json).and_then(|config| check_architecture(&json).map(|()| config));
     let mut config = config.map_err(|what| wrong(&path, &what, hint(&what)))?;
     let path = folder.join(GENERATION);
-    if is_there(&path)? {
+    if is_there(&path, MISSING)? {
         let hint = "copy the model again, or delete the file: it says what ends an output";
         config.add_generation(&read(&path, hint)?).map_err(|what| wrong(&path, what, hint))?;
     }
@@ -233,7 +204,7 @@ fn config(folder: &Path) -> Result<Config> {
 /// The files of a folder's weights.
 fn weights(folder: &Path) -> Result<Vec<PathBuf>> {
     let index = folder.join("model.safetensors.index.json");
-    if !is_there(&index)? {
+    if !is_there(&index, MISSING)? {
         let (file, pickled) = (folder.join(WEIGHTS), folder.join("pytorch_model.bin"));
         if !file.exists() && pickled.exists() {
             let hint = "save the model again as safetensors (transformers: save_pretrained)";
@@ -260,8 +231,7 @@ fn folder(path: &Path) -> Result<Model> {
     check_template(path, &tokenizer)?;
     let mut tensors = BTreeMap::new();
     for file in &weights(path)? {
-        check(file, MOST_WEIGHTS, FOLDER)?;
-        File::open(file).map_err(|e| unread(file, e, FOLDER))?;
+        open_file(file, MOST_WEIGHTS, FOLDER)?;
         let failed = |e| wrong(file, format!("expected safetensors, got {}", first_line(&e)), FOLDER);
         // SAFETY: the file is a model's, which nobody writes to while it is read; everything is copied before the map goes.
         #[expect(unsafe_code, reason = "memory maps")]
@@ -293,7 +263,7 @@ fn check_template(folder: &Path, tokenizer: &Tokenizer) -> Result<()> {
                 if the model was trained with these turns";
     for name in ["chat_template.jinja", "tokenizer_config.json"] {
         let path = folder.join(name);
-        if !is_there(&path)? {
+        if !is_there(&path, MISSING)? {
             continue;
         }
         let text = String::from_utf8_lossy(&read(&path, hint)?).into_owned();

@@ -59,7 +59,7 @@ pub(crate) fn known(settings: &RewardSettings, given: Option<&Path>) -> Result<O
         Calibration::of_metrics(settings.normalise, &metrics)
             .ok_or_else(|| wrong("expected a policy that learnt by a scale, got another".into()))?
     } else {
-        let bytes = text::read_file(path, LARGEST, hint)?;
+        let bytes = dataset::read_file(path, LARGEST, hint)?;
         serde_json::from_slice(&bytes).map_err(|e| wrong(format!("expected a calibration: {e}")))?
     };
     match scale.is_sound() {

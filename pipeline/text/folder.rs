@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
-use dataset::{Error, Kind, Result};
+use dataset::{Error, Kind, Result, check_file, is_there, read_file};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -68,11 +66,11 @@ impl ModelFolder {
     /// is one, else `model.onnx`.
     pub fn open(path: &Path, onnx: &str) -> Result<Self> {
         const INT8: &str = "model.int8.onnx";
-        if !is_there(path)? || !path.is_dir() {
+        if !is_there(path, NAMES)? || !path.is_dir() {
             return Err(Error::unreadable(path.display(), "no such folder", NAMES).of_kind(Kind::Missing));
         }
         let file = path.join(match onnx {
-            "" if is_there(&path.join(INT8))? => INT8,
+            "" if is_there(&path.join(INT8), NAMES)? => INT8,
             "" => "model.onnx",
             named => named,
         });
@@ -150,55 +148,14 @@ pub(crate) fn wrong(file: &Path, what: impl Display, hint: impl Display) -> Erro
     Error::unreadable(file.display(), what, hint)
 }
 
-/// What the system says of a file. One that is missing is the folder's fault; all else may pass.
-fn unread(file: &Path, e: io::Error, hint: impl Display) -> Error {
-    match e.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => wrong(file, &e, hint).because(e),
-        _ => Error::io(file.display(), e),
-    }
-}
-
-/// Whether there is such a file or folder; errs when that cannot be told.
-pub(crate) fn is_there(path: &Path) -> Result<bool> {
-    path.try_exists().map_err(|e| unread(path, e, NAMES))
-}
-
 /// What a JSON file says; `None` when there is no such file.
 pub(crate) fn says<T: DeserializeOwned>(path: &Path, expected: &str, hint: &str) -> Result<Option<T>> {
-    if !is_there(path)? {
+    if !is_there(path, NAMES)? {
         return Ok(None);
     }
     serde_json::from_slice(&read_file(path, MAX_JSON, hint)?)
         .map(Some)
         .map_err(|e| wrong(path, format!("expected {expected}, got {e}"), hint))
-}
-
-/// The size of a regular file, links followed, of at most `limit` bytes. It is not opened: that would wait for a pipe's other end.
-///
-/// # Errors
-/// 3 for a file that is missing or is not as it should be, 1 for what the system cannot do now.
-pub fn check_file(file: &Path, limit: u64, hint: &str) -> Result<u64> {
-    let metadata = file.metadata().map_err(|e| unread(file, e, hint))?;
-    match metadata.len() {
-        _ if !metadata.is_file() => Err(wrong(file, "expected a regular file", hint)),
-        size if size > limit => Err(wrong(file, format!("expected at most {limit} bytes, got {size}"), hint)),
-        size => Ok(size),
-    }
-}
-
-/// A whole regular file of at most `limit` bytes. Pipes, devices and files that grow without end are refused; `hint` says what to do
-/// about a file that is not as it should be.
-///
-/// # Errors
-/// Those of [`check_file`].
-pub fn read_file(file: &Path, limit: u64, hint: &str) -> Result<Vec<u8>> {
-    check_file(file, limit, hint)?;
-    let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
-    match read.map_err(|e| unread(file, e, hint))? as u64 {
-        size if size > limit => Err(wrong(file, format!("expected at most {limit} bytes, got more"), hint)),
-        _ => Ok(bytes),
-    }
 }
 
 /// A file of a model's folder.
@@ -212,7 +169,7 @@ fn inside(folder: &Path, onnx: &Path, location: &str) -> Result<PathBuf> {
     let plain = Path::new(location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     let file = onnx.parent().unwrap_or(folder).join(location);
     let lies_inside = || Some(file.canonicalize().ok()?.starts_with(folder.canonicalize().ok()?));
-    if !plain || (is_there(&file)? && lies_inside() != Some(true)) {
+    if !plain || (is_there(&file, NAMES)? && lies_inside() != Some(true)) {
         return Err(wrong(onnx, "its weights lie outside the model's folder", hint));
     }
     check_file(&file, MAX_WEIGHTS, hint)?;

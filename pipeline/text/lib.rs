@@ -23,7 +23,7 @@ mod tokens;
 pub use batches::batches;
 pub use classifier::{Classifier, ClassifierOptions};
 pub use encoder::{Encoder, EncoderOptions};
-pub use folder::{LANGUAGES, ModelFolder, THRESHOLDS, check_file, read_file};
+pub use folder::{LANGUAGES, ModelFolder, THRESHOLDS};
 pub use languages::Languages;
 pub use model::Timing;
 pub use runtime::library;

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Component, Path, PathBuf};
 
-use dataset::{Error, Result};
+use dataset::{Error, Result, check_file, is_there};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::folder::{MAX_JSON, check_file, is_there, says, wrong};
+use crate::folder::{MAX_JSON, NAMES, says, wrong};
 
 const HINT: &str = "take a sentence-transformers model with mean pooling, such as all-MiniLM-L6-v2";
 
@@ -84,14 +84,14 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let named = [MODULES, PROMPTS].into_iter().chain(TRANSFORMER).map(|name| folder.join(name));
     let mut there = Vec::new();
     for file in named.chain(pooling) {
-        if is_there(&file)? {
+        if is_there(&file, NAMES)? {
             check_file(&file, MAX_JSON, HINT)?;
             there.push(file);
         }
     }
     // It says how long texts are; a tokenizer's file alone makes no sentence-transformers folder.
     let tokenizer = folder.join(TOKENIZER);
-    if !there.is_empty() && is_there(&tokenizer)? {
+    if !there.is_empty() && is_there(&tokenizer, NAMES)? {
         check_file(&tokenizer, MAX_JSON, HINT)?;
         there.push(tokenizer);
     }

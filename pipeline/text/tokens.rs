@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use dataset::{Error, Result};
+use dataset::{Error, Result, read_file};
 use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
 
-use crate::folder::{MAX_JSON, NAMES, read_file};
+use crate::folder::{MAX_JSON, NAMES};
 
 /// Turns texts into token ids, special tokens included.
 #[derive(Debug, Clone)]

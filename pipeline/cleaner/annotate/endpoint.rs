@@ -29,9 +29,9 @@ impl Endpoint {
     }
 
     /// Verdicts in the texts' order; `None` and counted where none was to be had.
-    pub(super) fn ask_all(&self, texts: &[String], account: &mut Account) -> Result<Vec<Option<Verdict>>> {
+    pub(super) fn ask_all(&self, texts: &[&str], account: &mut Account) -> Result<Vec<Option<Verdict>>> {
         let before = self.answers.traffic();
-        let messages = |text: usize| prompt::messages(&texts[text]);
+        let messages = |text: usize| prompt::messages(texts[text]);
         let replies = self.answers.ask_all(texts.len(), &messages, &|_, content| verdict(content))?;
         let mut verdicts = Vec::with_capacity(texts.len());
         for reply in replies {
@@ -161,9 +161,8 @@ mod tests {
         let store = Store::open(&folder.path().to_string_lossy())?;
         let endpoint = Endpoint::open(&server(answer), &store)?;
         let (mut first, mut second) = (Account::default(), Account::default());
-        let texts = TEXTS.map(String::from);
-        let verdicts = endpoint.ask_all(&texts, &mut first)?;
-        let again = endpoint.ask_all(&texts, &mut second)?;
+        let verdicts = endpoint.ask_all(&TEXTS, &mut first)?;
+        let again = endpoint.ask_all(&TEXTS, &mut second)?;
         Ok([(verdicts, first), (again, second)])
     }
 

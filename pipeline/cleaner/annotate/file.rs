@@ -17,7 +17,7 @@ const LONGEST_DOMAIN: usize = 32;
 /// Whether there is a file that can be read: not a pipe, nor without end.
 pub(super) fn check(path: &Path) -> Result<()> {
     match path.exists() {
-        true => text::check_file(path, MOST_BYTES, HINT).map(drop),
+        true => dataset::check_file(path, MOST_BYTES, HINT).map(drop),
         false => Err(Error::setting("annotate.labels_file", "a file", path.display(), "no such file: check the path")),
     }
 }
@@ -28,7 +28,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
 /// # Errors
 /// Also when the file is not that of the digest any more.
 pub(super) fn read(path: &Path, digest: &str) -> Result<Vec<Candidate>> {
-    let content = text::read_file(path, MOST_BYTES, HINT)?;
+    let content = dataset::read_file(path, MOST_BYTES, HINT)?;
     if blake3::hash(&content).to_hex().as_str() != digest {
         return Err(Error::retry(format!("{}: the file changed while it was read", path.display()), "run again"));
     }

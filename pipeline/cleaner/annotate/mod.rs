@@ -212,12 +212,13 @@ impl Stage for Annotate {
                 candidates.iter().map(|c| Some(c.given.clone().unwrap_or_else(|| judge(&c.text, &c.domain)))).collect()
             }
             Some(endpoint) => {
-                let texts = |of: &[Candidate]| of.iter().map(|c| c.text.clone()).collect::<Vec<_>>();
-                match endpoint.ask_all(&texts(candidates), &mut account) {
+                let texts: Vec<&str> = candidates.iter().map(|c| c.text.as_str()).collect();
+                match endpoint.ask_all(&texts, &mut account) {
                     Err(e) if e.exit_code() == 1 => {
                         // What the server failed to answer may pass. So all are asked before the run ends: another has only the rest to ask.
-                        endpoint.ask_all(&texts(&shared.candidates.concat()), &mut Account::default())?;
-                        endpoint.ask_all(&texts(candidates), &mut account)?
+                        let all: Vec<&str> = shared.candidates.iter().flatten().map(|c| c.text.as_str()).collect();
+                        endpoint.ask_all(&all, &mut Account::default())?;
+                        endpoint.ask_all(&texts, &mut account)?
                     }
                     verdicts => verdicts?,
                 }

@@ -44,7 +44,7 @@ impl ErasedPeople {
     /// When the file cannot be read, or a line of it is no id.
     pub(super) fn add_listed(&mut self, path: &Path, key: &UserKey) -> Result<()> {
         let hint = "--erase takes a text file (UTF-8) with one of the platform's user ids per line, and nothing else";
-        let bytes = text::read_file(path, MOST_BYTES, hint)?;
+        let bytes = dataset::read_file(path, MOST_BYTES, hint)?;
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let wrong = |what: String| Error::usage(format!("{}: {what}", path.display()), hint);
         let mut listed = 0;

@@ -1,5 +1,7 @@
 //! Folders whose files are not what they should be.
 
+use std::fs::File;
+
 use serde_json::json;
 use tempfile::TempDir;
 
