@@ -11,6 +11,7 @@ mod faults;
 mod freshness;
 mod hostile;
 mod impressions;
+mod layouts;
 mod newcomers;
 mod news;
 mod notebooks;

@@ -50,7 +50,8 @@ fn every_key_is_on_the_page() {
         keys(serde_json::json!(EventLog::default())),
         keys(serde_json::json!(NewsLog::default())),
     ];
-    for key in all.concat().iter().filter(|key| !["events", "news"].contains(&key.as_str())) {
+    let all = [all.concat(), vec!["select".to_owned()]].concat();
+    for key in all.iter().filter(|key| !["events", "news"].contains(&key.as_str())) {
         assert!(PAGE.lines().any(|line| line.starts_with("| ") && line.contains(&format!("`{key}`"))), "{key}");
     }
     for format in
@@ -58,7 +59,7 @@ fn every_key_is_on_the_page() {
     {
         assert!(PAGE.contains(&format!("`{format}`")), "{format}");
     }
-    assert_eq!(mappings().len(), 6);
+    assert_eq!(mappings().len(), 7);
 }
 
 #[test]
@@ -186,6 +187,20 @@ fn a_query_log() -> Result<()> {
     let gz = gz.finish().expect("in memory");
     let ran = by("A query log like AOL's", &[("queries/user-ct-01.txt.gz", &gz)])?;
     assert_eq!((ran.users(), ran.texts()), (2, ["\"sheds\"", "ferry times"].map(str::to_owned).to_vec()));
+    Ok(())
+}
+
+#[test]
+fn a_web_servers_log() -> Result<()> {
+    let rows = "192.0.2.1 - ann [30/Nov/2025:10:00:00 +0100] \"GET /search?lang=en&q=ferry+times HTTP/1.1\" 200 512\n\
+                192.0.2.2 - - [30/Nov/2025:10:00:01 +0100] \"GET /search?q=sheds HTTP/1.1\" 200 512\n\
+                192.0.2.1 - ann [30/Nov/2025:10:00:02 +0100] \"GET /search?q=sheds HTTP/1.1\" 500 12\n\
+                192.0.2.1 - ann [30/Nov/2025:10:00:03 +0100] \"GET / HTTP/1.1\" 200 9000\n";
+    let ran = by("A web server's log", &[("access/a.log", rows.as_bytes())])?;
+    assert_eq!((ran.users(), ran.texts()), (1, vec!["ferry times".to_owned()]));
+    assert_eq!(ran.times()["ferry times"], "2025-11-30T09:00:00Z");
+    let dropped = &ran.account().dropped;
+    assert_eq!((dropped["not in what they `select`"], dropped["without what they `require`"]), (2, 1));
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::collect::Window;
 use super::mind;
-use super::read::{Dialect, Encoding, Shape};
+use super::read::{Dialect, Encoding, Select, Shape};
 use super::time::TimeParser;
 
 /// Reads raw logs into `events`, `news` and `truth`.
@@ -125,6 +125,9 @@ macro_rules! log {
             pub escape: Option<String>,
             /// csv, tsv and jsonl: utf-8 (or UTF-16, where the file begins with its mark), utf-16le, utf-16be or latin-1.
             pub encoding: Encoding,
+            /// SQL that makes other columns of the file's, which the mapping then names: `SELECT … FROM log WHERE …`, a row for each row.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub select: Option<String>,
             /// Texts that mean that there is no value, in any column. In ids and times `NULL`, `null`, `\N`, `None`, `nan`, `NaN` and
             /// `<NA>` always do.
             #[serde(deserialize_with = "one_or_many")]
@@ -154,6 +157,7 @@ macro_rules! log {
                     quote: None,
                     escape: None,
                     encoding: Encoding::default(),
+                    select: None,
                     nulls: Vec::new(),
                     only: BTreeMap::new(),
                     require: Vec::new(),
@@ -206,13 +210,21 @@ macro_rules! log {
                     let hint = "Parquet's text is UTF-8";
                     return Err(Error::setting(&self.at("encoding"), "nothing for this format", "a value", hint));
                 }
-                Ok(Shape { format: self.format, dialect, encoding: self.encoding, columns: &self.columns })
+                let select = self.selected()?;
+                Ok(Shape { format: self.format, dialect, encoding: self.encoding, columns: &self.columns, select })
             }
 
-            /// All columns that are read.
-            pub(super) fn wanted(&self) -> Vec<&str> {
+            fn selected(&self) -> Result<Option<Select>> {
+                self.select.as_deref().map(|sql| Select::new(self.at("select"), sql)).transpose()
+            }
+
+            /// All columns of the files that are read.
+            pub(super) fn wanted(&self) -> Result<Vec<String>> {
+                if let Some(select) = self.selected()? {
+                    return Ok(select.columns().into_iter().map(str::to_owned).collect());
+                }
                 let mapped = self.mapped().into_iter().flatten();
-                mapped.chain(self.only.keys()).chain(&self.require).map(String::as_str).collect()
+                Ok(mapped.chain(self.only.keys()).chain(&self.require).cloned().collect())
             }
 
             /// How times are read.
@@ -356,6 +368,9 @@ impl Ingest {
         };
         names(&mut self.events.iter().map(|log| &log.name), "ingest.events.name")?;
         names(&mut self.news.iter().map(|log| &log.name), "ingest.news.name")?;
+        if let Some(cut_off) = self.cut_off {
+            times(cut_off, self.window_days, self.history_days)?;
+        }
         self.events.iter().try_for_each(EventLog::check)?;
         self.news.iter().try_for_each(NewsLog::check)
     }

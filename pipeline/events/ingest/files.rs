@@ -84,13 +84,17 @@ impl Reader {
     }
 
     /// Columns of the mapping that the names of a file's folders say.
-    fn said_by_path(&self, path: &Path) -> Vec<(String, String)> {
+    fn said_by_path(&self, path: &Path) -> Result<Vec<(String, String)>> {
+        let said = read::partitions(path);
+        if said.is_empty() {
+            return Ok(said);
+        }
         let wanted = match self {
-            Reader::Events(log) => log.wanted(),
-            Reader::News(log) => log.wanted(),
-            _ => return Vec::new(),
+            Reader::Events(log) => log.wanted()?,
+            Reader::News(log) => log.wanted()?,
+            _ => return Ok(Vec::new()),
         };
-        read::partitions(path).into_iter().filter(|(name, _)| wanted.contains(&name.as_str())).collect()
+        Ok(said.into_iter().filter(|(name, _)| wanted.contains(name)).collect())
     }
 }
 
@@ -122,7 +126,7 @@ fn digested(found: Vec<(&str, PathBuf, Reader)>) -> Result<Vec<Raw>> {
         .into_par_iter()
         .map(|(source, path, reader)| {
             let (mut blake3, bytes) = file_digest(&path)?;
-            let said = reader.said_by_path(&path);
+            let said = reader.said_by_path(&path)?;
             if !said.is_empty() {
                 blake3 = digest(&json!([blake3, said]));
             }

@@ -7,7 +7,7 @@ use dataset::{Error, Exit, Result};
 use super::config::Texts;
 use super::files::{Raw, Reader};
 use super::mapping::{NOT_AMONG, WITHOUT};
-use super::tally::{Aside, Tally, booked};
+use super::tally::{Aside, NOT_SELECTED, Tally, booked};
 
 /// Checks what was read of every log: a column of its mapping that no row has, a filter that no row passes, or too many rows that cannot
 /// be read, fail the job before anything is written. `known` are the logs whose mapping an earlier run has checked.
@@ -47,17 +47,20 @@ fn check_columns(log: &str, read: &[(&Raw, &Tally)]) -> Result<()> {
 fn check_filters(log: &str, unit: &str, read: &[(&Raw, &Tally)]) -> Result<()> {
     let account = booked(read.iter().map(|(_, tally)| *tally));
     let left_out = |why: &str| account.dropped.get(why).copied().unwrap_or_default();
-    let (not_among, without) = (left_out(NOT_AMONG), left_out(WITHOUT));
-    if not_among + without == 0 || read.iter().any(|(_, tally)| tally.passed) {
+    let (not_selected, not_among, without) = (left_out(NOT_SELECTED), left_out(NOT_AMONG), left_out(WITHOUT));
+    if not_selected + not_among + without == 0 || read.iter().any(|(_, tally)| tally.passed) {
         return Ok(());
     }
-    let (only, require) = match &read[0].0.reader {
-        Reader::Events(log) => (&log.only, &log.require),
-        Reader::News(log) => (&log.only, &log.require),
+    let (select, only, require) = match &read[0].0.reader {
+        Reader::Events(log) => (&log.select, &log.only, &log.require),
+        Reader::News(log) => (&log.select, &log.only, &log.require),
         _ => return Ok(()),
     };
     let wanted = |(column, Texts(values)): (&String, &Texts)| format!("{column} = {values:?}");
     let mut filters = Vec::new();
+    if let (Some(sql), true) = (select, not_selected > 0) {
+        filters.push(format!("select = {sql:?}"));
+    }
     if not_among > 0 {
         let wanted: Vec<String> = only.iter().map(wanted).collect();
         filters.push(format!("only = {{ {} }}", wanted.join(", ")));
@@ -69,7 +72,7 @@ fn check_filters(log: &str, unit: &str, read: &[(&Raw, &Tally)]) -> Result<()> {
         "log {log}: expected {unit} that pass {}, got none: of {}, {} were left out",
         filters.join(" and "),
         read.iter().map(|(_, tally)| tally.units).sum::<u64>(),
-        not_among + without,
+        not_selected + not_among + without,
     );
     Err(Error::new(Exit::Data, what, "mend that filter in the configuration: its columns and values are the log's own"))
 }

@@ -11,6 +11,9 @@ use super::read::{Found, Reason, Row};
 /// So many units of a file that are set aside are listed; all are counted.
 const LISTED: usize = 10_000;
 
+/// Why a row is left out that `select` does not give.
+pub(super) const NOT_SELECTED: &str = "not in what they `select`";
+
 /// A unit that is set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Aside {
@@ -103,6 +106,10 @@ impl Tally {
     pub(super) fn found(&mut self, found: Found) {
         if found.headers > 0 {
             self.notes.insert("repeated header lines".to_owned(), found.headers);
+        }
+        if found.left_out > 0 {
+            self.units += found.left_out;
+            *self.dropped.entry(NOT_SELECTED.to_owned()).or_default() += found.left_out;
         }
         // Of a log that was checked before, an optional column may be missing in a new file: what it said is nothing then.
         for column in &found.absent {

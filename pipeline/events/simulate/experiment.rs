@@ -53,7 +53,11 @@ impl Default for Experiment {
 }
 
 impl Experiment {
-    fn check(&self) -> Result<()> {
+    /// Checks that the settings make sense.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check(&self) -> Result<()> {
         for (name, value) in
             [("warm_lift", self.warm_lift), ("cold_lift", self.cold_lift), ("click_lift", self.click_lift)]
         {

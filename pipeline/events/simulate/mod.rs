@@ -75,7 +75,11 @@ impl Default for Simulate {
 }
 
 impl Simulate {
-    fn check(&self) -> Result<()> {
+    /// Checks that the settings make sense.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check(&self) -> Result<()> {
         let most = [
             ("users", self.users, u64::from(u32::MAX)),
             ("news", self.news, u64::from(u32::MAX)),

@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path, encoding: Encoding, wanted: &[&str], each: &mut 
     }
     let absent =
         objects.wanted.iter().filter(|wanted| objects.read > 0 && !wanted.seen).map(|wanted| wanted.name.to_owned());
-    Ok(Found { absent: absent.collect(), columns: objects.columns.into_iter().collect(), headers: 0 })
+    Ok(Found { absent: absent.collect(), columns: objects.columns.into_iter().collect(), ..Found::default() })
 }
 
 /// Whether a file begins with an array: no line of objects does.

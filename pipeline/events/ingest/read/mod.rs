@@ -9,7 +9,10 @@ mod hive;
 mod json;
 mod open;
 mod parquet;
+#[cfg(test)]
+mod python;
 mod quotes;
+mod select;
 mod separated;
 
 use std::borrow::Cow;
@@ -21,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use guess::{Kind, guess};
 pub(crate) use hive::partitions;
 pub(crate) use open::lines;
+pub(crate) use select::Select;
 pub(crate) use separated::Dialect;
 
 use super::config::Format;
@@ -50,6 +54,8 @@ pub(crate) mod reason {
     pub(crate) const UNKNOWN_NEWS: Reason = Reason::Borrowed("unknown news id");
     pub(crate) const IMPRESSION: Reason = Reason::Borrowed("malformed impression");
 
+    pub(crate) const MIXED: Reason = Reason::Borrowed("a value of another kind than those before it");
+    pub(crate) const SELECT: Reason = Reason::Borrowed("`select` cannot be computed");
     pub(crate) const UNLABELLED: Reason = Reason::Borrowed("impressions that do not say what was clicked");
     pub(crate) const NO_LIST: Reason = Reason::Borrowed("not a JSON list");
 
@@ -102,6 +108,8 @@ pub(crate) struct Shape<'a> {
     pub(crate) encoding: Encoding,
     /// The columns of a csv or tsv file without a header line.
     pub(crate) columns: &'a [String],
+    /// What its rows are made into first.
+    pub(crate) select: Option<Select>,
 }
 
 /// How text is written as bytes.
@@ -132,6 +140,8 @@ pub(crate) struct Found {
     pub(crate) absent: Vec<String>,
     /// Lines that repeat the header.
     pub(crate) headers: u64,
+    /// Rows that `select` leaves out.
+    pub(crate) left_out: u64,
 }
 
 /// What a reader hands on per row: where it lies, and its wanted fields or why there are none.
@@ -139,6 +149,9 @@ pub(crate) type Each<'a> = dyn FnMut(Row, Result<&[Field<'_>], Reason>) -> Resul
 
 /// Reads the wanted columns of a file. Those that the names of its folders say are taken from there.
 pub(crate) fn rows(path: &Path, shape: &Shape<'_>, wanted: &[&str], each: &mut Each<'_>) -> Result<Found> {
+    if let Some(select) = &shape.select {
+        return select.rows(path, shape, wanted, each);
+    }
     let partitions = partitions(path);
     let said = |name: &&str| partitions.iter().find(|(said, _)| said == name);
     if !wanted.iter().any(|name| said(name).is_some()) {

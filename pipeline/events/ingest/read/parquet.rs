@@ -118,7 +118,7 @@ fn uuids(metadata: &ParquetMetaData) -> BTreeSet<String> {
 }
 
 /// A Parquet column as the fields it gives.
-enum Column {
+pub(super) enum Column {
     Text(ArrayRef),
     /// Numbers as text, and which of them are too large for their type to hold every whole number.
     Coarse(ArrayRef, Vec<bool>),
@@ -132,13 +132,13 @@ enum Column {
 }
 
 /// Why a column cannot be read.
-struct Unreadable {
-    got: String,
-    hint: String,
+pub(super) struct Unreadable {
+    pub(super) got: String,
+    pub(super) hint: String,
 }
 
 impl Column {
-    fn of(array: &ArrayRef, parts: &[&str], uuid: bool) -> Result<Self, Unreadable> {
+    pub(super) fn of(array: &ArrayRef, parts: &[&str], uuid: bool) -> Result<Self, Unreadable> {
         let to = |to: &DataType| {
             cast(array, to)
                 .map_err(|e| Unreadable { got: format!("of type {}: {e}", array.data_type()), hint: String::new() })
@@ -205,7 +205,7 @@ impl Column {
         }
     }
 
-    fn field(&self, row: usize) -> Field<'_> {
+    pub(super) fn field(&self, row: usize) -> Field<'_> {
         match self {
             Column::List { nulls, .. } if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) => Field::Missing,
             Column::List { offsets, items, .. } => {
