@@ -37,7 +37,7 @@ pub(crate) fn out_of_fold(
     let tokens = Tokens::new(trained.initial.tokenizer.clone(), clip(settings, model))?;
     let texts: Vec<&str> = left_out.iter().map(|row| row.text.as_str()).collect();
     let examples: Vec<Example> =
-        tokens.ids(&texts).into_iter().zip(&left_out).map(|(ids, row)| Example { ids, keep: row.keep }).collect();
+        tokens.ids(&texts)?.into_iter().zip(&left_out).map(|(ids, row)| Example { ids, keep: row.keep }).collect();
     let scored = score(model, &examples)?;
     let predictions = left_out.into_iter().zip(scored.scores);
     Ok(predictions.map(|(row, score)| Prediction { row, fold, score, kept: score >= threshold }).collect())

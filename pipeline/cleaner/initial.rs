@@ -117,7 +117,12 @@ pub fn from_folder(path: &Path, seed: u64) -> Result<Initial> {
         let what = format!("quantization_config: expected none, got {method}; quantised weights need their scales");
         return Err(Error::unreadable(config_path.display(), what, "take the model's unquantised folder"));
     }
+    check(&config, bert).map_err(|what| wrong(&config_path, what))?;
     let (tokenizer, old_ids) = with_roberta_ids(&tokenizer_json).map_err(|e| wrong(&tokenizer_path, e))?;
+    let (tokens, rows) = (tokenizer.get_vocab_size(true), config.vocab_size);
+    if tokens > rows {
+        return Err(wrong(&tokenizer_path, format!("expected at most the model's {rows} tokens, got {tokens}")));
+    }
     let tensors = candle_core::safetensors::load_buffer(&weights, &Device::Cpu);
     let tensors = tensors.map_err(|e| wrong(&weights_path, first_line(&e)))?;
     let mut tensors: BTreeMap<String, Tensor> =
@@ -144,11 +149,20 @@ pub fn from_folder(path: &Path, seed: u64) -> Result<Initial> {
     }
     let mut model = Roberta::new(config, tensors).map_err(|e| wrong(&weights_path, first_line(&e)))?;
     model.words_frozen = true;
-    if tokenizer.get_vocab_size(true) > model.config.vocab_size {
-        let (tokens, rows) = (tokenizer.get_vocab_size(true), model.config.vocab_size);
-        return Err(wrong(&tokenizer_path, format!("expected at most the model's {rows} tokens, got {tokens}")));
-    }
     Ok(Initial { model, tokenizer })
+}
+
+/// Whether a model of these sizes can be; a RoBERTa's first positions are its padding's.
+fn check(config: &Config, bert: bool) -> Result<(), String> {
+    let Config { hidden_size: width, num_attention_heads: heads, max_position_embeddings: positions, .. } = config;
+    if *heads == 0 || *width == 0 || width % heads != 0 {
+        return Err(format!("expected attention heads that share hidden_size evenly, got {heads} for {width}"));
+    }
+    let unused = if bert { 0 } else { config.pad_token_id as usize + 1 };
+    if *positions <= unused {
+        return Err(format!("max_position_embeddings: expected more than {unused}, got {positions}"));
+    }
+    Ok(())
 }
 
 /// The files of a folder that decide what it is, each checked to be a regular one, so that it can be hashed.

@@ -42,7 +42,7 @@ fn a_roberta_has_the_logits_that_transformers_gives() -> Result<()> {
     let (folder, expected) = fixture("roberta-tiny");
     let Initial { model, tokenizer } = from_folder(&folder, 0)?;
     let texts: Vec<&str> = expected.texts.iter().map(String::as_str).collect();
-    let ids = Tokens::new(tokenizer, LONGEST).expect("long enough").ids(&texts);
+    let ids = Tokens::new(tokenizer, LONGEST).expect("long enough").ids(&texts)?;
     assert_eq!(ids, expected.ids);
     // All at once: padding must not show.
     let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
@@ -59,7 +59,7 @@ fn a_bert_becomes_a_roberta_with_the_same_states() -> Result<()> {
     let Initial { model, tokenizer } = from_folder(&folder, 0)?;
     assert_eq!((model.config.pad_token_id, model.config.max_position_embeddings), (1, LONGEST + 2));
     let texts: Vec<&str> = expected.texts.iter().map(String::as_str).collect();
-    let ids = Tokens::new(tokenizer, LONGEST).expect("long enough").ids(&texts);
+    let ids = Tokens::new(tokenizer, LONGEST).expect("long enough").ids(&texts)?;
     for (ids, bert) in ids.iter().zip(&expected.ids) {
         assert_eq!(ids.len(), bert.len());
     }
@@ -144,6 +144,29 @@ fn weights_that_nothing_can_be_learnt_from_are_named() -> Result<()> {
         changed("roberta-tiny", same, quantised)?,
         "config.json: quantization_config: expected none, got bitsandbytes; quantised weights need their scales",
     );
+    for (model, field, value, expected) in [
+        (
+            "roberta-tiny",
+            "num_attention_heads",
+            0,
+            "config.json: expected attention heads that share hidden_size evenly, got 0",
+        ),
+        (
+            "bert-tiny",
+            "num_attention_heads",
+            7,
+            "config.json: expected attention heads that share hidden_size evenly, got 7",
+        ),
+        (
+            "roberta-tiny",
+            "max_position_embeddings",
+            2,
+            "config.json: max_position_embeddings: expected more than 2, got 2",
+        ),
+        ("bert-tiny", "vocab_size", 5, "tokenizer.json: expected at most the model's 5 tokens, got "),
+    ] {
+        refused(changed(model, same, |json| json[field] = value.into())?, expected);
+    }
     Ok(())
 }
 
@@ -235,7 +258,7 @@ fn learnable() -> Result<(TrainCleaner, Initial, Vec<Example>)> {
         ..TrainCleaner::default()
     };
     let initial = from_scratch(&settings, &texts, 3)?;
-    let ids = Tokens::new(initial.tokenizer.clone(), 32)?.ids(&texts);
+    let ids = Tokens::new(initial.tokenizer.clone(), 32)?.ids(&texts)?;
     let examples = ids.into_iter().zip(0..).map(|(ids, i)| Example { ids, keep: i % 2 == 0 }).collect();
     Ok((settings, initial, examples))
 }

@@ -42,7 +42,7 @@ impl Recipe<'_> {
         };
         let tokens = Tokens::new(initial.tokenizer.clone(), clip(settings, &initial.model))?;
         let examples: Vec<Example> =
-            tokens.ids(&texts).into_iter().zip(rows).map(|(ids, row)| Example { ids, keep: row.keep }).collect();
+            tokens.ids(&texts)?.into_iter().zip(rows).map(|(ids, row)| Example { ids, keep: row.keep }).collect();
         let held = |row: &LabelRow| share(&row.text, "held out", settings.seed) < settings.held_out;
         let pick = |wanted: bool| -> Vec<Example> {
             rows.iter()

@@ -143,8 +143,8 @@ pub(crate) fn first_line(e: &candle_core::Error) -> String {
     e.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-/// Largest file that is read as a whole: a configuration, a tokenizer, a template.
-const MOST_BYTES: u64 = 256 << 20;
+/// Largest file that is read as a whole: a configuration, a tokenizer, a template, a file of a checkpoint.
+pub(crate) const MOST_BYTES: u64 = 512 << 20;
 /// Largest file of weights.
 const MOST_WEIGHTS: u64 = 1 << 40;
 

@@ -1,7 +1,6 @@
 //! GGUF files, as llama.cpp has them.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::{Content, Value};
@@ -54,7 +53,7 @@ fn unreadable(path: &Path, e: &candle_core::Error) -> dataset::Error {
 /// Reads a model from a file.
 pub(crate) fn open(path: &Path) -> Result<Model> {
     let failed = |e| unreadable(path, &e);
-    let mut file = File::open(path).map_err(|e| wrong(path, e, GGUF))?;
+    let mut file = dataset::open_file(path, u64::MAX, GGUF)?;
     let mut content = Content::read(&mut file).map_err(failed)?;
     let parts = content.metadata.get("split.count").and_then(|value| value.to_u64().ok()).unwrap_or(1);
     if parts > 1 {

@@ -23,7 +23,11 @@ pub(crate) struct Cut {
 
 impl Default for Cut {
     fn default() -> Self {
-        Cut { part_bytes: 16 << 20, file_bytes: 256 << 20 }
+        const PART: usize = 16 << 20;
+        const FILE: usize = 256 << 20;
+        // What is written can be read again, if nothing of it could be made smaller.
+        const { assert!(((FILE + 2 * PART) as u64) < crate::files::MOST_BYTES) }
+        Cut { part_bytes: PART, file_bytes: FILE }
     }
 }
 

@@ -15,9 +15,8 @@ pub const SHORT_TEMPLATE: &str = include_str!("prompt-short.toml");
 /// A template's text.
 pub(crate) fn file(path: &Path) -> Result<String> {
     let hint = "--prompt takes a template like pipeline/policy/prompt.toml";
-    let wrong = |what: String| Error::usage(format!("{}: {what}", path.display()), hint);
-    let text = read(path, hint).map_err(|e| wrong(format!("{e}")))?;
-    String::from_utf8(text).map_err(|_| wrong("expected a text in UTF-8".into()))
+    String::from_utf8(read(path, hint)?)
+        .map_err(|_| Error::unreadable(path.display(), "expected a text in UTF-8", hint))
 }
 
 /// What a template file holds.

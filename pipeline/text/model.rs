@@ -129,7 +129,7 @@ impl Model {
     /// What `row` makes of each text's values in the first output: `[labels]`, or `[tokens · dimensions]`, flat.
     pub(crate) fn map(&self, texts: &[&str], row: &(dyn Fn(&[f32]) -> Vec<f32> + Sync)) -> Result<Vec<Vec<f32>>> {
         let started = Instant::now();
-        let ids = self.tokens.ids(texts);
+        let ids = self.tokens.ids(texts)?;
         let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
         let (order, cuts) = batches(&lengths, self.batch_tokens);
         let mut rows = vec![Vec::new(); texts.len()];

@@ -43,15 +43,24 @@ impl Tokens {
     }
 
     /// The ids of each text.
-    pub fn ids(&self, texts: &[&str]) -> Vec<Vec<u32>> {
+    ///
+    /// # Errors
+    /// When the tokenizer has none for a text: it lacks a token for words that it does not know.
+    pub fn ids(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
         // One thread: the workers are parallel already.
         texts
             .iter()
             .map(|text| {
-                self.tokenizer
-                    .encode_fast(*text, true)
-                    .map(|encoding| encoding.get_ids().to_vec())
-                    .expect("a loaded tokenizer takes every text")
+                let encoding = self.tokenizer.encode_fast(*text, true).map_err(|_| {
+                    let what =
+                        "expected tokens for every text, got a tokenizer without any for words that it does not know";
+                    Error::unreadable(
+                        "tokenizer.json",
+                        what,
+                        "add its unknown token to its vocabulary, or copy the model's folder again",
+                    )
+                })?;
+                Ok(encoding.get_ids().to_vec())
             })
             .collect()
     }

@@ -50,7 +50,7 @@ fn pipes_devices_and_what_has_no_end_are_refused_unopened() {
         let file = File::create(folder.path().join(name)).expect("writable");
         file.set_len(1 << 40).expect("a sparse file");
         let said = refused(&folder, 3);
-        assert!(said.contains(name) && said.contains("expected at most 268435456 bytes"), "{said}");
+        assert!(said.contains(name) && said.contains("expected at most 536870912 bytes"), "{said}");
     }
 }
 

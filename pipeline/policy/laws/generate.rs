@@ -178,7 +178,7 @@ fn lists_follow_from_what_is_declared_and_from_nothing_else() -> Result<()> {
         (Generate { share: f64::NAN, ..settings.clone() }, 2),
         (Generate { temperature: f32::INFINITY, ..settings.clone() }, 2),
         (Generate { max_new_tokens: 600, ..settings.clone() }, 2),
-        (asked(root.path().into()), 2),
+        (asked(root.path().into()), 3),
         (Generate { policy: root.path().join("none"), ..settings.clone() }, 3),
     ] {
         let error = run(&wrong).expect_err("refused");
