@@ -23,6 +23,10 @@ pub(crate) struct Annotate {
 impl Job for Annotate {
     const NAME: &'static str = "annotate";
 
+    fn check(&self) -> Result<()> {
+        self.stage.check()
+    }
+
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         Ok(vec![context.run(&self.stage, &["labels"])?])
     }

@@ -56,6 +56,11 @@ impl Job for Baseline {
     const SHARES: &'static [&'static str] = &["index", "retrieve"];
     const NAMED: bool = true;
 
+    fn check(&self) -> Result<()> {
+        self.train.check()?;
+        self.pinnersage.check()
+    }
+
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let (model, method) = self.named(context)?;
         let mut summaries = fallback(&context.unnamed(), &self.lists.pool, self.lists.articles)?;

@@ -47,26 +47,29 @@ const OUTPUTS: [&str; 2] = ["clean_events", "clean_events.dropped"];
 impl Job for Clean {
     const NAME: &'static str = "clean";
 
-    fn run(&self, context: &Context) -> Result<Vec<Summary>> {
+    fn check(&self) -> Result<()> {
         let only = Only::of(&self.only)?;
         if let Some(threshold) = self.threshold.filter(|threshold| !(0.0..=1.0).contains(threshold)) {
             let hint = "a behaviour is kept from this score on: 0 keeps all; leave it out for the model's own";
             return Err(Error::setting("clean.threshold", "a number from 0 to 1", threshold, hint));
         }
-        let model = match self.model.as_deref().unwrap_or_default() {
+        match self.model.as_deref().unwrap_or_default() {
             "" => {
                 let hint = "give --model, a folder of train-cleaner's or another classifier's; or --model none, to keep everything";
-                return Err(Error::setting("clean.model", "a model's folder", "none", hint));
+                Err(Error::setting("clean.model", "a model's folder", "none", hint))
             }
             "none" if !only.is_all() => {
                 let hint = "without a model all is kept: leave clean.only out";
-                return Err(Error::setting(
-                    "clean.only",
-                    "nothing, as nothing is classified",
-                    self.only.join(","),
-                    hint,
-                ));
+                Err(Error::setting("clean.only", "nothing, as nothing is classified", self.only.join(","), hint))
             }
+            _ => self.options.check(),
+        }
+    }
+
+    fn run(&self, context: &Context) -> Result<Vec<Summary>> {
+        self.check()?;
+        let only = Only::of(&self.only)?;
+        let model = match self.model.as_deref().unwrap_or_default() {
             "none" => return Ok(vec![context.run(&events::Clean { threshold: None, only }, &OUTPUTS)?]),
             model => context.folder(Path::new(model))?,
         };

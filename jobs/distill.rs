@@ -32,6 +32,10 @@ impl Job for Distill {
     const NAME: &'static str = "distill";
     const NAMED: bool = true;
 
+    fn check(&self) -> Result<()> {
+        self.artifact.check()
+    }
+
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let policy = context.folder(&self.artifact.policy)?;
         let teacher = context.folder(&self.artifact.teacher)?;

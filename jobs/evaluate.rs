@@ -21,7 +21,7 @@ use crate::index::popularity;
 /// are there, writes list_metrics too (sql/list_metrics.sql): how much of the candidates lists cover, how far apart their articles are, how
 /// little known, and the share that nobody had read.
 ///
-/// With --impressions the task is MIND's own instead: to rank what each impression of the window showed. Reads impressions and the datasets
+/// With --impressions MIND's own task is judged, too: to rank what each impression of the window showed. Reads impressions and the datasets
 /// shown.METHOD, which `retrieve --impressions` and `baseline --impressions` write. Writes user_impressions (sql/impressions.sql) and
 /// impression_metrics (sql/impression_metrics.sql): AUC, MRR and nDCG as MIND's scorer has them, averaged over impressions.
 #[derive(Debug, Args, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub(crate) struct Evaluate {
     #[command(flatten)]
     #[serde(flatten)]
     summarise: Summarise,
-    /// Judge how methods rank what impressions showed, instead of their lists
+    /// Also judge how methods rank what impressions showed
     #[arg(long)]
     impressions: bool,
 }
@@ -41,16 +41,12 @@ pub(crate) struct Evaluate {
 impl Job for Evaluate {
     const NAME: &'static str = "evaluate";
 
+    fn check(&self) -> Result<()> {
+        self.stage.check_cuts()?;
+        self.summarise.check()
+    }
+
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
-        if self.impressions {
-            let stage = EvaluateImpressions::of(&self.stage.methods, context.store())?;
-            let judged = context.run(&stage, &["user_impressions"])?;
-            if !judged.is_complete() {
-                return Ok(vec![judged]);
-            }
-            let averages = context.unsharded().run(&SummariseImpressions::default(), &["impression_metrics"])?;
-            return Ok(vec![judged, averages]);
-        }
         let stage = self.stage.clone().resolved(context.store())?;
         let judged = context.run(&stage, &["user_metrics"])?;
         if !judged.is_complete() {
@@ -68,45 +64,23 @@ impl Job for Evaluate {
             let describe = DescribeLists { methods: stage.methods.clone(), k };
             summaries.push(context.unsharded().run(&describe, &["list_metrics"])?);
         }
+        if self.impressions {
+            let stage = EvaluateImpressions::of(&self.stage.methods, context.store())?;
+            let judged = context.run(&stage, &["user_impressions"])?;
+            let complete = judged.is_complete();
+            summaries.push(judged);
+            if complete {
+                let averages = context.unsharded().run(&SummariseImpressions::default(), &["impression_metrics"])?;
+                summaries.push(averages);
+            }
+        }
         Ok(summaries)
     }
 
-    /// A table per slice.
+    /// A table per slice, then what lists are like.
     fn show(&self, context: &Context, out: &mut dyn Write) -> Result<()> {
-        let (measures, of) = match self.impressions {
-            true => (impression_measures(context.store())?, "impressions"),
-            false => (measures(context.store())?, "users"),
-        };
-        for (slice, count) in slices(&measures) {
-            let mut heading = vec![format!("{slice}: {} {of}", grouped(count))];
-            let mut shown: Vec<String> = Vec::new();
-            let mut table: Vec<Vec<String>> = Vec::new();
-            for measure in measures.iter().filter(|measure| measure.slice == slice) {
-                if !heading[1..].contains(&measure.metric) {
-                    heading.push(measure.metric.clone());
-                }
-                let Measure { value, low, high, .. } = measure;
-                let cell = match low.is_nan() {
-                    true => format!("{value:.4}"),
-                    false => format!("{value:.4} ({low:.4} to {high:.4})"),
-                };
-                match table.last_mut().filter(|line| line[0] == measure.method) {
-                    Some(line) => line.push(cell),
-                    None => {
-                        table.push(vec![measure.method.clone(), cell]);
-                        shown.push(if measure.fallback > 0 { grouped(measure.fallback) } else { String::new() });
-                    }
-                }
-            }
-            if shown.iter().any(|users| !users.is_empty()) {
-                heading.push("shown popular articles".to_owned());
-                table.iter_mut().zip(shown).for_each(|(line, users)| line.push(users));
-            }
-            table.insert(0, heading);
-            writeln!(out)?;
-            output::table(out, &table)?;
-        }
-        let lists = if self.impressions { Vec::new() } else { list_measures(context.store())? };
+        tables(out, &measures(context.store())?, "users")?;
+        let lists = list_measures(context.store())?;
         if let Some((_, first)) = lists.first() {
             let heading = std::iter::once("lists".to_owned()).chain(first.iter().map(|(metric, _)| metric.clone()));
             let mut table = vec![heading.collect::<Vec<_>>()];
@@ -117,6 +91,43 @@ impl Job for Evaluate {
             writeln!(out)?;
             output::table(out, &table)?;
         }
+        if self.impressions {
+            tables(out, &impression_measures(context.store())?, "impressions")?;
+        }
         Ok(())
     }
+}
+
+/// A table for each slice of users or impressions.
+fn tables(out: &mut dyn Write, measures: &[Measure], of: &str) -> Result<()> {
+    for (slice, count) in slices(measures) {
+        let mut heading = vec![format!("{slice}: {} {of}", grouped(count))];
+        let mut shown: Vec<String> = Vec::new();
+        let mut table: Vec<Vec<String>> = Vec::new();
+        for measure in measures.iter().filter(|measure| measure.slice == slice) {
+            if !heading[1..].contains(&measure.metric) {
+                heading.push(measure.metric.clone());
+            }
+            let Measure { value, low, high, .. } = measure;
+            let cell = match low.is_nan() {
+                true => format!("{value:.4}"),
+                false => format!("{value:.4} ({low:.4} to {high:.4})"),
+            };
+            match table.last_mut().filter(|line| line[0] == measure.method) {
+                Some(line) => line.push(cell),
+                None => {
+                    table.push(vec![measure.method.clone(), cell]);
+                    shown.push(if measure.fallback > 0 { grouped(measure.fallback) } else { String::new() });
+                }
+            }
+        }
+        if shown.iter().any(|users| !users.is_empty()) {
+            heading.push("shown popular articles".to_owned());
+            table.iter_mut().zip(shown).for_each(|(line, users)| line.push(users));
+        }
+        table.insert(0, heading);
+        writeln!(out)?;
+        output::table(out, &table)?;
+    }
+    Ok(())
 }

@@ -37,6 +37,11 @@ impl Job for Generate {
     const SHARES: &'static [&'static str] = &["embed", "index", "score"];
     const NAMED: bool = true;
 
+    fn check(&self) -> Result<()> {
+        self.stage.check()?;
+        self.choice.rewards.check(Self::NAME)
+    }
+
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let stage = policy::Generate { policy: context.folder(&self.stage.policy)?, ..self.stage.clone() };
         if stage.samples <= 1 {

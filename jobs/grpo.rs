@@ -33,6 +33,10 @@ impl Job for Grpo {
     const NAMED: bool = true;
     const SHARES: &'static [&'static str] = &["embed", "index", "score"];
 
+    fn check(&self) -> Result<()> {
+        self.artifact.check()
+    }
+
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let mut summaries = popularity(context, self.artifact.rewards.pool().reads_popularity())?;
         let policy = context.folder(&self.artifact.policy)?;

@@ -43,6 +43,10 @@ pub(crate) struct Ingest {
 impl Job for Ingest {
     const NAME: &'static str = "ingest";
 
+    fn check(&self) -> Result<()> {
+        self.logs.check()
+    }
+
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let Ingest { logs, explain, suggest, erase } = self;
         if let Some(file) = erase {

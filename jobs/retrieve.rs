@@ -46,6 +46,16 @@ impl Job for Retrieve {
     const SHARES: &'static [&'static str] = &["embed", "index"];
     const NAMED: bool = true;
 
+    fn check(&self) -> Result<()> {
+        self.medoids.themes.check(Self::NAME)?;
+        let checked = |method: &String| {
+            let stage = self.stage.by(method);
+            stage.check()?;
+            if self.impressions { stage.of_shown().check() } else { Ok(()) }
+        };
+        self.methods.iter().try_for_each(checked)
+    }
+
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let (step, vectors) = (context.step().name.clone(), vectors(context)?);
         let settings = news::Retrieve { step, vectors, ..self.stage.clone() };

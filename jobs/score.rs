@@ -12,8 +12,8 @@ use crate::index::popularity;
 /// Say what lists of queries are worth: the five components of their reward, and the reward.
 ///
 /// Reads profiles, interests, news and news_vectors, and popularity, which it brings up to date from clean_events. Writes scores; score@NAME reads
-/// interests.NAME and writes scores.NAME. The components, each from 0 to 1: align (the cosine of queries and of the articles known before the
-/// cut-off that they fetch), coverage (the user's themes that some query is near to), specificity (queries with content words), diversity (how
+/// interests.NAME and writes scores.NAME. The components, each from 0 to 1: align (how near the articles known before the cut-off that a query
+/// fetches are to it and to the user's themes), coverage (the user's themes that some query is near to), specificity (queries with content words), diversity (how
 /// far the queries are from each other), structure (the output is a list). The reward is their weighted sum, once each is brought to one scale.
 /// Nothing here reads what people clicked after the cut-off. --explain shows why a user's lists score what they score.
 #[derive(Debug, Args, Serialize, Deserialize)]
@@ -48,6 +48,10 @@ impl Job for Score {
     const NAME: &'static str = "score";
     const NAMED: bool = true;
     const SHARES: &'static [&'static str] = &["embed", "index"];
+
+    fn check(&self) -> Result<()> {
+        self.stage.rewards.check(Self::NAME)
+    }
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let mut summaries = popularity(context, self.stage.rewards.pool().reads_popularity())?;

@@ -32,6 +32,10 @@ impl Job for Sft {
     const NAMED: bool = true;
     const SHARES: &'static [&'static str] = &["embed", "index", "score"];
 
+    fn check(&self) -> Result<()> {
+        self.artifact.check()
+    }
+
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let mut summaries = popularity(context, self.artifact.rewards.pool().reads_popularity())?;
         let policy = match self.artifact.init {

@@ -26,6 +26,11 @@ pub(crate) struct Simulate {
 impl Job for Simulate {
     const NAME: &'static str = "simulate";
 
+    fn check(&self) -> Result<()> {
+        self.world.check()?;
+        self.experiment.check()
+    }
+
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         match self.experiment.experiment {
             true => events::simulate::simulate_experiment(&context.runner, &self.world, &self.experiment),

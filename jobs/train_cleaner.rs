@@ -29,6 +29,10 @@ pub(crate) struct TrainCleaner {
 impl Job for TrainCleaner {
     const NAME: &'static str = "train-cleaner";
 
+    fn check(&self) -> Result<()> {
+        self.artifact.check()
+    }
+
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         Ok(vec![context.make(&self.artifact, &self.artifact.output)?])
     }

@@ -266,6 +266,44 @@ fn a_mistake_in_a_file_is_named_with_its_line_before_anything_runs() {
     }
 }
 
+/// A pipeline's last step may run for hours after its first: what it would refuse at once is refused before all.
+#[test]
+fn a_value_that_makes_no_sense_is_refused_before_the_first_step() {
+    let folder = TempDir::new().expect("a folder");
+    let root = folder.path().join("data");
+    let log = "{ name = \"a\", domain = \"search\", user = \"u\", time = \"t\", text = \"x\", format = \"csv\", select = \"SELECT *\" }";
+    let select = format!("cut_off = \"2025-12-01\"\nevents = [{log}]");
+    for (job, settings, expected) in [
+        ("simulate", "noise = 2.0", "simulate.noise"),
+        ("ingest", "cut_off = \"2025-12-01\"\nmind = \"x\"\nwindow_days = 0", "ingest.window_days"),
+        ("ingest", &select, "ingest.events[a].select"),
+        ("annotate", "sample = 0", "annotate.sample"),
+        ("train-cleaner", "epochs = 0", "train-cleaner.epochs"),
+        ("clean", "model = \"x\"\nthreshold = 5.0", "clean.threshold"),
+        ("clean", "model = \"none\"\nonly = [\"search\"]", "clean.only"),
+        ("sft", "users = 0", "sft.users"),
+        ("grpo", "group = 1", "grpo.group"),
+        ("distill", "users = 0", "distill.users"),
+        ("generate", "temperature = -1.0", "generate.temperature"),
+        ("score", "covered_at = 45.0", "score.covered_at"),
+        ("retrieve", "impressions = true\nretriever = \"bm25\"", "retrieve.retriever"),
+        ("baseline", "dropout = 1.5", "baseline.dropout"),
+        ("evaluate", "cuts = [0]", "evaluate.cuts"),
+        ("evaluate", "resamples = 0", "evaluate.resamples"),
+    ] {
+        let path = folder.path().join("pipeline.toml");
+        let data = root.display();
+        let text = format!("[run]\ndata = \"{data}\"\njobs = [\"cap\", \"{job}\"]\n\n[{job}]\n{settings}\n");
+        std::fs::write(&path, text).expect("writable");
+        let said = fail(&mut pipeline(&path), 2);
+        assert!(
+            said.contains(&format!("step {job}: {expected}")) && said.contains("hint: "),
+            "{job} {settings}: {said}"
+        );
+        assert!(!root.exists(), "{job} {settings}");
+    }
+}
+
 #[test]
 fn steps_have_names() {
     let (_folder, root, path) = world();

@@ -51,6 +51,7 @@ fn methods_are_judged_on_what_was_shown() {
     succeed(&mut job("clean", &["--model", "none"]));
     succeed(&mut job("cap", &[]));
     succeed(&mut job("embed", &["--fields", "title"]));
+    succeed(&mut job("retrieve", &["--methods", "popularity"]));
     let said = fail(&mut job("evaluate", &["--impressions"]), 2);
     assert!(said.contains("no method has ranked what impressions showed") && said.contains("hint: run"), "{said}");
     let retrieve = ["--methods", "own-titles,themes,popularity,random", "--fields", "title", "--impressions"];

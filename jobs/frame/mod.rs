@@ -48,6 +48,14 @@ pub(crate) trait Job: Args + Serialize + DeserializeOwned {
     /// Whether its steps may have names: only where something picks up what each of them makes.
     const NAMED: bool = false;
 
+    /// Checks what can be known of its settings before it runs. A pipeline asks this of all its steps before the first one.
+    ///
+    /// # Errors
+    /// A setting that makes no sense.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Brings what it makes up to date.
     fn run(&self, context: &Context) -> Result<Vec<Summary>>;
 
@@ -102,12 +110,17 @@ type Settle = fn(&Config, &Step, Option<&ArgMatches>) -> Result<Box<dyn Ready>>;
 
 /// A job with its settings, whichever it is.
 trait Ready {
+    fn check(&self) -> Result<()>;
     fn run(&self, context: &Context) -> Result<Vec<Summary>>;
     fn show(&self, context: &Context, out: &mut dyn Write) -> Result<()>;
     fn target(&self, context: &Context) -> Result<Option<PathBuf>>;
 }
 
 impl<J: Job> Ready for J {
+    fn check(&self) -> Result<()> {
+        Job::check(self)
+    }
+
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         Job::run(self, context)
     }

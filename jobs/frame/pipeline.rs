@@ -37,10 +37,14 @@ impl Tool for Run {
             let what = format!("{}: [run] jobs", pipeline.display());
             return Err(Error::setting(&what, "a list of jobs", "none", format!("some of {}", names.join(", "))));
         }
-        // All settings are read before anything runs: a mistake in the last section shows at once.
+        // All settings are read and checked before anything runs: a mistake in the last section shows at once.
         let ready = steps
             .iter()
-            .map(|step| Ok((context.of_step(step), settle(&context, step)?)))
+            .map(|step| {
+                let job = settle(&context, step)?;
+                job.check().map_err(|e| e.during(format!("step {step}")))?;
+                Ok((context.of_step(step), job))
+            })
             .collect::<Result<Vec<_>>>()?;
         cli::begin(&context.runner)?;
         run_all(&context, &ready)

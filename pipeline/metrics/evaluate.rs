@@ -88,12 +88,23 @@ impl Evaluate {
         Ok(self)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Checks the cuts, in whatever order they are given.
+    ///
+    /// # Errors
+    /// When there is none, or one that is no rank.
+    pub fn check_cuts(&self) -> Result<()> {
         let ranks = 1..=i32::MAX as u32;
-        if self.cuts.is_empty() || !self.cuts.is_sorted_by(|a, b| a < b) || !self.cuts.iter().all(|k| ranks.contains(k))
-        {
+        if self.cuts.is_empty() || !self.cuts.iter().all(|k| ranks.contains(k)) {
             let expected = format!("ranks from 1 to {}", ranks.end());
             return Err(Error::setting("evaluate.cuts", expected, format!("{:?}", self.cuts), "such as 5,10"));
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        self.check_cuts()?;
+        if !self.cuts.is_sorted_by(|a, b| a < b) {
+            return Err(Error::bug("cuts that are not in order"));
         }
         if self.methods.is_empty() || !self.methods.is_sorted_by(|a, b| a < b) {
             let got = format!("{:?}", self.methods);

@@ -38,7 +38,11 @@ impl Default for Summarise {
 }
 
 impl Summarise {
-    fn check(&self) -> Result<()> {
+    /// Checks that the settings make sense.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check(&self) -> Result<()> {
         if self.resamples == 0 {
             return Err(Error::setting("evaluate.resamples", "at least 1", 0, "10000 is enough for two digits of p"));
         }
