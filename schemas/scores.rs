@@ -15,7 +15,7 @@ table! {
         columns: {
             user_id: Id = "keyed hash of the platform's own id",
             candidate: Int32 = "the list's number in interests",
-            align: Option<Float32> = "0 to 1: mean cosine of the queries and the articles that they fetch; null: undecided, as in all components",
+            align: Option<Float32> = "0 to 1: how near the articles that the queries fetch are to these and to the user's themes, in the mean; null: undecided, as in all components",
             coverage: Option<Float32> = "0 to 1: share of the user's themes that the list covers, by weight",
             specificity: Option<Float32> = "0 to 1: share of the queries that say something in particular",
             diversity: Option<Float32> = "0 to 1: mean cosine distance of the queries from each other",

@@ -81,8 +81,7 @@ fn lists_are_scored_and_explained() {
     let (user, ..) = &rows[0];
     let before = contents(&root);
     let said = succeed(score(&root).args(["--explain", user]));
-    for expected in ["themes", "theme 1: weight", "list 0: reward", "list 2: reward", "fetches, mean cosine", "copied"]
-    {
+    for expected in ["themes", "theme 1: weight", "list 0: reward", "list 2: reward", "fetches, align ", "copied"] {
         assert!(said.contains(expected), "{expected}: {said}");
     }
     assert_eq!(contents(&root), before);

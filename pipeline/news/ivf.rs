@@ -35,6 +35,8 @@ pub struct Ivf {
     vectors: Vectors,
     /// Each row's article.
     articles: ScalarBuffer<u32>,
+    /// Each article's row.
+    rows: Vec<u32>,
     /// Each cell's first row, and the end of the last.
     starts: ScalarBuffer<u32>,
     centroids: Exact,
@@ -87,7 +89,9 @@ impl Ivf {
     ) -> Result<Self> {
         let cell = |cell: &[u32]| Block::of(&vectors, cell[0] as usize..cell[1] as usize);
         let cells = starts.par_windows(2).map(cell).collect::<Result<_>>()?;
-        Ok(Ivf { centroids: Exact::new(centroids)?, vectors, articles, starts, cells })
+        let mut rows = vec![0; articles.len()];
+        (0..).zip(&articles).for_each(|(row, &article)| rows[article as usize] = row);
+        Ok(Ivf { centroids: Exact::new(centroids)?, vectors, articles, rows, starts, cells })
     }
 
     /// Writes the inverted file as safetensors: `vectors` `[articles, dimensions]` cell after cell, `articles` (each row's number in
@@ -147,6 +151,11 @@ impl Ivf {
         self.cells.len()
     }
 
+    /// The vector of an article.
+    pub fn vector(&self, article: u32) -> &[f32] {
+        self.vectors.get(self.rows[article as usize] as usize)
+    }
+
     /// The best `ks[i]` articles for each query `[queries · dimensions]` among those of the `probes` cells nearest to it (nprobe), best
     /// first. Where these hold fewer, more cells are looked into.
     pub fn search(&self, queries: &[f32], ks: &[usize], probes: usize) -> Result<Vec<Vec<Hit>>> {
@@ -193,7 +202,8 @@ impl Ivf {
     /// Bytes in memory: what is held, and what is mapped and read where it is wanted.
     pub fn memory_bytes(&self) -> (usize, usize) {
         let values = self.vectors.values().len();
-        (2 * values + 6 * self.centroids.vectors().values().len(), 4 * values)
+        let held = 2 * values + 6 * self.centroids.vectors().values().len() + 4 * self.rows.len();
+        (held, 4 * values)
     }
 }
 

@@ -45,6 +45,14 @@ impl Nearest {
         }
     }
 
+    /// The vector of an article of the pool.
+    pub(crate) fn vector(&self, article: u32) -> &[f32] {
+        match self {
+            Nearest::Exact(exact) => exact.vectors().get(article as usize),
+            Nearest::Ivf(index, _) => index.vector(article),
+        }
+    }
+
     /// Bytes in memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
         match self {

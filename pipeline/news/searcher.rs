@@ -169,6 +169,11 @@ impl Searcher {
         &self.pool
     }
 
+    /// The vector of an article of the pool.
+    pub fn article(&self, number: u32) -> &[f32] {
+        self.dense.articles.vector(number)
+    }
+
     /// Values of a vector.
     pub fn dimensions(&self) -> usize {
         self.dense.queries.dimensions()

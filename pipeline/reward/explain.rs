@@ -10,7 +10,8 @@ use schemas::{Interests, News, Profiles};
 
 use crate::people::{Candidates, INTERESTS, PROFILES, People};
 use crate::{
-    Calibration, Component, Look, Looked, QueryVerdict, Rewards, Score, ScoreLists, Scorer, ThemeVerdict, UserInterests,
+    Article, Calibration, Component, Look, Looked, QueryVerdict, Rewards, Score, ScoreLists, Scorer, ThemeVerdict,
+    UserInterests,
 };
 
 /// Writes a user's themes, and for each of their lists what is seen of it.
@@ -123,10 +124,11 @@ fn query(
         let copy = if cosine >= rewards.settings().copied_at { "a copy of" } else { "nearest to" };
         writeln!(out, "    {copy} ({cosine:.2}, {}): {}", user.domains[behaviour], user.texts[behaviour])?;
     }
-    writeln!(out, "    fetches, mean cosine {:.3}:", look.align())?;
-    for hit in &look.hits {
-        let title = titles.get(&hit.article).map_or("", String::as_str);
-        writeln!(out, "      {:.3}  {}  {title}", hit.score, rewards.pool().ids()[hit.article as usize])?;
+    let align = look.align(rewards.settings().align);
+    writeln!(out, "    fetches, align {align:.3} (cosines with the query and with the nearest theme):")?;
+    for Article { number, query, theme } in &look.articles {
+        let title = titles.get(number).map_or("", String::as_str);
+        writeln!(out, "      {query:.3}  {theme:.3}  {}  {title}", rewards.pool().ids()[*number as usize])?;
     }
     Ok(())
 }
@@ -137,8 +139,11 @@ fn titles<'a>(
     rewards: &Rewards,
     looked: impl Iterator<Item = &'a Looked>,
 ) -> Result<HashMap<u32, String>> {
-    let wanted: BTreeSet<u32> =
-        looked.flat_map(|looked| &looked.queries).flat_map(|look| &look.hits).map(|hit| hit.article).collect();
+    let wanted: BTreeSet<u32> = looked
+        .flat_map(|looked| &looked.queries)
+        .flat_map(|look| &look.articles)
+        .map(|article| article.number)
+        .collect();
     let mut titles = HashMap::new();
     if wanted.is_empty() {
         return Ok(titles);

@@ -57,6 +57,17 @@ pub struct UserInterests {
     pub own: HashSet<u32>,
 }
 
+impl UserInterests {
+    /// Leaves themes only those of their members that have one of these texts.
+    pub fn only<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
+        let kept: HashSet<String> = texts.into_iter().map(normal).collect();
+        for theme in &mut self.themes {
+            theme.members.retain(|&member| kept.contains(&normal(&self.texts[member])));
+        }
+        self.themes.retain(|theme| !theme.members.is_empty());
+    }
+}
+
 /// A text of a user's behaviours.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Distinct<'a> {
@@ -67,12 +78,17 @@ pub(crate) struct Distinct<'a> {
     pub(crate) weight: f32,
 }
 
+/// A text's words: texts that differ in case and spacing only are one.
+fn normal(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
 /// The distinct texts among behaviours: those that differ in case and spacing only are one, and blank ones none.
 pub(crate) fn distinct<'a>(behaviours: &[Behaviour<'a>], weights: &[f32]) -> Vec<Distinct<'a>> {
     let mut at: HashMap<String, usize> = HashMap::new();
     let mut texts: Vec<Distinct<'a>> = Vec::new();
     for (behaviour, weight) in behaviours.iter().zip(weights) {
-        let normal = behaviour.text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        let normal = normal(behaviour.text);
         if normal.is_empty() {
             continue;
         }

@@ -1,9 +1,20 @@
 //! What is looked at to score a list: one thing, from which both its score and its explanation come.
 
-use news::{Hit, dot};
+use news::{Hit, Searcher, dot};
 use policy::List;
 
-use crate::{Component, Components, Coverage, RewardSettings, Score, UserInterests, Verdict, Wording};
+use crate::{Align, Component, Components, Coverage, RewardSettings, Score, UserInterests, Verdict, Wording};
+
+/// An article that a query fetches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Article {
+    /// Its number in the pool.
+    pub number: u32,
+    /// Its cosine with the query.
+    pub query: f32,
+    /// Its greatest cosine with one of the user's themes; 0 for a user without themes.
+    pub theme: f32,
+}
 
 /// What is seen of a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,7 +22,7 @@ pub struct Look {
     /// The query.
     pub query: String,
     /// The articles that it fetches, best first, without the user's own: at most `align_articles`.
-    pub hits: Vec<Hit>,
+    pub articles: Vec<Article>,
     /// Its cosines with the centres of the user's themes.
     pub themes: Vec<f32>,
     /// The behaviour that it is nearest to, and their cosine; none for a user without behaviours.
@@ -34,23 +45,28 @@ pub struct Looked {
 }
 
 impl Look {
-    /// Looks at a query whose vector is known, and the best articles for it.
+    /// Looks at a query whose vector is known, and the best of the searcher's articles for it.
     pub(crate) fn new(
         query: &str,
         vector: &[f32],
         hits: &[Hit],
         wording: Wording,
         user: &UserInterests,
+        searcher: &Searcher,
         settings: &RewardSettings,
     ) -> Self {
+        let theme = |article| {
+            let vector = searcher.article(article);
+            user.themes.iter().map(|theme| dot(&theme.centre, vector)).reduce(f32::max).unwrap_or(0.0)
+        };
         let near = (0..user.vectors.len()).map(|at| (at, dot(user.vectors.get(at), vector)));
         Look {
             query: query.to_owned(),
-            hits: hits
+            articles: hits
                 .iter()
                 .filter(|hit| !user.own.contains(&hit.article))
                 .take(settings.align_articles)
-                .copied()
+                .map(|hit| Article { number: hit.article, query: hit.score, theme: theme(hit.article) })
                 .collect(),
             themes: user.themes.iter().map(|theme| dot(&theme.centre, vector)).collect(),
             nearest: near.reduce(|best, other| if other.1 > best.1 { other } else { best }),
@@ -58,9 +74,19 @@ impl Look {
         }
     }
 
-    /// Mean cosine with its articles, floored at 0; 0 where there are none.
-    pub fn align(&self) -> f32 {
-        mean(self.hits.iter().map(|hit| hit.score.clamp(0.0, 1.0)))
+    /// How good its articles are, in the mean, each floored at 0; 0 where there are none.
+    pub fn align(&self, align: Align) -> f32 {
+        mean(self.articles.iter().map(|article| align.of(article).clamp(0.0, 1.0)))
+    }
+}
+
+impl Align {
+    /// How good an article is: a cosine.
+    pub fn of(self, article: &Article) -> f32 {
+        match self {
+            Align::Query => article.query,
+            Align::Interests => article.query.min(article.theme),
+        }
     }
 }
 
@@ -90,7 +116,7 @@ impl Looked {
         let components = Component::ALL.map(|component| match component {
             Component::Structure => f32::from(u8::from(self.valid)),
             _ if self.queries.is_empty() => 0.0,
-            Component::Align => mean(self.queries.iter().map(Look::align)),
+            Component::Align => mean(self.queries.iter().map(|look| look.align(settings.align))),
             Component::Coverage => coverage.clamp(0.0, 1.0),
             Component::Specificity => share(&|look| look.wording.specific),
             Component::Diversity => mean(self.distances.iter().copied()).clamp(0.0, 1.0),

@@ -163,7 +163,15 @@ impl Rewards {
         queries.sort_unstable();
         let vectors: Vec<&[f32]> = queries.iter().map(|(_, at)| asked.vectors.get(*at)).collect();
         let look = |((query, at), vector): (&(&str, usize), &&[f32])| {
-            Look::new(query, vector, &asked.hits[*at], self.lexicon.wording(query), user, &self.settings)
+            Look::new(
+                query,
+                vector,
+                &asked.hits[*at],
+                self.lexicon.wording(query),
+                user,
+                &self.searcher,
+                &self.settings,
+            )
         };
         let looks = queries.iter().zip(&vectors).map(look).collect();
         Looked::new(list, looks, &vectors)

@@ -21,11 +21,22 @@ pub enum Coverage {
     Soft,
 }
 
+/// What makes an article that a query fetches a good one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Align {
+    /// It is near to the query: the paper's. Titles are nearest to other titles of their form, whatever these are about.
+    Query,
+    /// It is near to the query and to one of the user's themes: the lesser of both cosines.
+    #[default]
+    Interests,
+}
+
 /// How lists are scored. Training, best-of-N and `score` share these settings.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RewardSettings {
-    /// Weight of align: the queries fetch articles that are about them
+    /// Weight of align: the queries fetch articles that the user cares about
     #[arg(long, value_name = "W", default_value_t = 1.0)]
     pub align_weight: f32,
     /// Weight of coverage: the list covers the user's themes
@@ -49,6 +60,9 @@ pub struct RewardSettings {
     /// How components are brought to one scale
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Normalise::Calibrated)]
     pub normalise: Normalise,
+    /// What makes a fetched article a good one
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Align::Interests)]
+    pub align: Align,
     /// Articles of a query that align looks at
     #[arg(long, value_name = "K", default_value_t = 10)]
     pub align_articles: usize,
