@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::chat::{Chat, Role};
 use crate::list::THINK;
 use crate::template::{Headings, SHORT_TEMPLATE, TEMPLATE, Template, file};
-use crate::{Model, Tokenizer};
+use crate::{Model, Tokenizer, representative};
 
 /// Whether the policy thinks before it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -32,6 +32,17 @@ pub enum Reasoning {
     None,
     /// One or two sentences in `<think>…</think>` first.
     Brief,
+}
+
+/// Which behaviours are shown, where not all have room, and which come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum History {
+    /// Those that stand for most of the others, by their words.
+    #[default]
+    Representative,
+    /// The most recent ones.
+    Recent,
 }
 
 /// What of a behaviour is shown.
@@ -58,7 +69,10 @@ pub struct PromptSettings {
     /// Whether the model thinks before it writes
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Reasoning::None)]
     pub reasoning: Reasoning,
-    /// Tokens of a user's behaviours in the prompt; the oldest are left out
+    /// Which behaviours are shown, where not all have room, and which come first
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = History::Representative)]
+    pub history: History,
+    /// Tokens of a user's behaviours in the prompt; the last are left out
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub budget_tokens: usize,
     /// Tokens of one behaviour; the rest of it is cut off
@@ -106,6 +120,9 @@ pub struct Prompter {
 
 /// A behaviour's line: its place among the behaviours, its domain's among the headings, and its text with the line's end.
 type Line = (usize, usize, String);
+
+/// A prompt, and the places of the behaviours that it shows.
+pub type Fitted = (Vec<u32>, Vec<usize>);
 
 impl Prompter {
     /// A prompter for a template.
@@ -164,15 +181,16 @@ impl Prompter {
         self.fit(behaviours).map(|(prompt, _)| prompt)
     }
 
-    /// The same, and how many of the behaviours it has room for.
-    pub fn fit(&self, behaviours: &[Behaviour<'_>]) -> Option<(Vec<u32>, usize)> {
+    /// The same, and the behaviours that it shows.
+    pub fn fit(&self, behaviours: &[Behaviour<'_>]) -> Option<Fitted> {
         let mut lines = self.lines(behaviours, self.settings.budget_tokens);
-        while let Some((oldest, _, _)) = lines.last() {
+        while !lines.is_empty() {
             let tokens = self.tokenizer.encode(&self.text(&lines));
             if tokens.len() <= self.most {
-                return Some(([tokens.as_slice(), &self.suffix].concat(), oldest + 1));
+                let shown = lines.iter().map(|(place, _, _)| *place).collect();
+                return Some(([tokens.as_slice(), &self.suffix].concat(), shown));
             }
-            // A tokenizer may need more tokens for all lines than for each: the oldest goes.
+            // A tokenizer may need more tokens for all lines than for each: the last goes.
             lines.pop();
         }
         None
@@ -183,16 +201,10 @@ impl Prompter {
         (self.prefix.len() + self.suffix.len()).saturating_add(self.most)
     }
 
-    /// Distinct behaviours as lines, the most recent ones that so many tokens hold.
+    /// Distinct behaviours as lines, the first ones that so many tokens hold.
     fn lines(&self, behaviours: &[Behaviour<'_>], mut left: usize) -> Vec<Line> {
-        let mut seen = HashSet::new();
         let mut lines = Vec::new();
-        for (place, Behaviour { domain, text }) in behaviours.iter().enumerate() {
-            let Some(group) = self.headings.iter().position(|(name, _)| name == domain) else { continue };
-            let text = one_line(text);
-            if text.is_empty() || !seen.insert(text.to_lowercase()) {
-                continue;
-            }
+        for (place, group, text) in self.in_order(behaviours) {
             let Some((line, tokens)) = self.line(&text) else { continue };
             match left.checked_sub(tokens) {
                 Some(rest) => left = rest,
@@ -201,6 +213,25 @@ impl Prompter {
             lines.push((place, group, line));
         }
         lines
+    }
+
+    /// Distinct behaviours, in the order in which they get their room: place, domain, and the text on one line.
+    fn in_order(&self, behaviours: &[Behaviour<'_>]) -> Vec<(usize, usize, String)> {
+        let (mut seen, mut places, mut texts) = (HashSet::new(), Vec::new(), Vec::new());
+        for (place, Behaviour { domain, text }) in behaviours.iter().enumerate() {
+            let Some(group) = self.headings.iter().position(|(name, _)| name == domain) else { continue };
+            let text = one_line(text);
+            if !text.is_empty() && seen.insert(text.to_lowercase()) {
+                places.push((place, group));
+                texts.push(text);
+            }
+        }
+        let order = match self.settings.history {
+            History::Recent => (0..texts.len()).collect(),
+            History::Representative => representative::order(&texts),
+        };
+        let line = |at: usize| (places[at].0, places[at].1, std::mem::take(&mut texts[at]));
+        order.into_iter().map(line).collect()
     }
 
     /// A text's line and its tokens: as much of the text as `behaviour_tokens` hold; `None` when they hold nothing of it.
@@ -272,7 +303,8 @@ mod tests {
     }
 
     fn large() -> PromptSettings {
-        PromptSettings { budget_tokens: 10_000, behaviour_tokens: 10_000, ..PromptSettings::default() }
+        let history = History::Recent;
+        PromptSettings { budget_tokens: 10_000, behaviour_tokens: 10_000, history, ..PromptSettings::default() }
     }
 
     fn behaviour<'a>(domain: &'a str, text: &'a str) -> Behaviour<'a> {
@@ -300,13 +332,32 @@ mod tests {
     #[test]
     fn the_budget_keeps_the_most_recent() {
         let tokenizer = Arc::new(crate::laws::bytes_tokenizer());
-        let settings = PromptSettings { budget_tokens: 17, behaviour_tokens: 7, ..PromptSettings::default() };
+        let history = History::Recent;
+        let settings = PromptSettings { budget_tokens: 17, behaviour_tokens: 7, history, ..PromptSettings::default() };
         let prompter = prompter(&tokenizer, settings);
         let all = [behaviour("news", "recent"), behaviour("search", "older"), behaviour("news", "oldest")];
         let prompt = prompter.prompt(&all).expect("behaviours");
         let text = tokenizer.decode(&prompt);
         assert!(text.starts_with("Searches:\n- olde\nNews read:\n- rece\nWrite"), "{text}");
         assert!(prompter.prefix().len() + prompt.len() <= prompter.longest());
+    }
+
+    #[test]
+    fn what_stands_for_most_is_shown_first_and_left_out_last() {
+        let tokenizer = Arc::new(crate::laws::bytes_tokenizer());
+        let all = [
+            behaviour("news", "fish"),
+            behaviour("search", "tea"),
+            behaviour("news", "pu erh tea"),
+            behaviour("search", "green tea pots"),
+        ];
+        let room = PromptSettings { history: History::Representative, ..large() };
+        let text = tokenizer.decode(&prompter(&tokenizer, room.clone()).prompt(&all).expect("behaviours"));
+        assert!(text.starts_with("Searches:\n- tea\n- green tea pots\nNews read:\n- fish\n- pu erh tea\n"), "{text}");
+        let (prompt, shown) =
+            prompter(&tokenizer, PromptSettings { budget_tokens: 14, ..room }).fit(&all).expect("some");
+        assert_eq!(shown, [1, 0], "each for its matter, before a second one on tea");
+        assert!(tokenizer.decode(&prompt).starts_with("Searches:\n- tea\nNews read:\n- fish\nWrite"));
     }
 
     #[test]
@@ -354,11 +405,13 @@ mod tests {
         fn prompts_are_canonical(
             texts in proptest::collection::vec(("[a-z]{1,4}( [a-z]{1,9}[?.!,\"):]{0,2}){0,8}|\\PC{1,40}|[你好世界ก-ฮ🚆é]{1,20}", 0usize..3), 1..12),
             (budget_tokens, behaviour_tokens) in prop_oneof![Just((10_000, 10_000)), (5usize..80, 4usize..24)],
+            recent in any::<bool>(),
         ) {
             let domains = ["search", "browse", "news"];
             let all: Vec<_> = texts.iter().map(|(text, domain)| behaviour(domains[*domain], text)).collect();
             for tokenizer in tokenizers() {
-                let prompter = prompter(tokenizer, PromptSettings { budget_tokens, behaviour_tokens, ..PromptSettings::default() });
+                let history = if recent { History::Recent } else { History::Representative };
+                let prompter = prompter(tokenizer, PromptSettings { budget_tokens, behaviour_tokens, history, ..PromptSettings::default() });
                 let Some(prompt) = prompter.prompt(&all) else { continue };
                 let whole = [prompter.prefix(), &prompt].concat();
                 prop_assert!(canonical(tokenizer, &whole), "{}", tokenizer.decode(&prompt));

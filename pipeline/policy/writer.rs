@@ -7,8 +7,8 @@ use dataset::{Error, Result};
 
 use crate::chat::Chat;
 use crate::{
-    Behaviour, Completion, Config, Finish, Generate, Grammar, List, ListRule, Prompter, Request, Rollout, Sampling,
-    Snapshot, Spent, Template, Tokenizer,
+    Behaviour, Completion, Config, Finish, Fitted, Generate, Grammar, List, ListRule, Prompter, Request, Rollout,
+    Sampling, Snapshot, Spent, Template, Tokenizer,
 };
 
 /// The task that a policy is given: how it is asked, how its tokens are drawn, how its answers are read. Weights come apart, for in training
@@ -86,8 +86,8 @@ impl Task {
         self.prompter.prompt(behaviours)
     }
 
-    /// The same, and how many of the behaviours it has room for.
-    pub fn fit(&self, behaviours: &[Behaviour<'_>]) -> Option<(Vec<u32>, usize)> {
+    /// The same, and the places of the behaviours that it shows.
+    pub fn fit(&self, behaviours: &[Behaviour<'_>]) -> Option<Fitted> {
         self.prompter.fit(behaviours)
     }
 

@@ -51,13 +51,12 @@ pub(crate) struct Teacher {
 impl Teacher {
     /// An example of each user, none where there is no list to learn.
     pub(crate) fn examples(&self, task: &Task, people: &[Shown<'_>]) -> Result<Vec<Option<Example>>> {
-        let fitted: Vec<Option<(Vec<u32>, usize)>> =
-            people.iter().map(|(person, left_out)| task.fit(&person.shown(*left_out))).collect();
-        let reaches: Vec<usize> = fitted.iter().map(|fitted| fitted.as_ref().map_or(0, |(_, reach)| *reach)).collect();
-        let lists = self.lists(people, &reaches)?;
-        let examples = fitted.into_iter().zip(lists).map(|(fitted, list)| {
-            let (prompt, _) = fitted?;
-            Some(Example { prompt, list: task.answer(&list?) })
+        let fitted = people.iter().map(|(person, left_out)| task.fit(&person.shown(*left_out)).unzip());
+        let (prompts, shown): (Vec<_>, Vec<_>) = fitted.unzip();
+        let lists = self.lists(people, &shown)?;
+        let examples = prompts.into_iter().zip(lists).map(|(prompt, list)| {
+            let (prompt, list) = prompt.zip(list)?;
+            Some(Example { prompt, list: task.answer(&list) })
         });
         Ok(examples.collect())
     }
@@ -79,23 +78,28 @@ impl Teacher {
     pub(crate) fn corpus(&self, people: &[Person], template: &Template) -> Result<Vec<String>> {
         let mut corpus: Vec<String> = people.iter().flat_map(Person::texts).map(|text| format!("- {text}\n")).collect();
         let some: Vec<Shown<'_>> = people.iter().take(CORPUS_LISTS).map(|person| (person, 0)).collect();
-        for list in self.lists(&some, &vec![usize::MAX; some.len()])?.into_iter().flatten() {
+        for list in self.lists(&some, &vec![None; some.len()])?.into_iter().flatten() {
             corpus.push(template.list(&list));
         }
         Ok(corpus)
     }
 
-    /// The list to learn for each history; none where there is none. It is made of so many behaviours as the prompt shows (`reaches`): what is not
-    /// shown can only be guessed, and who is taught to guess does not look.
-    fn lists(&self, people: &[Shown<'_>], reaches: &[usize]) -> Result<Vec<Option<Vec<String>>>> {
+    /// The list to learn for each history; none where there is none. It is of the history's themes, and made of the behaviours that the prompt
+    /// shows (their places; none: of all): what is not shown can only be guessed, and who is taught to guess does not look.
+    fn lists(&self, people: &[Shown<'_>], shown: &[Option<Vec<usize>>]) -> Result<Vec<Option<Vec<String>>>> {
         if let Some(given) = &self.given {
             return Ok(people.iter().map(|(person, _)| given.get(&person.user_id).cloned()).collect());
         }
-        let shown = people.iter().zip(reaches);
-        let users: Vec<_> = shown.map(|((person, left_out), reach)| person.user_of(*left_out, *reach)).collect();
+        let users: Vec<_> = people.iter().map(|(person, left_out)| person.user_of(*left_out)).collect();
         let (queries, least) = (self.settings.prompts.queries, self.settings.rule.min_queries);
         let interests = self.rewards.interests(&users)?;
-        Ok(interests.iter().map(|user| pseudo::list(user, self.rewards.lexicon(), queries, least)).collect())
+        let lists = interests.into_iter().zip(&users).zip(shown).map(|((mut interests, user), shown)| {
+            if let Some(shown) = shown {
+                interests.only(shown.iter().map(|&place| user.behaviours[place].text));
+            }
+            pseudo::list(&interests, self.rewards.lexicon(), queries, least)
+        });
+        Ok(lists.collect())
     }
 }
 

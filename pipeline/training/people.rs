@@ -28,19 +28,16 @@ impl Person {
 
     /// What rewards see.
     pub(crate) fn user(&self) -> reward::User<'_> {
-        self.user_of(0, self.acts.len())
+        self.user_of(0)
     }
 
-    /// What rewards would see of `most` behaviours, without the `latest` most recent ones.
-    pub(crate) fn user_of(&self, latest: usize, most: usize) -> reward::User<'_> {
+    /// What rewards would see without the `latest` most recent behaviours.
+    pub(crate) fn user_of(&self, latest: usize) -> reward::User<'_> {
         fn behaviour(act: &Act) -> reward::Behaviour<'_> {
             let Act { domain, text, occurred_at_us, news_id } = act;
             reward::Behaviour { domain, text, occurred_at_us: *occurred_at_us, news_id: news_id.as_deref() }
         }
-        reward::User {
-            user_id: &self.user_id,
-            behaviours: self.acts.iter().skip(latest).take(most).map(behaviour).collect(),
-        }
+        reward::User { user_id: &self.user_id, behaviours: self.acts.iter().skip(latest).map(behaviour).collect() }
     }
 
     /// Number of behaviours.

@@ -32,8 +32,8 @@ pub(crate) fn list(user: &UserInterests, lexicon: &Lexicon, queries: usize, leas
 
 /// A theme's behaviours: the medoid, then the others, the most recent first.
 fn by_closeness(theme: &Theme) -> Vec<usize> {
-    let others = theme.members.iter().copied().filter(|member| *member != theme.medoid);
-    std::iter::once(theme.medoid).chain(others).collect()
+    let (medoid, others): (Vec<usize>, Vec<usize>) = theme.members.iter().partition(|member| **member == theme.medoid);
+    [medoid, others].concat()
 }
 
 /// A behaviour's content words in their order, two at least. A title never stays as it is.
