@@ -289,7 +289,6 @@ fn a_value_that_makes_no_sense_is_refused_before_the_first_step() {
         ("retrieve", "impressions = true\nretriever = \"bm25\"", "retrieve.retriever"),
         ("baseline", "dropout = 1.5", "baseline.dropout"),
         ("evaluate", "cuts = [0]", "evaluate.cuts"),
-        ("evaluate", "resamples = 0", "evaluate.resamples"),
     ] {
         let path = folder.path().join("pipeline.toml");
         let data = root.display();
