@@ -28,9 +28,9 @@ def random(salt, below):
     return f"(hash(i * 1000003 + {salt}) % {below})::BIGINT"
 
 
-def when(salt, start, hours):
-    """Some second of an hour from 6 to 21, within so many days: no zone moves it to another day."""
-    return f"(TIMESTAMP '{start}' + to_days({random(salt, hours)}::INT) + to_seconds({random(salt + 1, 54000)} + 21600))"
+def when(salt, start, days):
+    """Some second of an hour from 6 to 21, within so many days of a start: no zone moves it to another day."""
+    return f"(TIMESTAMP '{start}' + to_days({random(salt, days)}::INT) + to_seconds({random(salt + 1, 54000)} + 21600))"
 
 
 def rows(count, columns):
@@ -39,10 +39,20 @@ def rows(count, columns):
     return f"(SELECT * EXCLUDE again FROM (SELECT {names}, unnest(CASE WHEN i % 9 = 0 THEN [1, 2] ELSE [1] END) AS again FROM range({count}) t(i)))"
 
 
+def kept(table, what, user, history, window=None, article=None, articles=0):
+    """Distinct behaviours of the history, distinct pairs of user and article of the window, users with a history, and articles."""
+    return [
+        one(f"SELECT count(*) FROM (SELECT DISTINCT {what} FROM {table} WHERE {history})"),
+        one(f"SELECT count(*) FROM (SELECT DISTINCT {user}, {article} FROM {table} WHERE {window})") if window else 0,
+        one(f"SELECT count(DISTINCT {user}) FROM {table} WHERE {history}"),
+        articles,
+    ]
+
+
 counts = {}
 
 # EB-NeRD: lists in a row, times by the wall clock.
-sql(f"CREATE TABLE articles AS SELECT 1000 + i AS article_id, 'Title ' || i AS title, NULL::VARCHAR AS subtitle, TIMESTAMP '2023-05-01 10:00:00' AS published_time, 'sport' AS category_str, ['A' || i] AS ner_clusters FROM range(300) t(i)")
+sql("CREATE TABLE articles AS SELECT 1000 + i AS article_id, 'Title ' || i AS title, NULL::VARCHAR AS subtitle, TIMESTAMP '2023-05-01 10:00:00' AS published_time, 'sport' AS category_str, ['A' || i] AS ner_clusters FROM range(300) t(i)")
 sql(f"CREATE TABLE read AS SELECT {random(1, 2000)} AS user_id, {when(3, '2023-05-10', 14)} AS moment, 1000 + {random(5, 300)} AS article FROM range(12000) t(i)")
 sql("CREATE TABLE history AS SELECT user_id, list(moment) AS impression_time_fixed, list(article) AS article_id_fixed FROM read GROUP BY user_id")
 sql(f"CREATE TABLE seen AS SELECT i // 8 AS impression_id, 1000 + {random(11, 300)} AS article, {random(12, 5)} = 0 AS clicked FROM range(40000) t(i)")
@@ -52,12 +62,9 @@ for table, file in [("articles", "articles"), ("history", "history"), ("clicks",
     sql(f"COPY {table} TO 'logs/ebnerd/{file}.parquet'")
 sql("CREATE TABLE done AS SELECT user_id, moment, article FROM read UNION ALL SELECT user_id, impression_time, article FROM impressions JOIN seen USING (impression_id) WHERE clicked")
 cut = "TIMESTAMP '2023-05-25'"
-counts["EB-NeRD"] = [
-    one(f"SELECT count(*) FROM (SELECT DISTINCT * FROM done WHERE moment < {cut})"),
-    one(f"SELECT count(*) FROM (SELECT DISTINCT user_id, article FROM done WHERE moment >= {cut} AND moment < {cut} + INTERVAL 7 DAY)"),
-    one(f"SELECT count(DISTINCT user_id) FROM done WHERE moment < {cut}"),
-    one("SELECT count(*) FROM articles"),
-]
+counts["EB-NeRD"] = kept(
+    "done", "*", "user_id", f"moment < {cut}", f"moment >= {cut} AND moment < {cut} + INTERVAL 7 DAY", "article", one("SELECT count(*) FROM articles")
+)
 
 # Adressa: front pages have neither id nor title.
 sql("CREATE TABLE visits AS SELECT * FROM " + rows(8000, {
@@ -70,12 +77,11 @@ sql("CREATE TABLE visits AS SELECT * FROM " + rows(8000, {
 }))
 sql("COPY visits TO 'logs/adressa/20170103' (FORMAT json)")
 cut = "epoch(TIMESTAMP '2017-01-05')"
-counts["Adressa"] = [
-    one(f"SELECT count(*) FROM (SELECT DISTINCT userId, time, id FROM visits WHERE id IS NOT NULL AND time < {cut})"),
-    one(f"SELECT count(*) FROM (SELECT DISTINCT userId, id FROM visits WHERE id IS NOT NULL AND time >= {cut} AND time < {cut} + 7 * 86400)"),
-    one(f"SELECT count(DISTINCT userId) FROM visits WHERE id IS NOT NULL AND time < {cut}"),
-    one("SELECT count(DISTINCT id) FROM visits"),
-]
+there = "id IS NOT NULL"
+counts["Adressa"] = kept(
+    "visits", "userId, time, id", "userId", f"{there} AND time < {cut}",
+    f"{there} AND time >= {cut} AND time < {cut} + 7 * 86400", "id", one("SELECT count(DISTINCT id) FROM visits"),
+)
 
 # Exports: the folder says whose they are. Search and visits have no truth.
 sql("CREATE TABLE searches AS SELECT * FROM " + rows(4000, {
@@ -115,13 +121,8 @@ lines = sql("SELECT AnonID, Query, QueryTime, ItemRank, ClickURL FROM asked").fe
 with gzip.open("logs/queries/user-ct-01.txt.gz", "wt") as file:
     file.write("AnonID\tQuery\tQueryTime\tItemRank\tClickURL\n")
     file.writelines("\t".join(map(str, line)) + "\n" for line in lines)
-kept = "Query <> '-' AND QueryTime < '2006-05-01'"
-counts["A query log like AOL's"] = [
-    one(f"SELECT count(*) FROM (SELECT DISTINCT * FROM asked WHERE {kept})"),
-    0,
-    one(f"SELECT count(DISTINCT AnonID) FROM asked WHERE {kept}"),
-    0,
-]
+asked = "Query <> '-' AND QueryTime < '2006-05-01'"
+counts["A query log like AOL's"] = kept("asked", "*", "AnonID", asked)
 
 # A web server's log: of users who are known, answered searches only.
 sql("CREATE TABLE requests AS SELECT * FROM " + rows(6000, {
@@ -133,13 +134,8 @@ sql("CREATE TABLE requests AS SELECT * FROM " + rows(6000, {
 lines = sql("SELECT who, strftime(moment, '%d/%b/%Y:%H:%M:%S'), request, status FROM requests").fetchall()
 with open("logs/access/a.log", "w") as file:
     file.writelines(f'192.0.2.1 - {who} [{at} +0000] "{request}" {status} 512\n' for who, at, request, status in lines)
-kept = "who <> '-' AND request LIKE 'GET /search%' AND status = 200 AND moment < TIMESTAMP '2025-12-01'"
-counts["A web server's log"] = [
-    one(f"SELECT count(*) FROM (SELECT DISTINCT * FROM requests WHERE {kept})"),
-    0,
-    one(f"SELECT count(DISTINCT who) FROM requests WHERE {kept}"),
-    0,
-]
+answered = "who <> '-' AND request LIKE 'GET /search%' AND status = 200 AND moment < TIMESTAMP '2025-12-01'"
+counts["A web server's log"] = kept("requests", "*", "who", answered)
 
 # Hacker News: comments, and stories that were deleted.
 sql("CREATE TABLE items AS SELECT " + ", ".join([
@@ -152,11 +148,9 @@ sql("CREATE TABLE items AS SELECT " + ", ".join([
 sql("COPY items TO 'logs/hn/items-1.jsonl' (FORMAT json)")
 cut = "epoch(TIMESTAMP '2025-12-01')"
 story = "type = 'story' AND title IS NOT NULL"
-counts["Hacker News"] = [
-    one(f"SELECT count(*) FROM items WHERE {story} AND time < {cut}"),
-    one(f"SELECT count(*) FROM items WHERE {story} AND time >= {cut} AND time < {cut} + 7 * 86400"),
-    one(f"SELECT count(DISTINCT \"by\") FROM items WHERE {story} AND time < {cut}"),
+counts["Hacker News"] = kept(
+    "items", "*", '"by"', f"{story} AND time < {cut}", f"{story} AND time >= {cut} AND time < {cut} + 7 * 86400", "id",
     one(f"SELECT count(*) FROM items WHERE {story}"),
-]
+)
 
 print(json.dumps(counts))

@@ -38,7 +38,7 @@ pub use engine::{Adapters, Config, Family, Lora, Snapshot};
 pub use export::Export;
 pub use files::Model;
 pub use generate::{Generate, Inputs, Shared, asked};
-pub use list::{List, ListRule};
+pub use list::{List, ListRule, normal};
 pub use model::Policy;
 pub use prompt::{Behaviour, Fitted, History, PromptSettings, Prompter, Reasoning};
 pub use rollout::{Batching, Completion, Finish, Grammar, Request, Rollout, Sampling, Spent};

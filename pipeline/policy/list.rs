@@ -145,8 +145,8 @@ fn foreign(text: &str) -> bool {
         || ["http", "www.", "<", ">", "{", "}", "[", "]", "\u{fffd}"].iter().any(|mark| lower.contains(mark))
 }
 
-/// A query without case and spacing: two that differ in these only are one.
-pub(crate) fn normal(query: &str) -> String {
+/// A text without case and spacing: two that differ in these only are one.
+pub fn normal(query: &str) -> String {
     query.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::chat::{Chat, Role};
 use crate::list::THINK;
 use crate::template::{Headings, SHORT_TEMPLATE, TEMPLATE, Template, file};
-use crate::{Model, Tokenizer, representative};
+use crate::{Model, Tokenizer, normal, representative};
 
 /// Whether the policy thinks before it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -221,7 +221,7 @@ impl Prompter {
         for (place, Behaviour { domain, text }) in behaviours.iter().enumerate() {
             let Some(group) = self.headings.iter().position(|(name, _)| name == domain) else { continue };
             let text = one_line(text);
-            if !text.is_empty() && seen.insert(text.to_lowercase()) {
+            if !text.is_empty() && seen.insert(normal(&text)) {
                 places.push((place, group));
                 texts.push(text);
             }

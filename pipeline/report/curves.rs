@@ -20,7 +20,7 @@ const GOALS: [(&str, &str, &str); 2] =
 
 /// What else one wants to know of a run.
 const QUESTIONS: [(&str, &str, &str); 16] = [
-    ("align.mean", "Align: queries fetch what they are about", "0 to 1"),
+    ("align.mean", "Align: queries fetch what they and the user are about", "0 to 1"),
     ("coverage.mean", "Coverage: lists cover the user's themes", "0 to 1"),
     ("specificity.mean", "Specificity: queries say something in particular", "0 to 1"),
     ("diversity.mean", "Diversity: queries differ from each other", "0 to 1"),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Component {
-    /// The queries fetch articles that are about them.
+    /// The queries fetch articles that are about them, and about what the user cares for.
     Align,
     /// The list covers the user's themes.
     Coverage,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use arrow::array::Array;
 use news::{Theme, Vectors};
+use policy::normal;
 use schemas::{Behaviours, Lists};
 
 /// A behaviour.
@@ -76,11 +77,6 @@ pub(crate) struct Distinct<'a> {
     pub(crate) text: &'a str,
     /// The summed weights of its behaviours.
     pub(crate) weight: f32,
-}
-
-/// A text's words: texts that differ in case and spacing only are one.
-fn normal(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 /// The distinct texts among behaviours: those that differ in case and spacing only are one, and blank ones none.

@@ -15,13 +15,12 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from tools import ROOT, installed, machine
+from tools import installed, machine
 
 # The measures are scikit-learn's, and the folder that is judged runs in onnxruntime: without them there is nothing to print.
 installed(own=["numpy", "onnxruntime", "polars", "sklearn", "tokenizers"], peers={}, program=False)
 
 import numpy  # noqa: E402
-import onnxruntime  # noqa: E402
 import polars  # noqa: E402
 from scipy.stats import binomtest  # noqa: E402
 from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: E402
@@ -29,9 +28,8 @@ from sklearn.linear_model import LogisticRegression  # noqa: E402
 from sklearn.metrics import average_precision_score  # noqa: E402
 from sklearn.model_selection import GridSearchCV, StratifiedKFold  # noqa: E402
 from sklearn.pipeline import make_pipeline, make_union  # noqa: E402
-from tokenizers import Tokenizer  # noqa: E402
+from inference import MINILM, embeddings, infer  # noqa: E402
 
-MINILM = ROOT / "models/minilm"
 REFERENCES = ["majority", "TF-IDF + logistic", "MiniLM + logistic"]
 
 
@@ -40,35 +38,6 @@ class Decided(NamedTuple):
 
     scores: numpy.ndarray
     kept: numpy.ndarray
-
-
-def infer(folder: Path, file: str, texts: list[str], longest: int, read) -> numpy.ndarray:
-    """Runs an ONNX file over texts, shortest first; `read` takes a text's part of the output, and its mask."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_truncation(longest)
-    tokenizer.enable_padding(pad_id=json.loads((folder / "config.json").read_text())["pad_token_id"])
-    session = onnxruntime.InferenceSession(str(folder / file))
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    rows = [None] * len(texts)
-    for start in range(0, len(texts), 32):
-        batch = order[start : start + 32]
-        encoded = tokenizer.encode_batch([texts[i] for i in batch])
-        ids, mask = (numpy.array([getattr(e, name) for e in encoded], dtype="int64") for name in ["ids", "attention_mask"])
-        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": numpy.zeros_like(ids)}
-        output = session.run(None, {i.name: feed[i.name] for i in session.get_inputs()})[0]
-        for i, part, of_text in zip(batch, output, mask):
-            rows[i] = read(part, of_text)
-    return numpy.array(rows)
-
-
-def embeddings(texts: list[str]) -> numpy.ndarray:
-    """MiniLM: the mean over a text's tokens, of length one."""
-
-    def mean(hidden, mask):
-        vector = (hidden * mask[:, None]).sum(axis=0) / mask.sum()
-        return vector / numpy.linalg.norm(vector)
-
-    return infer(MINILM, "model.int8.onnx", texts, 128, mean)
 
 
 def cleaner(folder: Path, file: str, texts: list[str]) -> Decided:

@@ -7,19 +7,22 @@ words (BM25 over titles and abstracts). Two measures of what it fetches: Recall@
 people click few articles; and the interest of the ten articles: the sum of the user's true weights, which only a simulation knows. Rewards see
 neither. A component whose correlation is not above 0 cannot be what a policy should learn by.
 
-Needs numpy, onnxruntime, tokenizers, polars and deltalake.
+Needs bm25s, deltalake, numpy, onnxruntime, polars and tokenizers.
 """
 
 import collections
 import glob
-import math
 import re
 import sys
 
-import numpy as np
-import onnxruntime
-import polars as pl
-from tokenizers import Tokenizer
+from tools import installed
+
+installed(own=["bm25s", "deltalake", "numpy", "onnxruntime", "polars", "tokenizers"], peers={}, program=False)
+
+import bm25s  # noqa: E402
+import numpy as np  # noqa: E402
+import polars as pl  # noqa: E402
+from inference import embeddings  # noqa: E402
 
 COMPONENTS = ["align", "coverage", "specificity", "diversity", "structure", "reward", "copied"]
 WEIGHTED = ["weighted_" + name for name in COMPONENTS[:5]]
@@ -29,53 +32,9 @@ def words(text):
     return re.findall(r"[a-z0-9]+", text.lower())
 
 
-class Bm25:
-    """k1 1.2, b 0.75, Lucene's idf."""
-
-    def __init__(self, texts):
-        counts = [collections.Counter(words(text)) for text in texts]
-        lengths = np.array([sum(count.values()) for count in counts])
-        found = collections.defaultdict(list)
-        for number, count in enumerate(counts):
-            for word, times in count.items():
-                found[word].append((number, times))
-        self.n, self.scores = len(texts), {}
-        for word, postings in found.items():
-            numbers, times = np.array(postings).T
-            idf = math.log(1 + (self.n - len(numbers) + 0.5) / (len(numbers) + 0.5))
-            self.scores[word] = numbers, idf * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * lengths[numbers] / lengths.mean()))
-
-    def __call__(self, query):
-        scores = np.zeros(self.n)
-        for numbers, score in (self.scores[word] for word in set(words(query)) if word in self.scores):
-            scores[numbers] += score
-        return scores
-
-
-def encoder(folder):
-    session = onnxruntime.InferenceSession(folder + "/model.int8.onnx")
-    tokenizer = Tokenizer.from_file(folder + "/tokenizer.json")
-    tokenizer.no_padding()
-    names = [given.name for given in session.get_inputs()]
-
-    def encode(texts):
-        vectors = {}
-        texts = sorted(set(texts), key=len)
-        for start in range(0, len(texts), 32):
-            some = texts[start : start + 32]
-            tokens = [encoding.ids[:128] for encoding in tokenizer.encode_batch(some)]
-            ids = np.zeros((len(some), max(map(len, tokens))), np.int64)
-            mask = np.zeros_like(ids)
-            for row, of in enumerate(tokens):
-                ids[row, : len(of)], mask[row, : len(of)] = of, 1
-            given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-            states = session.run(None, {name: given[name] for name in names})[0]
-            means = (states * mask[..., None]).sum(1)
-            for text, vector in zip(some, means / np.linalg.norm(means, axis=1, keepdims=True)):
-                vectors[text] = vector
-        return vectors
-
-    return encode
+def vectors_of(texts):
+    texts = sorted(set(texts))
+    return dict(zip(texts, embeddings(texts)))
 
 
 def main(root, run, cut_off="2025-12-01", days=3):
@@ -87,7 +46,8 @@ def main(root, run, cut_off="2025-12-01", days=3):
     number = {name: at for at, name in enumerate(news["news_id"])}
     entities = [set(of or []) for of in news["entities"].to_list()]
     vectors = np.array(news["vector"].to_list())
-    bm25 = Bm25([f"{title} {text or ''}" for title, text in news.select("title", "abstract").iter_rows()])
+    bm25 = bm25s.BM25(k1=1.2, b=0.75, method="lucene")
+    bm25.index([words(f"{title} {text or ''}") for title, text in news.select("title", "abstract").iter_rows()], show_progress=False)
 
     users = set(rollouts["user_id"])
     profiles = pl.read_delta(root + "/profiles").filter(pl.col("user_id").is_in(users))
@@ -100,7 +60,7 @@ def main(root, run, cut_off="2025-12-01", days=3):
             of = np.array([row["weight"] if set(row["entities"]) & named else 0 for named in entities])
             interest[row["user_id"]] = np.maximum(interest[row["user_id"]], of)
 
-    queries = encoder("models/minilm")([query for of in rollouts["queries"].to_list() for query in of])
+    queries = vectors_of([query for of in rollouts["queries"].to_list() for query in of])
     measured = []
     for row in rollouts.iter_rows(named=True):
         user, said = row["user_id"], row["queries"]
@@ -109,7 +69,8 @@ def main(root, run, cut_off="2025-12-01", days=3):
         got = {f"a {domain} text": copies.count(domain) / len(said) for domain in ("search", "browse", "news")}
         seen = [number[of["news_id"]] for of in behaviours[user] if of["news_id"] in number]
         by_vectors = (np.array([queries[query] for query in said]) @ vectors.T).max(0)
-        by_words = np.max([bm25(query) for query in said], 0)
+        asked = [sorted(set(words(query))) for query in said]
+        by_words = np.max([bm25.get_scores(of) if of else np.zeros(len(number)) for of in asked], 0)
         for name, scores in (("vectors", by_vectors), ("words", by_words)):
             scores[seen] = -1
             top = np.argsort(-scores, kind="stable")[:10]

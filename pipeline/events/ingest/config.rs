@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::collect::Window;
 use super::mind;
+use super::one_or_many::{Texts, one_or_many};
 use super::read::{Dialect, Encoding, Select, Shape};
 use super::time::TimeParser;
 
@@ -274,45 +275,6 @@ log! {
         /// Column of the entities: a list, or names with `;` between them.
         entities: Option<String>,
     }
-}
-
-/// Texts, one or several; numbers and truth values are theirs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "OneOrMany")]
-pub struct Texts(pub Vec<String>);
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a text, or a list of texts")]
-enum OneOrMany {
-    One(Scalar),
-    Many(Vec<Scalar>),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a text, a whole number, true or false")]
-enum Scalar {
-    Text(String),
-    Number(i64),
-    Truth(bool),
-}
-
-impl From<OneOrMany> for Texts {
-    fn from(value: OneOrMany) -> Self {
-        let text = |scalar| match scalar {
-            Scalar::Text(text) => text,
-            Scalar::Number(number) => number.to_string(),
-            Scalar::Truth(truth) => truth.to_string(),
-        };
-        Texts(match value {
-            OneOrMany::One(one) => vec![text(one)],
-            OneOrMany::Many(many) => many.into_iter().map(text).collect(),
-        })
-    }
-}
-
-/// A list, or the one thing that would be in it.
-fn one_or_many<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Vec<String>, D::Error> {
-    Ok(Texts::deserialize(value)?.0)
 }
 
 fn one_byte(setting: &str, value: Option<&str>) -> Result<Option<u8>> {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dataset::{Error, Exit, Result};
 
-use super::config::Texts;
 use super::files::{Raw, Reader};
 use super::mapping::{NOT_AMONG, WITHOUT};
+use super::one_or_many::Texts;
 use super::tally::{Aside, NOT_SELECTED, Tally, booked};
 
 /// Checks what was read of every log: a column of its mapping that no row has, a filter that no row passes, or too many rows that cannot

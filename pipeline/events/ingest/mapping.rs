@@ -10,8 +10,9 @@ use schemas::DOMAINS;
 
 use super::articles::{Article, clean_text};
 use super::collect::NEWS;
-use super::config::{EventLog, NewsLog, Texts};
+use super::config::{EventLog, NewsLog};
 use super::events::Titles;
+use super::one_or_many::Texts;
 use super::read::{Field, Reason, Row, Shape, reason, rows};
 use super::tally::Tally;
 use super::time::TimeParser;

@@ -25,6 +25,7 @@ mod impressions;
 mod mapping;
 mod mind;
 mod news;
+mod one_or_many;
 mod quarantine;
 mod read;
 mod settle;
@@ -41,11 +42,12 @@ use events::Reading;
 use files::Raw;
 
 pub use collect::event_id;
-pub use config::{EventLog, Format, Ingest, NewsLog, Texts};
+pub use config::{EventLog, Format, Ingest, NewsLog};
 pub use events::IngestEvents;
 pub use explain::explain;
 pub use impressions::IngestImpressions;
 pub use news::IngestNews;
+pub use one_or_many::Texts;
 pub use read::Encoding;
 pub use suggest::suggest;
 

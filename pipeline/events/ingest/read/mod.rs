@@ -3,6 +3,7 @@
 //! A row that cannot be read is handed on with a reason and counted; it never ends the file. A file that cannot be read
 //! (missing column, truncated archive, not Parquet) is one error. No reader accepts what a strict one refuses.
 
+mod cells;
 mod columns;
 mod guess;
 mod hive;

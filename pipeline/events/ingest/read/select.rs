@@ -7,12 +7,9 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, ListBuilder, NullArray, RecordBatch, RecordBatchOptions, StringBuilder,
-    TimestampMicrosecondBuilder,
-};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field as ArrowField, Schema, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -28,8 +25,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use dataset::{Error, Result};
 
+use super::cells::Cells;
 use super::parquet::Column;
-use super::{Each, Field, Found, Row, Shape, reason, rows};
+use super::{Each, Field, Found, Reason, Row, Shape, reason, rows};
 
 /// Rows that are computed together.
 const BATCH_ROWS: usize = 8192;
@@ -52,9 +50,8 @@ impl Select {
     /// For what is no query, or none that names its columns.
     pub(crate) fn new(setting: String, sql: &str) -> Result<Self> {
         let wrong = |what: String| Error::setting(&setting, "one SELECT … FROM log", what, HINT);
-        let state = state();
-        let dialect = state.config().options().sql_parser.dialect;
-        let statement = state.sql_to_statement(sql, &dialect).map_err(|e| wrong(plain(&e)))?;
+        let dialect = STATE.config().options().sql_parser.dialect;
+        let statement = STATE.sql_to_statement(sql, &dialect).map_err(|e| wrong(plain(&e)))?;
         let Statement::Statement(statement) = statement else { return Err(wrong("another statement".into())) };
         let SqlStatement::Query(query) = statement.as_ref() else { return Err(wrong("another statement".into())) };
         let SetExpr::Select(select) = query.body.as_ref() else { return Err(wrong("another query".into())) };
@@ -101,8 +98,8 @@ impl Select {
     /// What is computed of columns of these types.
     fn plan(&self, schema: &SchemaRef) -> Result<Vec<Step>> {
         let wrong = |what: String| Error::setting(&self.setting, "one row for each row", what, HINT);
-        let state = state();
-        let context = SessionContext::new_with_state(state.clone());
+        // One of its own: files are read in parallel, and each has its columns' types.
+        let context = context();
         let table = Arc::new(EmptyTable::new(schema.clone()));
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let plan = runtime.block_on(async {
@@ -111,53 +108,50 @@ impl Select {
         });
         let plan = plan.map_err(|e| wrong(plain(&e)))?;
         let mut steps = Vec::new();
-        self.steps(&plan, &state, &mut steps).map_err(wrong)?;
+        add_steps(&plan, &mut steps).map_err(wrong)?;
         Ok(steps)
     }
+}
 
-    /// The steps of a plan, the first one first; or what of it is none.
-    fn steps(
-        &self,
-        plan: &LogicalPlan,
-        state: &SessionState,
-        steps: &mut Vec<Step>,
-    ) -> std::result::Result<(), String> {
-        let computed = |expression: &Expr, input: &DFSchema| -> std::result::Result<_, String> {
-            if let Some(changing) = changing(expression) {
-                return Err(format!("{changing}(), which gives something else every time"));
-            }
-            state.create_physical_expr(expression.clone(), input).map_err(|e| plain(&e))
-        };
-        match plan {
-            LogicalPlan::Projection(projection) => {
-                self.steps(&projection.input, state, steps)?;
-                let input = projection.input.schema();
-                let expressions: Vec<_> =
-                    projection.expr.iter().map(|expression| computed(expression, input)).collect::<Result<_, _>>()?;
-                let names = projection.schema.fields().iter().map(|field| field.name().clone());
-                steps.push(Step::Columns(names.zip(expressions).collect()));
-            }
-            LogicalPlan::Filter(filter) => {
-                self.steps(&filter.input, state, steps)?;
-                steps.push(Step::Filter(computed(&filter.predicate, filter.input.schema())?));
-            }
-            LogicalPlan::SubqueryAlias(alias) => self.steps(&alias.input, state, steps)?,
-            LogicalPlan::TableScan(_) => {}
-            other => {
-                let display = other.display().to_string();
-                return Err(display.split([':', ' ']).next().unwrap_or_default().to_owned());
-            }
+/// Adds the steps of a plan, the first one first; or says what of it is none.
+fn add_steps(plan: &LogicalPlan, steps: &mut Vec<Step>) -> Result<(), String> {
+    let computed = |expression: &Expr, input: &DFSchema| -> Result<_, String> {
+        if let Some(changing) = changing(expression) {
+            return Err(format!("{changing}(), which gives something else every time"));
         }
-        Ok(())
+        STATE.create_physical_expr(expression.clone(), input).map_err(|e| plain(&e))
+    };
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            add_steps(&projection.input, steps)?;
+            let input = projection.input.schema();
+            let expressions: Vec<_> =
+                projection.expr.iter().map(|expression| computed(expression, input)).collect::<Result<_, _>>()?;
+            let names = projection.schema.fields().iter().map(|field| field.name().clone());
+            steps.push(Step::Columns(names.zip(expressions).collect()));
+        }
+        LogicalPlan::Filter(filter) => {
+            add_steps(&filter.input, steps)?;
+            steps.push(Step::Filter(computed(&filter.predicate, filter.input.schema())?));
+        }
+        LogicalPlan::SubqueryAlias(alias) => add_steps(&alias.input, steps)?,
+        LogicalPlan::TableScan(_) => {}
+        other => {
+            let display = other.display().to_string();
+            return Err(display.split([':', ' ']).next().unwrap_or_default().to_owned());
+        }
     }
+    Ok(())
 }
 
 /// DataFusion as it is used here: names mean what they say, whatever their case.
-fn state() -> SessionState {
+fn context() -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(1);
-    let config = config.set_bool("datafusion.sql_parser.enable_ident_normalization", false);
-    SessionContext::new_with_config(config).state()
+    SessionContext::new_with_config(config.set_bool("datafusion.sql_parser.enable_ident_normalization", false))
 }
+
+/// What reads SQL and computes expressions; it knows no table.
+static STATE: LazyLock<SessionState> = LazyLock::new(|| context().state());
 
 /// An error of DataFusion's in a line.
 fn plain(e: &DataFusionError) -> String {
@@ -204,7 +198,7 @@ impl<'a> Batch<'a> {
         Batch { select, wanted, cells, rows: Vec::new(), plan: None, left_out: 0 }
     }
 
-    fn push(&mut self, row: Row, fields: &[Field<'_>]) -> Result<(), super::Reason> {
+    fn push(&mut self, row: Row, fields: &[Field<'_>]) -> Result<(), Reason> {
         self.cells.iter_mut().zip(fields).try_for_each(|(cells, field)| cells.fits(field))?;
         self.cells.iter_mut().zip(fields).for_each(|(cells, field)| cells.push(field));
         self.rows.push(row);
@@ -292,84 +286,6 @@ fn computed(batch: &RecordBatch, rows: &[Row], steps: &[Step]) -> Result<(Record
         }
     }
     Ok((batch, rows))
-}
-
-/// A column's values. What they are is known from the first one of the file on.
-enum Cells {
-    /// So many rows, none with a value.
-    Nothing(usize),
-    Text(StringBuilder),
-    /// Of UTC, or by the wall clock.
-    Micros(TimestampMicrosecondBuilder, bool),
-    Texts(ListBuilder<StringBuilder>),
-}
-
-impl Cells {
-    /// Whether a value can be one of them; the first decides.
-    fn fits(&mut self, field: &Field<'_>) -> Result<(), super::Reason> {
-        if let (Cells::Nothing(before), false) = (&self, matches!(field, Field::Missing)) {
-            let before = *before;
-            *self = match field {
-                Field::Micros(_) | Field::WallMicros(_) => {
-                    Cells::Micros(TimestampMicrosecondBuilder::new(), matches!(field, Field::Micros(_)))
-                }
-                Field::List(_) => Cells::Texts(ListBuilder::new(StringBuilder::new())),
-                _ => Cells::Text(StringBuilder::new()),
-            };
-            (0..before).for_each(|_| self.push(&Field::Missing));
-        }
-        let text = |bytes: &[u8]| str::from_utf8(bytes).map(|_| ()).map_err(|_| reason::UTF8);
-        match (&*self, field) {
-            (_, Field::Missing) => Ok(()),
-            (_, Field::Coarse(_)) => Err(reason::INEXACT_ID),
-            (Cells::Text(_) | Cells::Texts(_), Field::Text(bytes)) => text(bytes),
-            (Cells::Micros(_, utc), field) if matches!(field, Field::Micros(_)) == *utc => match field {
-                Field::Micros(_) | Field::WallMicros(_) => Ok(()),
-                _ => Err(reason::MIXED),
-            },
-            (Cells::Texts(_), Field::List(items)) => items.iter().try_for_each(|item| match item {
-                Field::Missing => Ok(()),
-                Field::Text(bytes) => text(bytes),
-                _ => Err(reason::MIXED),
-            }),
-            _ => Err(reason::MIXED),
-        }
-    }
-
-    /// Takes a value that fits.
-    fn push(&mut self, field: &Field<'_>) {
-        fn text<'a>(field: &'a Field<'_>) -> Option<&'a str> {
-            match field {
-                Field::Text(bytes) => str::from_utf8(bytes).ok(),
-                _ => None,
-            }
-        }
-        match self {
-            Cells::Nothing(rows) => *rows += 1,
-            Cells::Text(texts) => texts.append_option(text(field)),
-            Cells::Micros(times, _) => times.append_option(match field {
-                Field::Micros(micros) | Field::WallMicros(micros) => Some(*micros),
-                _ => None,
-            }),
-            Cells::Texts(lists) => match field {
-                Field::Missing => lists.append_null(),
-                Field::List(items) => lists.append_value(items.iter().map(text)),
-                // A list of one that is not written as one.
-                item => lists.append_value([text(item)]),
-            },
-        }
-    }
-
-    /// The values so far. Those that follow are of the same kind.
-    fn take(&mut self) -> ArrayRef {
-        match self {
-            Cells::Nothing(rows) => Arc::new(NullArray::new(std::mem::take(rows))),
-            Cells::Text(texts) => Arc::new(texts.finish()),
-            Cells::Micros(times, false) => Arc::new(times.finish()),
-            Cells::Micros(times, true) => Arc::new(times.finish().with_timezone_utc()),
-            Cells::Texts(lists) => Arc::new(lists.finish()),
-        }
-    }
 }
 
 #[cfg(test)]
