@@ -8,7 +8,7 @@ export PYTHONPATH = $(CURDIR)/.python
 BENCH_USERS ?= 500000
 GGUF = models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help setup setup-qwen python demo demo-qwen mind demo-mind paper test nightly test-data test-peers check bench bench-abtest bench-cleaner bench-news bench-policy bench-scrub bench-training bench-words clean
+.PHONY: help setup setup-qwen python demo demo-qwen mind demo-mind paper test nightly test-data test-peers check bench bench-abtest bench-baselines bench-cleaner bench-news bench-policy bench-scrub bench-training bench-words clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -112,6 +112,12 @@ bench-abtest: ## A/B analysis of 10 million user-days beside tea-tasting (tea-ta
 	@$(MAKE) --no-print-directory python
 	@$(CARGO) build --release
 	$(BENCH)/abtest.py out/bench-abtest
+
+bench-baselines: ## GRU and SASRec beside RecBole, on the clicks in its wheel (recbole, torch)
+	@$(PYTHON) tests/bench/baselines.py --check out/bench-baselines
+	@$(MAKE) --no-print-directory python
+	@cargo bench --no-run --workspace --bench ids
+	$(BENCH)/baselines.py out/bench-baselines
 
 bench-policy: ## PROFILES=folder: rollouts beside transformers and llama.cpp (torch, transformers, llama-cpp-python)
 	@test -n "$(PROFILES)" || { echo "error: PROFILES: expected a folder of profiles: make bench-policy PROFILES=out/mind/profiles" >&2; exit 2; }

@@ -1,19 +1,16 @@
 -- What each day adds to an experiment's moments, by metric, segment and variant.
 --
--- Reads (one user bucket at a time): user_days, a row per user and day; users, a row per user. See schemas/experiment_moments.rs for n, d, p
--- and q. With S what a user did until a day, and x what they did on it, the day adds S² − (S − x)² to the sum of squares: only days with
--- rows count, and the past is added on a user's first day. `again` counts rows of a day of which the user has another.
+-- Reads (one user bucket at a time): user_days, a row per user and day, in this order, with what the user did until and on that day
+-- (all_active, all_impressions, all_clicks), whether it is their first one (entered), and whether it is there again; users, a row per user. Users
+-- are numbers. See schemas/experiment_moments.rs for n, d, p and q. With S what a user did until a day, and x what they did on it, the day adds
+-- S² − (S − x)² to the sum of squares: only days with rows count, and the past is added on a user's first day.
 WITH
 running AS (
     SELECT
-        user_id, day, CAST(active AS DOUBLE) AS active, CAST(impressions AS DOUBLE) AS impressions, CAST(clicks AS DOUBLE) AS clicks,
-        CAST(sum(active) OVER until AS DOUBLE) AS all_active,
-        CAST(sum(impressions) OVER until AS DOUBLE) AS all_impressions,
-        CAST(sum(clicks) OVER until AS DOUBLE) AS all_clicks,
-        CAST(row_number() OVER until = 1 AS INT) AS entered,
-        CAST(coalesce(lag(day) OVER until = day, false) AS INT) AS again
+        "user", day, CAST(active AS DOUBLE) AS active, CAST(impressions AS DOUBLE) AS impressions, CAST(clicks AS DOUBLE) AS clicks,
+        CAST(all_active AS DOUBLE) AS all_active, CAST(all_impressions AS DOUBLE) AS all_impressions, CAST(all_clicks AS DOUBLE) AS all_clicks,
+        entered, again
     FROM user_days
-    WINDOW until AS (PARTITION BY user_id ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 ),
 visits AS (
     SELECT
@@ -21,7 +18,7 @@ visits AS (
         CAST(users.pre_active AS DOUBLE) AS pre_active,
         CAST(users.pre_impressions AS DOUBLE) AS pre_impressions,
         CAST(users.pre_clicks AS DOUBLE) AS pre_clicks
-    FROM running JOIN users ON running.user_id = users.user_id
+    FROM running JOIN users ON running."user" = users."user"
 ),
 days AS (
     SELECT

@@ -45,6 +45,8 @@ pub struct Answers {
     store: Store,
     server: Server,
     form: Form,
+    /// Questions without any use, and without a verdict before, that end the run.
+    patience: u32,
     /// Questions in a row that the server failed to answer.
     failed_in_a_row: AtomicU32,
     /// Questions that it refused, or answered with nonsense, before it gave any verdict.
@@ -70,13 +72,14 @@ struct Cached<V> {
 }
 
 impl Answers {
-    /// Sends nothing yet.
-    pub fn open(server: &Server, store: &Store, form: Form) -> Result<Self> {
+    /// Sends nothing yet. `in_all`: questions that will be asked; if none of so few gets a verdict, nothing that the server says is of any use.
+    pub fn open(server: &Server, store: &Store, form: Form, in_all: usize) -> Result<Self> {
         Ok(Answers {
             client: Client::open(server)?,
             store: store.clone(),
             server: server.clone(),
             form,
+            patience: PATIENCE.min(u32::try_from(in_all).unwrap_or(u32::MAX)),
             failed_in_a_row: AtomicU32::new(0),
             useless: AtomicU32::new(0),
             had: AtomicU64::new(0),
@@ -180,8 +183,8 @@ impl Answers {
     /// There is no verdict on this question. Where there never was one on any, the server or model is the wrong one.
     fn nothing<V>(&self, why: &'static str, got: &str) -> Result<Asked<V>> {
         let useless = self.useless.fetch_add(1, Ordering::Relaxed) + 1;
-        if useless >= PATIENCE && self.had.load(Ordering::Relaxed) == 0 {
-            return Err(self.client.refused(&format!("{got} (to the first {PATIENCE} {})", self.form.of)));
+        if useless >= self.patience && self.had.load(Ordering::Relaxed) == 0 {
+            return Err(self.client.refused(&format!("{got} (to the first {} {})", self.patience, self.form.of)));
         }
         Ok(Asked::Reply(Reply::None(why)))
     }

@@ -79,6 +79,9 @@ struct Folder {
     #[serde(default = "gelu")]
     hidden_act: String,
     quantization_config: Option<Value>,
+    /// Tokens see only those before them.
+    #[serde(default)]
+    is_decoder: bool,
     #[serde(flatten)]
     config: Config,
 }
@@ -99,7 +102,8 @@ pub fn from_folder(path: &Path, seed: u64) -> Result<Initial> {
     let [(config_path, config_json), (weights_path, weights), (tokenizer_path, tokenizer_json)] = read(path)?;
     let folder: Folder = serde_json::from_slice(&config_json)
         .map_err(|e| wrong(&config_path, format!("expected a RoBERTa's configuration, got {e}")))?;
-    let Folder { model_type, position_embedding_type, hidden_act, quantization_config, mut config } = folder;
+    let Folder { model_type, position_embedding_type, hidden_act, quantization_config, is_decoder, mut config } =
+        folder;
     let bert = match model_type.as_str() {
         "roberta" => false,
         "bert" => true,
@@ -111,6 +115,14 @@ pub fn from_folder(path: &Path, seed: u64) -> Result<Initial> {
     if position_embedding_type != "absolute" || hidden_act != "gelu" {
         let what = format!("expected absolute positions and gelu, got {position_embedding_type:?} and {hidden_act:?}");
         return Err(wrong(&config_path, what));
+    }
+    if is_decoder {
+        let what = "is_decoder: expected false, got true: its tokens see only those before them";
+        return Err(Error::unreadable(
+            config_path.display(),
+            what,
+            "take an encoder: a classifier reads texts as a whole",
+        ));
     }
     if let Some(quantised) = quantization_config {
         let method = quantised["quant_method"].as_str().unwrap_or("one");

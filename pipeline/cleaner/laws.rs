@@ -144,6 +144,10 @@ fn weights_that_nothing_can_be_learnt_from_are_named() -> Result<()> {
         changed("roberta-tiny", same, quantised)?,
         "config.json: quantization_config: expected none, got bitsandbytes; quantised weights need their scales",
     );
+    refused(
+        changed("bert-tiny", same, |json| json["is_decoder"] = true.into())?,
+        "config.json: is_decoder: expected false, got true",
+    );
     for (model, field, value, expected) in [
         (
             "roberta-tiny",

@@ -228,7 +228,7 @@ fn folder(path: &Path) -> Result<Model> {
     let config = config(path)?;
     let tokenizer_path = path.join(TOKENIZER);
     let tokenizer = Tokenizer::from_json(&tokenizer_path, &read(&tokenizer_path, FOLDER)?)?;
-    check_template(path, &tokenizer)?;
+    check_templates(path, &tokenizer)?;
     let mut tensors = BTreeMap::new();
     for file in &weights(path)? {
         open_file(file, MOST_WEIGHTS, FOLDER)?;
@@ -251,22 +251,34 @@ fn folder(path: &Path) -> Result<Model> {
     Ok(Model { policy, tokenizer })
 }
 
-/// Checks that a chat template of the folder's is the one that we write turns in. It is not run: which control tokens it names is what
-/// tells the two apart.
-fn check_template(folder: &Path, tokenizer: &Tokenizer) -> Result<()> {
-    let Ok(chat) = Chat::of(tokenizer) else { return Ok(()) };
-    let opening = match chat {
-        Chat::ChatMl => "<|im_start|>",
-        Chat::Llama3 => "<|start_header_id|>",
+const TURNS: &str = "prompts would be written in turns that the model does not know: take its plain instruct variant; or delete the \
+                     template, if the model was trained with these turns";
+
+/// Checks that a chat template, which lies in `path` under `key`, is the one that we write turns in. It is not run: which control tokens it
+/// names is what tells the two apart.
+pub(crate) fn check_template(path: &Path, key: &str, template: &str, tokenizer: &Tokenizer) -> Result<()> {
+    let opening = match Chat::of(tokenizer) {
+        Err(_) => return Ok(()),
+        Ok(Chat::ChatMl) => "<|im_start|>",
+        Ok(Chat::Llama3) => "<|start_header_id|>",
     };
-    let hint = "prompts would be written in turns that the model does not know: take its plain instruct variant; or delete the template, \
-                if the model was trained with these turns";
+    match template.contains(opening) {
+        true => Ok(()),
+        false => {
+            let what = format!("{key}: expected turns that open with {opening}, got another template");
+            Err(wrong(path, what, TURNS))
+        }
+    }
+}
+
+/// The same for the templates of a folder.
+fn check_templates(folder: &Path, tokenizer: &Tokenizer) -> Result<()> {
     for name in ["chat_template.jinja", "tokenizer_config.json"] {
         let path = folder.join(name);
         if !is_there(&path, MISSING)? {
             continue;
         }
-        let text = String::from_utf8_lossy(&read(&path, hint)?).into_owned();
+        let text = String::from_utf8_lossy(&read(&path, TURNS)?).into_owned();
         let template = match name {
             "chat_template.jinja" => Json::String(text),
             _ => {
@@ -276,9 +288,8 @@ fn check_template(folder: &Path, tokenizer: &Tokenizer) -> Result<()> {
             }
         };
         // One template, or a list of them with names.
-        if !template.is_null() && !template.to_string().contains(opening) {
-            let what = format!("chat_template: expected turns that open with {opening}, got another template");
-            return Err(wrong(&path, what, hint));
+        if !template.is_null() {
+            check_template(&path, "chat_template", &template.to_string(), tokenizer)?;
         }
     }
     Ok(())

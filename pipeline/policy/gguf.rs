@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use dataset::Result;
 
 use crate::Family;
-use crate::files::{OTHER, candle, first_line, refuse_unused, wrong};
+use crate::files::{OTHER, candle, check_template, first_line, refuse_unused, wrong};
 use crate::{Config, Model, Policy, Tokenizer};
 
 const GGUF: &str = "download the file again";
@@ -63,6 +63,14 @@ pub(crate) fn open(path: &Path) -> Result<Model> {
     let config = config_of(&content).map_err(|what| wrong(path, what, OTHER))?;
     refuse_unused(path, &config, content.tensor_infos.keys().map(String::as_str), gguf_name)?;
     let tokenizer = Tokenizer::from_gguf(path, &mut content)?;
+    // The default one, and others with names.
+    for (key, template) in &content.metadata {
+        if key.starts_with("tokenizer.chat_template")
+            && let Ok(template) = template.to_string()
+        {
+            check_template(path, key, template, &tokenizer)?;
+        }
+    }
     let mut tensors = BTreeMap::new();
     for (name, _) in config.tensors() {
         let stored = gguf_name(&name);

@@ -164,7 +164,8 @@ impl Judge {
             response_format: response_format(),
             max_tokens: 2048,
         };
-        Ok(Judge { answers: Answers::open(server, store, form)?, behaviours: settings.judge_behaviours })
+        // A list without a verdict has no reward, and takes no other's place: few of them end no run.
+        Ok(Judge { answers: Answers::open(server, store, form, usize::MAX)?, behaviours: settings.judge_behaviours })
     }
 
     /// The verdicts on lists, each with its user: equal ones are asked about once.

@@ -92,6 +92,7 @@ impl Encoder {
         let max_tokens = max_tokens.min(longest.unwrap_or(usize::MAX));
         let expected = Expected { rank: 3, about: "token vectors (last_hidden_state)" };
         let model = Model::open(folder, max_tokens, batch_tokens, expected)?;
+        check_width(&model)?;
         Ok(Encoder { model, name, lower_case, query_prefix, document_prefix })
     }
 
@@ -141,6 +142,19 @@ impl Encoder {
             )),
         }
     }
+}
+
+/// Checks that what comes out are token vectors, and no logits over all tokens: a masked language model's are of the same rank.
+fn check_width(model: &Model) -> Result<()> {
+    let got = model.width();
+    let expected = match model.folder.widths() {
+        [Some(width), _] if width != got => format!("{width}, its hidden_size,"),
+        [None, Some(tokens)] if tokens == got => "other than its vocab_size".to_owned(),
+        _ => return Ok(()),
+    };
+    let what = format!("expected token vectors (last_hidden_state) of {expected} dimensions first, got {got}");
+    let hint = "export the model without its head (optimum: --task feature-extraction), and with the config.json that belongs to it";
+    Err(wrong(&model.folder.onnx, what, hint))
 }
 
 /// The mean of token vectors `[tokens · dimensions]`, at unit length.

@@ -8,6 +8,7 @@ use dataset::{Error, Kind, Result, check_file, is_there, read_file};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::beside::tokenizer_config;
 use crate::graph::external_data;
 use crate::{Languages, Tokens, sentence};
 
@@ -39,8 +40,8 @@ pub struct ModelFolder {
     /// What `config.json` says.
     pub(crate) config: Config,
     external: Vec<PathBuf>,
-    /// The files of a sentence-transformers folder that decide vectors.
-    sentence: Vec<PathBuf>,
+    /// What its tokenizer's settings and, in a sentence-transformers folder, its modules say beside it.
+    settings: Vec<PathBuf>,
 }
 
 /// The fields of `config.json` that are used here.
@@ -49,6 +50,9 @@ pub(crate) struct Config {
     #[serde(default)]
     model_type: String,
     vocab_size: Option<usize>,
+    hidden_size: Option<usize>,
+    /// What DistilBERT calls it.
+    dim: Option<usize>,
     max_position_embeddings: Option<usize>,
     pad_token_id: Option<usize>,
     /// Names of the logits.
@@ -79,9 +83,15 @@ impl ModelFolder {
         let config_path = path.join(CONFIG);
         let config = serde_json::from_slice(&read(&config_path, MAX_JSON)?)
             .map_err(|e| wrong(&config_path, format!("expected a model's configuration, got {e}"), NAMES))?;
-        check_file(&path.join(TOKENIZER), MAX_JSON, NAMES)?;
-        let sentence = sentence::files(path)?;
-        Ok(ModelFolder { path: path.into(), onnx: file, config, external, sentence })
+        let tokenizer = path.join(TOKENIZER);
+        check_file(&tokenizer, MAX_JSON, NAMES)?;
+        let mut settings = sentence::files(path)?;
+        let beside = tokenizer_config(&tokenizer);
+        if is_there(&beside, NAMES)? {
+            check_file(&beside, MAX_JSON, NAMES)?;
+            settings.push(beside);
+        }
+        Ok(ModelFolder { path: path.into(), onnx: file, config, external, settings })
     }
 
     /// The tokenizer, which must not have more tokens than the model. Texts are clipped to `max_tokens` or the model's
@@ -96,6 +106,12 @@ impl ModelFolder {
             }
             _ => Ok(tokens),
         }
+    }
+
+    /// What `config.json` says of the width of a token's vector, or of its logits over all tokens.
+    pub(crate) fn widths(&self) -> [Option<usize>; 2] {
+        let Config { hidden_size, dim, vocab_size, .. } = &self.config;
+        [hidden_size.or(*dim), *vocab_size]
     }
 
     /// The score from which on a text is kept: what the folder's `thresholds.json` says of the ONNX file; `None` when the
@@ -135,7 +151,7 @@ impl ModelFolder {
     /// The files that decide what the model says: all but the thresholds.
     pub fn files(&self) -> Vec<PathBuf> {
         let named = [CONFIG, TOKENIZER].map(|name| self.path.join(name));
-        let more = self.external.iter().chain(&self.sentence).cloned();
+        let more = self.external.iter().chain(&self.settings).cloned();
         named.into_iter().chain([self.onnx.clone()]).chain(more).collect()
     }
 }

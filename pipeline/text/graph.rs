@@ -1,8 +1,9 @@
 //! A look into an ONNX file before it is handed to ONNX Runtime: is it one, and where does it keep its weights?
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use onnx_rs::ast::{Graph, TensorProto};
+use onnx_rs::ast::{Attribute, Graph, Node, SparseTensor, TensorProto};
 
 use dataset::{Error, Result};
 
@@ -12,25 +13,50 @@ pub(crate) fn external_data(path: &Path, onnx: &[u8]) -> Result<Vec<String>> {
     shallow(onnx).map_err(|what| Error::unreadable(path.display(), what, hint))?;
     let model = onnx_rs::parse(onnx)
         .map_err(|e| Error::unreadable(path.display(), format!("expected a whole ONNX model, got {e}"), hint))?;
-    let graph = model.graph.filter(|graph| model.ir_version > 0 && !graph.node.is_empty());
+    let graph = model.graph.as_ref().filter(|graph| model.ir_version > 0 && !graph.node.is_empty());
     let graph =
         graph.ok_or_else(|| Error::unreadable(path.display(), "expected an ONNX model, got something else", hint))?;
-    let mut locations = Vec::new();
-    collect(&graph, &mut locations);
-    locations.sort();
-    locations.dedup();
-    Ok(locations)
+    let mut locations = Locations::default();
+    locations.graph(graph);
+    for function in &model.functions {
+        locations.nodes(&function.node);
+        function.attribute_proto.iter().for_each(|attribute| locations.attribute(attribute));
+    }
+    for training in &model.training_info {
+        [&training.initialization, &training.algorithm].into_iter().flatten().for_each(|graph| locations.graph(graph));
+    }
+    Ok(locations.0.into_iter().collect())
 }
 
-fn collect(graph: &Graph<'_>, locations: &mut Vec<String>) {
-    let mut tensor = |tensor: &TensorProto<'_>| {
+/// Where tensors lie outside the file, gathered from wherever a model can hold one.
+#[derive(Default)]
+struct Locations(BTreeSet<String>);
+
+impl Locations {
+    fn graph(&mut self, graph: &Graph<'_>) {
+        graph.initializer.iter().for_each(|tensor| self.tensor(tensor));
+        graph.sparse_initializer.iter().for_each(|tensor| self.sparse(tensor));
+        self.nodes(&graph.node);
+    }
+
+    fn nodes(&mut self, nodes: &[Node<'_>]) {
+        nodes.iter().flat_map(|node| &node.attribute).for_each(|attribute| self.attribute(attribute));
+    }
+
+    fn attribute(&mut self, attribute: &Attribute<'_>) {
+        attribute.t.iter().chain(&attribute.tensors).for_each(|tensor| self.tensor(tensor));
+        attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors).for_each(|tensor| self.sparse(tensor));
+        attribute.g.as_deref().into_iter().chain(&attribute.graphs).for_each(|graph| self.graph(graph));
+    }
+
+    fn sparse(&mut self, tensor: &SparseTensor<'_>) {
+        [&tensor.values, &tensor.indices].into_iter().flatten().for_each(|tensor| self.tensor(tensor));
+    }
+
+    fn tensor(&mut self, tensor: &TensorProto<'_>) {
         let entries = tensor.external_data().iter().filter(|entry| entry.key == "location");
-        locations.extend(entries.map(|entry| entry.value.to_owned()));
-    };
-    graph.initializer.iter().for_each(&mut tensor);
-    let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
-    attributes().filter_map(|attribute| attribute.t.as_ref()).for_each(&mut tensor);
-    attributes().filter_map(|attribute| attribute.g.as_ref()).for_each(|graph| collect(graph, locations));
+        self.0.extend(entries.map(|entry| entry.value.to_owned()));
+    }
 }
 
 /// Messages in each other, at most: more than that no protobuf reader takes, ONNX Runtime's neither.
@@ -60,7 +86,7 @@ impl Message {
             (Message::Model, 25) => Message::Function,
             (Message::Graph, 1) | (Message::Function, 7) => Message::Node,
             (Message::Graph, 11..=13) => Message::Value,
-            (Message::Node, 5) => Message::Attribute,
+            (Message::Node, 5) | (Message::Function, 11) => Message::Attribute,
             (Message::Value, 2) | (Message::Attribute, 14 | 15) => Message::Type,
             (Message::Type, 4 | 9) => Message::TypeOfOne,
             (Message::Type, 5) => Message::TypeOfValues,
@@ -117,6 +143,7 @@ fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use onnx_rs::ast::{AttributeType, DataLocation, DataType, Function, Model, OpType, StringStringEntry};
     use proptest::prelude::*;
 
     use super::*;
@@ -150,6 +177,58 @@ mod tests {
         }
         assert!(shallow(&field(7, &nested(&[1, 5, 6], 30))).is_ok());
         assert!(shallow(&field(7, &nested(&[1, 5, 6], 40))).is_err());
+    }
+
+    #[test]
+    fn weights_outside_are_found_wherever_a_model_can_hold_them() {
+        let outside = |value| {
+            TensorProto::from_raw("t", vec![1], DataType::Float, &[])
+                .with_external_data(vec![StringStringEntry { key: "location", value }])
+                .with_data_location(DataLocation::External)
+        };
+        let sparse = |values, indices| SparseTensor {
+            values: Some(outside(values)),
+            indices: Some(outside(indices)),
+            ..SparseTensor::default()
+        };
+        let attribute = |kind| Attribute { name: "a", r#type: kind, ..Attribute::default() };
+        let node = |attribute| Node { op_type: OpType::Identity, attribute, ..Node::default() };
+        let graph = |name| Graph { initializer: vec![outside(name)], ..Graph::default() };
+        let attributes = vec![
+            Attribute { t: Some(outside("one")), ..attribute(AttributeType::Tensor) },
+            Attribute { tensors: vec![outside("several")], ..attribute(AttributeType::Tensors) },
+            Attribute { sparse_tensor: Some(sparse("values", "indices")), ..attribute(AttributeType::SparseTensor) },
+            Attribute { g: Some(Box::new(graph("branch"))), ..attribute(AttributeType::Graph) },
+            Attribute { graphs: vec![graph("branches")], ..attribute(AttributeType::Graphs) },
+        ];
+        let model = Model {
+            ir_version: 8,
+            graph: Some(Graph {
+                node: vec![node(attributes)],
+                sparse_initializer: vec![sparse("sparse values", "sparse indices")],
+                ..graph("initializer")
+            }),
+            functions: vec![Function {
+                name: "f",
+                node: vec![node(vec![Attribute { t: Some(outside("function")), ..attribute(AttributeType::Tensor) }])],
+                ..Function::default()
+            }],
+            ..Model::default()
+        };
+        let found = external_data(Path::new("model.onnx"), &onnx_rs::encode(&model)).expect("a model");
+        let expected = [
+            "branch",
+            "branches",
+            "function",
+            "indices",
+            "initializer",
+            "one",
+            "several",
+            "sparse indices",
+            "sparse values",
+            "values",
+        ];
+        assert_eq!(found, expected);
     }
 
     proptest! {

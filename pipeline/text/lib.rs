@@ -8,6 +8,7 @@
 //! ever padded, so a text's score does not depend on the texts around it.
 
 mod batches;
+mod beside;
 mod classifier;
 mod encoder;
 mod folder;

@@ -89,12 +89,6 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
             there.push(file);
         }
     }
-    // It says how long texts are; a tokenizer's file alone makes no sentence-transformers folder.
-    let tokenizer = folder.join(TOKENIZER);
-    if !there.is_empty() && is_there(&tokenizer, NAMES)? {
-        check_file(&tokenizer, MAX_JSON, HINT)?;
-        there.push(tokenizer);
-    }
     Ok(there)
 }
 

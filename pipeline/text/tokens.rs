@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use dataset::{Error, Result, read_file};
-use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
+use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
+use crate::beside::clipped_end;
 use crate::folder::{MAX_JSON, NAMES};
 
 /// Turns texts into token ids, special tokens included.
@@ -18,14 +19,18 @@ impl Tokens {
     /// Reads `tokenizer.json`; texts of more than `max_tokens` tokens are clipped, their closing token kept.
     pub fn open(path: &Path, max_tokens: usize) -> Result<Self> {
         let json = read_file(path, MAX_JSON, NAMES)?;
-        let tokenizer = Tokenizer::from_bytes(json).map_err(|e| {
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| {
             let what = format!("expected a tokenizer in the `tokenizers` format, got {e}");
             Error::unreadable(path.display(), what, "copy the model's folder again")
         })?;
+        let direction = clipped_end(path, &tokenizer)?;
+        let truncation = TruncationParams { direction, ..TruncationParams::default() };
+        // A length that leaves no room is for the next line to name.
+        let _ = tokenizer.with_truncation(Some(truncation));
         Self::new(tokenizer, max_tokens)
     }
 
-    /// The same for a tokenizer in memory.
+    /// The same for a tokenizer in memory. Texts are clipped at the end that it clips itself.
     ///
     /// # Errors
     /// When `max_tokens` leave no room for a text beside the special tokens.
@@ -37,7 +42,8 @@ impl Tokens {
             return Err(Error::setting("max_tokens", expected, max_tokens, hint));
         }
         tokenizer.with_padding(None);
-        let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
+        let direction = tokenizer.get_truncation().map_or(TruncationDirection::Right, |own| own.direction);
+        let truncation = TruncationParams { max_length: max_tokens, direction, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|e| Error::bug(format!("max_tokens {max_tokens}: {e}")))?;
         Ok(Tokens { tokenizer, max_tokens })
     }

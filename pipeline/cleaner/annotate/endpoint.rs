@@ -16,8 +16,8 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Sends nothing yet. Answers are kept under `_cache/annotate` in the store.
-    pub(super) fn open(server: &Server, store: &Store) -> Result<Self> {
+    /// Sends nothing yet. Answers are kept under `_cache/annotate` in the store. `in_all`: behaviours that will be asked about.
+    pub(super) fn open(server: &Server, store: &Store, in_all: usize) -> Result<Self> {
         let form = Form {
             of: "behaviours",
             folder: "annotate",
@@ -25,7 +25,7 @@ impl Endpoint {
             response_format: prompt::response_format(),
             max_tokens: 200,
         };
-        Ok(Endpoint { answers: Answers::open(server, store, form)? })
+        Ok(Endpoint { answers: Answers::open(server, store, form, in_all)? })
     }
 
     /// Verdicts in the texts' order; `None` and counted where none was to be had.
@@ -157,12 +157,16 @@ mod tests {
 
     /// All texts, asked twice.
     fn ask(answer: String) -> Result<[Asked; 2]> {
+        ask_about(&TEXTS, answer)
+    }
+
+    fn ask_about(texts: &[&str], answer: String) -> Result<[Asked; 2]> {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&folder.path().to_string_lossy())?;
-        let endpoint = Endpoint::open(&server(answer), &store)?;
+        let endpoint = Endpoint::open(&server(answer), &store, texts.len())?;
         let (mut first, mut second) = (Account::default(), Account::default());
-        let verdicts = endpoint.ask_all(&TEXTS, &mut first)?;
-        let again = endpoint.ask_all(&TEXTS, &mut second)?;
+        let verdicts = endpoint.ask_all(texts, &mut first)?;
+        let again = endpoint.ask_all(texts, &mut second)?;
         Ok([(verdicts, first), (again, second)])
     }
 
@@ -178,6 +182,21 @@ mod tests {
         assert_eq!((account.notes.get("requests"), account.notes.get("from the cache")), (Some(&6), None));
         assert_eq!(again, verdicts);
         assert_eq!((cached.notes.get("requests"), cached.notes.get("from the cache")), (None, Some(&6)));
+        Ok(())
+    }
+
+    #[test]
+    fn however_few_are_asked_about_no_verdict_at_all_is_no_result() -> Result<()> {
+        // Else the labels that there are would give way to none.
+        for n in 1..TEXTS.len() {
+            let refused = http("400 No", "", &json!({"error": {"message": "too long"}}).to_string());
+            for answer in [refused, http("200 OK", "", &completion("no idea"))] {
+                let error = ask_about(&TEXTS[..n], answer).expect_err("no verdict");
+                let expected = format!("(to the first {} behaviours)", n.min(5));
+                assert!(error.exit_code() == 2 && error.to_string().contains(&expected), "{error}");
+            }
+        }
+        ask_about(&[], http("401 No", "", ""))?;
         Ok(())
     }
 

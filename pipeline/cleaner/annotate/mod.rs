@@ -200,7 +200,8 @@ impl Stage for Annotate {
             Candidates::Sample(events) => sample::choose(events, self.sample, self.seed)?,
             Candidates::File(path, digest) => file::read(path, digest)?,
         };
-        let endpoint = inputs.server.as_ref().map(|server| Endpoint::open(server, &resources.store)).transpose()?;
+        let open = |server| Endpoint::open(server, &resources.store, candidates.len());
+        let endpoint = inputs.server.as_ref().map(open).transpose()?;
         Ok(AnnotateShared { candidates: by_partition(candidates), endpoint })
     }
 

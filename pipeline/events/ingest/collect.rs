@@ -1,5 +1,6 @@
 //! Collecting behaviours: from a raw row's fields to spilled rows with keyed ids, scrubbed texts and a place in time.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringBuilder, UInt8Array, UInt64Array};
@@ -79,19 +80,37 @@ pub(super) struct Rules {
     pub(super) erased: ErasedPeople,
 }
 
-/// Whose row is looked at: rows of one user often lie together.
+/// A person, by the raw id.
 struct User {
     raw: Vec<u8>,
     id: [u8; 16],
     bucket: u32,
 }
 
-impl User {
-    fn be(&mut self, raw: &[u8], rules: &Rules) {
-        if self.raw != raw {
-            let id = rules.key.user_id(raw);
-            *self = User { raw: raw.to_vec(), id, bucket: bucket(&id, rules.buckets) };
+/// People whose ids are kept at hand, at most. So few in tests that places are taken over all the time.
+const AT_HAND: usize = if cfg!(test) { 4 } else { 1 << 14 };
+
+/// People of whom a file had rows lately: it has more, and hashing an id twice costs more than looking it up. Each has one place, which whoever
+/// comes there next takes over.
+struct Users {
+    places: Vec<Option<User>>,
+    hasher: RandomState,
+}
+
+impl Users {
+    fn new() -> Self {
+        Users { places: std::iter::repeat_with(|| None).take(AT_HAND).collect(), hasher: RandomState::new() }
+    }
+
+    fn of(&mut self, raw: &[u8], rules: &Rules) -> &User {
+        let place = &mut self.places[self.hasher.hash_one(raw) as usize % AT_HAND];
+        if place.as_ref().is_some_and(|user| user.raw != raw) {
+            *place = None;
         }
+        place.get_or_insert_with(|| {
+            let id = rules.key.user_id(raw);
+            User { raw: raw.to_vec(), id, bucket: bucket(&id, rules.buckets) }
+        })
     }
 }
 
@@ -101,7 +120,7 @@ pub(super) struct Collector<'a, 's> {
     spill: &'a mut Spill<'s>,
     pub(super) tally: Tally,
     scrubbed: Counts,
-    user: User,
+    users: Users,
     bucket: Vec<u32>,
     ids: [Vec<u64>; 4],
     role: Vec<u8>,
@@ -136,7 +155,7 @@ impl Behaviours for Collector<'_, '_> {
         match self.was_erased(user) {
             true => self.tally.leave_out(ERASED),
             false => {
-                let id = hex(&self.user(user).id);
+                let id = hex(&self.users.of(user, self.rules).id);
                 self.tally.reject_of(row, Some(&id), reason);
             }
         }
@@ -145,13 +164,12 @@ impl Behaviours for Collector<'_, '_> {
 
 impl<'a, 's> Collector<'a, 's> {
     pub(super) fn new(rules: &'a Rules, spill: &'a mut Spill<'s>) -> Self {
-        let nobody = rules.key.user_id(b"");
         Collector {
             rules,
             spill,
             tally: Tally::new(),
             scrubbed: Counts::default(),
-            user: User { raw: Vec::new(), id: nobody, bucket: bucket(&nobody, rules.buckets) },
+            users: Users::new(),
             bucket: Vec::new(),
             ids: Default::default(),
             role: Vec::new(),
@@ -166,8 +184,7 @@ impl<'a, 's> Collector<'a, 's> {
         judge(self.rules.window, domain, behaviour, |role, text, scrubbed| {
             let role = role.map_err(Left::Out)?;
             self.scrubbed.iter_mut().zip(scrubbed).for_each(|(sum, n)| *sum += n);
-            self.user.be(user, self.rules);
-            let User { id, bucket, .. } = &self.user;
+            let User { id, bucket, .. } = self.users.of(user, self.rules);
             let what = news_id.filter(|_| domain == NEWS).unwrap_or(text);
             let event = event_id(id, DOMAINS[usize::from(domain)], at, what);
             let [user_high, user_low] = halves(id);
@@ -185,14 +202,9 @@ impl<'a, 's> Collector<'a, 's> {
         .map_err(Left::Aside)?
     }
 
-    fn user(&mut self, raw: &[u8]) -> &User {
-        self.user.be(raw, self.rules);
-        &self.user
-    }
-
     fn was_erased(&mut self, user: &[u8]) -> bool {
         let rules = self.rules;
-        !rules.erased.is_empty() && rules.erased.has(&self.user(user).id)
+        !rules.erased.is_empty() && rules.erased.has(&self.users.of(user, rules).id)
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -7,11 +7,12 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int64Array, RecordBatch};
+use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Date32Type, Int32Type};
 use clap::Args;
-use dataset::bucket::{bucket, hex};
+use dataset::bucket::bucket;
 use dataset::plan::{digest, file_digest};
 use dataset::{Account, Done, Error, Inputs, Kind, Regrouped, Resources, Result, Rows, Spill, Stage, UserKey};
 use schemas::{ExperimentMoments, ExperimentUsers, Table};
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::METRICS;
-use super::checked::schema;
+use super::numbered::{Numbered, sent};
 use super::user_days::{Piece, UserDayColumns};
 use crate::engine::{Engine, Relation, as_table, column};
 
@@ -97,7 +98,7 @@ impl Stage for GatherExperiment {
         }
         let rows: u64 = pieces.iter().map(|piece| piece.rows).sum();
         let buckets = rows.div_ceil(BUCKET_ROWS).clamp(1, MOST_BUCKETS.into()) as u32;
-        let rows = declare.regroup(self.buckets.unwrap_or(buckets), schema(), tasks)?;
+        let rows = declare.regroup(self.buckets.unwrap_or(buckets), sent(), tasks)?;
         Ok(UserDays { pieces, key: declare.user_key()?, rows })
     }
 
@@ -111,13 +112,13 @@ impl Stage for GatherExperiment {
             bytes += batch.get_array_memory_size();
             held.push(batch);
             if bytes >= spill.budget_bytes {
-                spill.send(&to, &concat_batches(&schema(), &held)?)?;
+                spill.send(&to, &concat_batches(&sent(), &held)?)?;
                 (bytes, held, to) = (0, Vec::new(), Vec::new());
             }
             Ok(())
         })?;
         if !held.is_empty() {
-            spill.send(&to, &concat_batches(&schema(), &held)?)?;
+            spill.send(&to, &concat_batches(&sent(), &held)?)?;
         }
         spill.say(&seen)
     }
@@ -166,8 +167,13 @@ impl Stage for GatherExperiment {
 
     fn run(&self, inputs: &UserDays, engine: &Engine, partition: u32) -> Result<Done<Self::Outputs>> {
         let rows: Vec<RecordBatch> = inputs.rows.read(partition)?.into_iter().map(|(_, batch)| batch).collect();
-        let mut account = Account::all(rows.iter().map(RecordBatch::num_rows).sum::<usize>() as u64);
-        let days = || Relation::Rows(schema(), rows.clone());
+        let Numbered { days, ids } = Numbered::of(&rows)?;
+        let mut account = Account::all(days.num_rows() as u64);
+        if days.num_rows() == 0 {
+            let outputs = (Rows::new(Vec::new()), Rows::new(Vec::new()));
+            return Ok(Done { outputs, accounts: vec![account.clone(), account] });
+        }
+        let days = || Relation::Rows(days.schema(), vec![days.clone()]);
         let users = engine.query(USERS_FILE, USERS_SQL, Vec::new(), vec![("user_days", days())])?;
         check(&users, partition)?;
         for (what, name) in
@@ -175,11 +181,11 @@ impl Stage for GatherExperiment {
         {
             account.note(what, count(&users, name)?);
         }
-        let users = as_table(USERS_FILE, &ExperimentUsers::contract(), &users)?;
-        let tables =
-            vec![("user_days", days()), ("users", Relation::Rows(ExperimentUsers::contract().schema(), users.clone()))];
+        let users = ids.join(&users)?;
+        let tables = vec![("user_days", days()), ("users", Relation::Rows(users.schema(), vec![users.clone()]))];
         let moments = engine.query(MOMENTS_FILE, MOMENTS_SQL, Vec::new(), tables)?;
         once_a_day(&moments)?;
+        let users = as_table(USERS_FILE, &ExperimentUsers::contract(), &[users])?;
         let moments = as_table(MOMENTS_FILE, &ExperimentMoments::contract(), &moments)?;
         let accounts = vec![account.clone(), Account::all(account.input)];
         Ok(Done { outputs: (Rows::new(users), Rows::new(moments)), accounts })
@@ -238,20 +244,20 @@ fn look(batch: &RecordBatch, seen: &mut Seen) {
 /// The same rows under our ids, and the buckets that they go to.
 fn keyed(batch: &RecordBatch, key: &UserKey, buckets: u32, to: &mut Vec<u32>) -> Result<RecordBatch> {
     let raw = batch.column(0).as_string::<i32>();
-    let (mut last, mut id, mut ours) = (None, String::new(), 0);
-    let mut ids = Vec::with_capacity(raw.len());
+    let (mut last, mut id, mut ours) = (None, [0; 16], 0);
+    let mut ids = Vec::with_capacity(16 * raw.len());
     for user in raw.iter() {
         // Files that lie by user say the same many times.
         if last != user {
-            let hash = key.user_id(user.unwrap_or_default().as_bytes());
-            (last, id, ours) = (user, hex(&hash), bucket(&hash, buckets));
+            id = key.user_id(user.unwrap_or_default().as_bytes());
+            (last, ours) = (user, bucket(&id, buckets));
         }
-        ids.push(id.clone());
+        ids.extend_from_slice(&id);
         to.push(ours);
     }
     let mut columns = batch.columns().to_vec();
-    columns[0] = Arc::new(StringArray::from(ids)) as ArrayRef;
-    Ok(RecordBatch::try_new(schema(), columns)?)
+    columns[0] = Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(ids), None)?) as ArrayRef;
+    Ok(RecordBatch::try_new(sent(), columns)?)
 }
 
 /// How many users a column of the query is true of.

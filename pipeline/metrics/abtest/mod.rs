@@ -13,6 +13,7 @@ mod gather;
 #[cfg(test)]
 mod laws;
 mod moments;
+mod numbered;
 mod rows;
 mod user_days;
 

@@ -185,7 +185,8 @@ fn gguf(path: &Path, change: impl FnOnce(&mut BTreeMap<String, Value>, &mut Tens
 fn a_gguf_file_of_which_something_would_go_unused_is_refused() -> Result<()> {
     let root = tempfile::tempdir()?;
     let whole = root.path().join("WHOLE.GGUF");
-    gguf(&whole, |_, _| ())?;
+    const TEMPLATE: &str = "tokenizer.chat_template";
+    gguf(&whole, |metadata, _| drop(metadata.insert(TEMPLATE.into(), Value::String("<|im_start|>{{ m }}".into()))))?;
     let model = Model::open(&whole)?;
     let logits =
         |policy: &Policy| -> Result<Vec<f32>> { Ok(Snapshot::new(policy, Adapters::On)?.logits_of(&[], &[5, 6, 7])) };
@@ -193,7 +194,7 @@ fn a_gguf_file_of_which_something_would_go_unused_is_refused() -> Result<()> {
     assert_eq!(model.tokenizer.encode("why?\n now."), qwen_like_tokenizer().encode("why?\n now."));
 
     type Change = fn(&mut BTreeMap<String, Value>, &mut Tensors);
-    let cases: [(&str, Change, &str); 6] = [
+    let cases: [(&str, Change, &str); 8] = [
         (
             "bias",
             |_, tensors| {
@@ -213,6 +214,16 @@ fn a_gguf_file_of_which_something_would_go_unused_is_refused() -> Result<()> {
             "partial",
             |metadata, _| drop(metadata.insert("llama.rope.dimension_count".into(), Value::U32(8))),
             "llama.rope.dimension_count: expected 16",
+        ),
+        (
+            "turns",
+            |metadata, _| drop(metadata.insert(TEMPLATE.into(), Value::String("[INST] {{ m }} [/INST]".into()))),
+            "tokenizer.chat_template: expected turns that open with <|im_start|>",
+        ),
+        (
+            "named-turns",
+            |metadata, _| drop(metadata.insert(format!("{TEMPLATE}.tool_use"), Value::String("[INST]".into()))),
+            "tokenizer.chat_template.tool_use: expected turns",
         ),
         ("missing", |_, tensors| drop(tensors.remove("blk.1.ffn_up.weight")), "expected a tensor blk.1.ffn_up.weight"),
     ];

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use dataset::Result;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{classifier, folder, onnx, put, table};
@@ -59,6 +60,74 @@ fn other_weights_are_another_model_whatever_else_lies_in_the_folder() -> Result<
     put(&folder, WEIGHTS, table(OTHERS));
     assert_ne!(name()?, before);
     assert!(kept > 0.9 && score(&folder)? < 0.1);
+    Ok(())
+}
+
+#[test]
+fn logits_over_all_tokens_are_no_token_vectors() -> Result<()> {
+    let of = |config: Value, width_of_vocabulary: bool| {
+        let folder = match width_of_vocabulary {
+            true => super::folder([[1.0, 0.5, 0.0, 2.0]; 4], false),
+            false => super::folder(ROWS.map(|[x, y]| [x + 1.0, y]), false),
+        };
+        put(&folder, "config.json", config.to_string());
+        super::encoder(&folder).map(|encoder| encoder.dimensions())
+    };
+    for (config, wide, expected) in [
+        (json!({"hidden_size": 384, "vocab_size": 4}), true, "expected token vectors (last_hidden_state) of 384"),
+        (json!({"dim": 384}), false, "of 384, its hidden_size, dimensions first, got 2"),
+        (json!({"vocab_size": 4}), true, "of other than its vocab_size dimensions first, got 4"),
+    ] {
+        let error = of(config, wide).expect_err(expected);
+        assert!(error.exit_code() == 3 && error.to_string().contains(expected), "{error}");
+    }
+    // As many dimensions as tokens are no fault where the folder says so.
+    assert_eq!(of(json!({"hidden_size": 4, "vocab_size": 4}), true)?, 4);
+    assert_eq!(of(json!({}), false)?, 2);
+    Ok(())
+}
+
+#[test]
+fn a_tokenizers_settings_are_followed_or_refused() -> Result<()> {
+    const FILE: &str = "tokenizer_config.json";
+    let folder = folder(ROWS, true);
+    let path = folder.path().join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&fs::read(&path).expect("readable")).expect("JSON");
+    let name = || EncoderOptions::default().name(&ModelFolder::open(folder.path(), "")?);
+    let scores = |text: &str| {
+        let options = ClassifierOptions { max_tokens: 1, ..ClassifierOptions::default() };
+        Classifier::open(ModelFolder::open(folder.path(), "")?, options)?.scores(&[text])
+    };
+    let before = name()?;
+    assert_eq!(scores("keep noise")?, scores("keep")?);
+    // The tokenizer's own end, which the settings beside it overrule.
+    tokenizer["truncation"] = json!({"direction": "Left", "max_length": 9, "strategy": "LongestFirst", "stride": 0});
+    tokenizer["normalizer"] = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+        "strip_accents": null, "lowercase": true});
+    put(&folder, "tokenizer.json", tokenizer.to_string());
+    assert_eq!(scores("keep noise")?, scores("noise")?);
+    for (side, kept) in [("right", "keep"), ("left", "noise")] {
+        put(&folder, FILE, json!({"truncation_side": side, "do_lower_case": true, "strip_accents": null}).to_string());
+        assert_eq!(scores("keep noise")?, scores(kept)?, "{side}");
+    }
+    assert_ne!(name()?, before, "what decides tokens is hashed");
+    for (settings, expected) in [
+        (json!({"truncation_side": "middle"}), "truncation_side: expected left or right, got \"middle\""),
+        (json!({"do_lower_case": false}), "do_lower_case: expected true, as in tokenizer.json, got false"),
+        (json!({"tokenize_chinese_chars": false}), "tokenize_chinese_chars: expected true"),
+    ] {
+        put(&folder, FILE, settings.to_string());
+        let error = scores("keep").expect_err(expected);
+        assert!(error.exit_code() == 3 && error.to_string().contains(expected), "{error}");
+    }
+    // Accents that the tokenizer leaves as they come are no contradiction, and a space is another kind of tokenizer's.
+    put(&folder, FILE, json!({"strip_accents": true, "add_prefix_space": true}).to_string());
+    scores("keep")?;
+    tokenizer["pre_tokenizer"] =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    put(&folder, "tokenizer.json", tokenizer.to_string());
+    let error = scores("keep").expect_err("a space");
+    assert!(error.to_string().contains("add_prefix_space: expected false, as in tokenizer.json, got true"), "{error}");
     Ok(())
 }
 
