@@ -86,7 +86,7 @@ impl Clicks {
     }
 
     /// What is to be told after each of the clicks of `latest(length, 1)`: the next one.
-    pub(crate) fn targets(&self, length: usize) -> &[u32] {
+    pub fn targets(&self, length: usize) -> &[u32] {
         &self.articles[self.len().saturating_sub(length.saturating_add(1)) + 1..]
     }
 
