@@ -5,20 +5,19 @@
 -- are numbers. See schemas/experiment_moments.rs for n, d, p and q. With S what a user did until a day, and x what they did on it, the day adds
 -- S² − (S − x)² to the sum of squares: only days with rows count, and the past is added on a user's first day.
 WITH
-running AS (
-    SELECT
-        "user", day, CAST(active AS DOUBLE) AS active, CAST(impressions AS DOUBLE) AS impressions, CAST(clicks AS DOUBLE) AS clicks,
-        CAST(all_active AS DOUBLE) AS all_active, CAST(all_impressions AS DOUBLE) AS all_impressions, CAST(all_clicks AS DOUBLE) AS all_clicks,
-        entered, again
-    FROM user_days
-),
 visits AS (
     SELECT
-        running.*, users.variant, users.cold,
+        users.variant, users.cold, user_days.day, user_days.entered, user_days.again,
+        CAST(user_days.active AS DOUBLE) AS active,
+        CAST(user_days.impressions AS DOUBLE) AS impressions,
+        CAST(user_days.clicks AS DOUBLE) AS clicks,
+        CAST(user_days.all_active AS DOUBLE) AS all_active,
+        CAST(user_days.all_impressions AS DOUBLE) AS all_impressions,
+        CAST(user_days.all_clicks AS DOUBLE) AS all_clicks,
         CAST(users.pre_active AS DOUBLE) AS pre_active,
         CAST(users.pre_impressions AS DOUBLE) AS pre_impressions,
         CAST(users.pre_clicks AS DOUBLE) AS pre_clicks
-    FROM running JOIN users ON running."user" = users."user"
+    FROM user_days JOIN users ON user_days."user" = users."user"
 ),
 days AS (
     SELECT

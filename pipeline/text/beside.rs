@@ -26,12 +26,12 @@ pub(crate) fn tokenizer_config(tokenizer: &Path) -> PathBuf {
     tokenizer.with_file_name("tokenizer_config.json")
 }
 
-/// Which end of a text that is too long goes: what the file says, else what the tokenizer does.
+/// Which end of a text that is too long goes, if the file says so.
 ///
 /// # Errors
 /// When the file says other than the tokenizer does of case, accents, Chinese characters or a leading space. Versions of transformers follow
 /// different ones of the two.
-pub(crate) fn clipped_end(path: &Path, tokenizer: &Tokenizer) -> Result<TruncationDirection> {
+pub(crate) fn clipped_end(path: &Path, tokenizer: &Tokenizer) -> Result<Option<TruncationDirection>> {
     let path = tokenizer_config(path);
     let settings: Settings = says(&path, "a tokenizer's settings", HINT)?.unwrap_or_default();
     let said = serde_json::to_value(tokenizer).unwrap_or_default();
@@ -56,9 +56,9 @@ pub(crate) fn clipped_end(path: &Path, tokenizer: &Tokenizer) -> Result<Truncati
         }
     }
     match settings.truncation_side.as_deref() {
-        None => Ok(tokenizer.get_truncation().map_or(TruncationDirection::Right, |truncation| truncation.direction)),
-        Some("right") => Ok(TruncationDirection::Right),
-        Some("left") => Ok(TruncationDirection::Left),
+        None => Ok(None),
+        Some("right") => Ok(Some(TruncationDirection::Right)),
+        Some("left") => Ok(Some(TruncationDirection::Left)),
         Some(other) => Err(wrong(&path, format!("truncation_side: expected left or right, got {other:?}"), HINT)),
     }
 }

@@ -19,22 +19,24 @@ impl Tokens {
     /// Reads `tokenizer.json`; texts of more than `max_tokens` tokens are clipped, their closing token kept.
     pub fn open(path: &Path, max_tokens: usize) -> Result<Self> {
         let json = read_file(path, MAX_JSON, NAMES)?;
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| {
+        let tokenizer = Tokenizer::from_bytes(json).map_err(|e| {
             let what = format!("expected a tokenizer in the `tokenizers` format, got {e}");
             Error::unreadable(path.display(), what, "copy the model's folder again")
         })?;
-        let direction = clipped_end(path, &tokenizer)?;
-        let truncation = TruncationParams { direction, ..TruncationParams::default() };
-        // A length that leaves no room is for the next line to name.
-        let _ = tokenizer.with_truncation(Some(truncation));
-        Self::new(tokenizer, max_tokens)
+        let clipped_end = clipped_end(path, &tokenizer)?;
+        Self::clipped(tokenizer, max_tokens, clipped_end)
     }
 
     /// The same for a tokenizer in memory. Texts are clipped at the end that it clips itself.
     ///
     /// # Errors
     /// When `max_tokens` leave no room for a text beside the special tokens.
-    pub fn new(mut tokenizer: Tokenizer, max_tokens: usize) -> Result<Self> {
+    pub fn new(tokenizer: Tokenizer, max_tokens: usize) -> Result<Self> {
+        Self::clipped(tokenizer, max_tokens, None)
+    }
+
+    /// Without an end that is said, texts are clipped at the tokenizer's own.
+    fn clipped(mut tokenizer: Tokenizer, max_tokens: usize, end: Option<TruncationDirection>) -> Result<Self> {
         let special = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
         if max_tokens <= special {
             let expected = format!("at least {} ({special} special tokens and one of the text)", special + 1);
@@ -42,7 +44,8 @@ impl Tokens {
             return Err(Error::setting("max_tokens", expected, max_tokens, hint));
         }
         tokenizer.with_padding(None);
-        let direction = tokenizer.get_truncation().map_or(TruncationDirection::Right, |own| own.direction);
+        let own = || tokenizer.get_truncation().map_or(TruncationDirection::Right, |own| own.direction);
+        let direction = end.unwrap_or_else(own);
         let truncation = TruncationParams { max_length: max_tokens, direction, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|e| Error::bug(format!("max_tokens {max_tokens}: {e}")))?;
         Ok(Tokens { tokenizer, max_tokens })

@@ -11,7 +11,6 @@ import json
 import re
 import statistics
 import sys
-import time
 from pathlib import Path
 
 from tools import installed, machine, run_and_listen
@@ -26,7 +25,7 @@ WIDTH, LENGTH = 64, 50
 MODELS = {"gru": ("GRU4Rec", 1), "sasrec": ("SASRec", 2), "hstu": (None, 2)}
 
 THEIRS = """
-import json, logging, sys, time, torch
+import json, sys, time, torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed

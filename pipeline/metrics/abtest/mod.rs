@@ -1,7 +1,7 @@
 //! A/B tests: from a table of users and days to lifts.
 //!
-//! `user_days.rs` reads the table, row by row checked. `gather.rs` sends rows to their users' buckets and has SQL add them up: per user, then
-//! over users, so nobody holds user-days. `analyse.rs` turns the sums into lifts. The statistics (`estimate.rs`) see [`Moments`] alone.
+//! `user_days.rs` reads the table, row by row checked. `gather.rs` sends rows to their users' buckets, `numbered.rs` puts them in order,
+//! and SQL adds them up: per user, then over users, so nobody holds user-days. `analyse.rs` turns the sums into lifts. The statistics (`estimate.rs`) see [`Moments`] alone.
 
 mod analyse;
 mod assign;

@@ -73,7 +73,7 @@ impl Numbered {
         };
         let more: Vec<(String, ArrayRef)> =
             ["active", "impressions", "clicks"].map(|name| (format!("all_{name}"), so_far(name))).into();
-        let flags = [("entered", entered.clone()), ("again", again)];
+        let flags = [("entered", entered), ("again", again)];
         let flags = flags.map(|(name, flags)| (name.to_owned(), Arc::new(Int32Array::from(flags)) as ArrayRef));
         columns[0] = Arc::new(Int32Array::from(users));
         for (name, column) in more.into_iter().chain(flags) {
