@@ -87,6 +87,14 @@ fn step_name(commands: Commands, arguments: &mut [OsString]) -> Result<Option<St
 /// What must be so before jobs work: signals have an answer, and every pool of threads its size.
 pub(crate) fn begin(runner: &Runner) -> Result<()> {
     signals::watch()?;
+    #[expect(
+        unsafe_code,
+        reason = "candle has no other setting for it, and without one reads /proc/cpuinfo at each of its products"
+    )]
+    // SAFETY: readers in Rust take the same lock as this does; ONNX Runtime, the one library in C at work, reads when it is loaded.
+    unsafe {
+        std::env::set_var("RAYON_NUM_THREADS", runner.resources.threads.to_string());
+    }
     rayon::ThreadPoolBuilder::new()
         .num_threads(runner.resources.threads)
         .build_global()

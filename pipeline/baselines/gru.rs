@@ -4,7 +4,7 @@
 //! they see users alone.
 
 use candle_core::{Result, Tensor};
-use nn::{Batch, Dropout, Parameter, Weights, gru, gru_parameters, linear, linear_parameters};
+use nn::{Batch, Dropout, Parameter, Weights, gru, gru_parameters, linear, linear_parameters, select};
 
 use crate::Sizes;
 
@@ -14,17 +14,18 @@ pub(crate) fn parameters(sizes: &Sizes) -> Vec<Parameter> {
     (0..sizes.layers).flat_map(layer).chain(linear_parameters("output", sizes.width, sizes.width, true)).collect()
 }
 
-/// The states after each click, `[B·T, D]`.
+/// The states after the clicks at some places of `[B·T]`, `[places, D]`.
 pub(crate) fn states(
     weights: &Weights,
     sizes: &Sizes,
     x_nd: &Tensor,
     batch: &Batch,
+    places: &[u32],
     dropout: &mut Dropout,
 ) -> Result<Tensor> {
     let mut x_nd = x_nd.clone();
     for layer in 0..sizes.layers {
         x_nd = gru(weights, &format!("layers.{layer}"), &dropout.apply(&x_nd)?, batch.rows)?;
     }
-    linear(weights, "output", &dropout.apply(&x_nd)?)
+    linear(weights, "output", &dropout.apply(&select(&x_nd, places)?)?)
 }

@@ -34,12 +34,13 @@ pub(crate) fn parameters(sizes: &Sizes) -> Vec<Parameter> {
     all
 }
 
-/// The states after each click, `[B·T, D]`.
+/// The states after the clicks at some places of `[B·T]`, `[places, D]`. The last layer looks from these alone.
 pub(crate) fn states(
     weights: &Weights,
     sizes: &Sizes,
     x_nd: &Tensor,
     batch: &Batch,
+    places: &[u32],
     dropout: &mut Dropout,
 ) -> Result<Tensor> {
     let (rows, length) = (batch.rows, batch.length);
@@ -52,16 +53,21 @@ pub(crate) fn states(
     let mut x_nd = dropout.apply(&positioned(weights, x_nd, batch)?)?;
     for layer in 0..sizes.layers {
         let part = |name: &str| format!("layers.{layer}.{name}");
-        let normed_nd = standardised(&x_nd)?;
-        let project = |name: &str| silu(&linear(weights, &part(name), &normed_nd)?);
-        let split = |name: &str| heads(&project(name)?, rows, sizes.heads);
+        let mut normed_nd = standardised(&x_nd)?;
+        let project = |name: &str, of: &Tensor| silu(&linear(weights, &part(name), of)?);
+        let split = |name: &str| heads(&project(name, &normed_nd)?, rows, sizes.heads);
         let (query, key, value) = (split("query")?, split("key")?, split("value")?);
         let positions_tt = select(weights.get(&part("positions.bias")), &distances)?.reshape((1, 1, length, length))?;
         let times_btt = select(weights.get(&part("times.bias")), &buckets)?.reshape((rows, 1, length, length))?;
         let bias_btt = times_btt.broadcast_add(&positions_tt)?;
         let scores_bhtt = query.matmul(&key.t()?.contiguous()?)?.broadcast_add(&bias_btt)?;
-        let looked_nd = merged(&silu(&scores_bhtt)?.broadcast_mul(&seen_tt)?.matmul(&value)?)?;
-        let gated_nd = dropout.apply(&(project("gate")? * standardised(&looked_nd)?)?)?;
+        let mut looked_nd = merged(&silu(&scores_bhtt)?.broadcast_mul(&seen_tt)?.matmul(&value)?)?;
+        if layer + 1 == sizes.layers {
+            for of_all in [&mut x_nd, &mut normed_nd, &mut looked_nd] {
+                *of_all = select(of_all, places)?;
+            }
+        }
+        let gated_nd = dropout.apply(&(project("gate", &normed_nd)? * standardised(&looked_nd)?)?)?;
         x_nd = (x_nd + linear(weights, &part("output"), &gated_nd)?)?;
     }
     Ok(x_nd)

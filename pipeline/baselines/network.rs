@@ -154,17 +154,16 @@ impl Network {
         }
         let sequences: Vec<_> = users.iter().map(|clicks| clicks.latest(sizes.length, usize::from(each))).collect();
         let batch = Batch::new(&sequences);
-        let places = if each { batch.places() } else { batch.last() };
-        select(&self.states(&batch, dropout)?, &places)
+        self.states(&batch, &if each { batch.places() } else { batch.last() }, dropout)
     }
 
-    /// `[B·T, D]`, of unit length: each user after each click.
-    fn states(&self, batch: &Batch, dropout: &mut Dropout) -> Result<Tensor> {
+    /// `[places, D]`, of unit length: users after the clicks at some places of `[B·T]`.
+    fn states(&self, batch: &Batch, places: &[u32], dropout: &mut Dropout) -> Result<Tensor> {
         let x_nd = (self.embed(&batch.items)? * (self.sizes.width as f64).sqrt())?;
         let states_nd = match self.model {
-            Model::Gru => gru::states(&self.weights, &self.sizes, &x_nd, batch, dropout),
-            Model::Sasrec => sasrec::states(&self.weights, &self.sizes, &x_nd, batch, dropout),
-            Model::Hstu => hstu::states(&self.weights, &self.sizes, &x_nd, batch, dropout),
+            Model::Gru => gru::states(&self.weights, &self.sizes, &x_nd, batch, places, dropout),
+            Model::Sasrec => sasrec::states(&self.weights, &self.sizes, &x_nd, batch, places, dropout),
+            Model::Hstu => hstu::states(&self.weights, &self.sizes, &x_nd, batch, places, dropout),
             Model::Pinnersage | Model::Nrhub => candle_core::bail!("{} has no sequences", self.model),
         }?;
         unit_length(&states_nd)

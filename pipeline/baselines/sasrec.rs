@@ -7,7 +7,7 @@ use candle_core::Result;
 use candle_core::Tensor;
 use nn::{
     Batch, Dropout, Parameter, Weights, attention, causal, heads, layer_norm, linear, linear_parameters, merged,
-    norm_parameters,
+    norm_parameters, select,
 };
 
 use crate::Sizes;
@@ -29,12 +29,13 @@ pub(crate) fn parameters(sizes: &Sizes) -> Vec<Parameter> {
     all
 }
 
-/// The states after each click, `[B·T, D]`.
+/// The states after the clicks at some places of `[B·T]`, `[places, D]`. The last layer looks from these alone.
 pub(crate) fn states(
     weights: &Weights,
     sizes: &Sizes,
     x_nd: &Tensor,
     batch: &Batch,
+    places: &[u32],
     dropout: &mut Dropout,
 ) -> Result<Tensor> {
     let mask_tt = causal(batch.length)?;
@@ -45,7 +46,9 @@ pub(crate) fn states(
         let query_nd = layer_norm(weights, &part("attention_norm"), &x_nd)?;
         let (query, key, value) = (split(&query_nd, "query")?, split(&x_nd, "key")?, split(&x_nd, "value")?);
         let seen_nd = merged(&attention(&query, &key, &value, &mask_tt, dropout)?)?;
-        let z_nd = layer_norm(weights, &part("feed_forward_norm"), &(query_nd + seen_nd)?)?;
+        let last = layer + 1 == sizes.layers;
+        let y_nd = if last { (select(&query_nd, places)? + select(&seen_nd, places)?)? } else { (query_nd + seen_nd)? };
+        let z_nd = layer_norm(weights, &part("feed_forward_norm"), &y_nd)?;
         let inner_nd = dropout.apply(&linear(weights, &part("inner"), &z_nd)?.relu()?)?;
         x_nd = (&z_nd + dropout.apply(&linear(weights, &part("outer"), &inner_nd)?)?)?;
     }

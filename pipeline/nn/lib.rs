@@ -1,7 +1,7 @@
 //! What small trained models share, on candle's autograd.
 //!
-//! Every layer is composed of operations that have a backward: candle's fused ones (`softmax_last_dim`, `rms_norm`) have none, and drop
-//! gradients without a word. [`Weights::gradients`] errs where a tensor got none. Shapes stand in the names of tensors: `B` rows, `T`
+//! Every layer is composed of operations that have a backward, [`gru`]'s its own: candle's fused ones (`softmax_last_dim`, `rms_norm`) have
+//! none, and drop gradients without a word. [`Weights::gradients`] errs where a tensor got none. Shapes stand in the names of tensors: `B` rows, `T`
 //! places, `D` the width, `H` heads, `E` the width of a head, `N` rows times places, `S` negatives.
 
 mod batch;

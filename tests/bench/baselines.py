@@ -66,12 +66,12 @@ for turn in range(runs + 1):
 
 
 def ours(model: str, layers: int, file: Path) -> tuple[float, float]:
-    """Clicks learnt and users ranked a second: medians over runs of 40 steps."""
+    """Clicks learnt and users ranked a second: medians over runs of 40 steps. What is set for the process, `querent baseline` sets itself."""
     command = ["cargo", "bench", "--quiet", "--workspace", "--bench", "ids", "--", str(file), model]
     command += ["--width", str(WIDTH), "--layers", str(layers), "--length", str(LENGTH), "--negatives", "0", "--steps", "40", "--look-every", "10"]
     told = []
     for _ in range(runs):
-        _, said = run_and_listen(command, RAYON_NUM_THREADS="2")
+        _, said = run_and_listen(command, RAYON_NUM_THREADS="2", CANDLE_NUM_THREADS="1", MIMALLOC_PURGE_DELAY="10000")
         told.append([float(figure) for figure in re.search(r"learnt (\d+) clicks/s, ranked (\d+) users/s", said).groups()])
     return tuple(statistics.median(column) for column in zip(*told))
 

@@ -26,6 +26,10 @@ struct Arguments {
     settings: TrainSettings,
 }
 
+/// The allocator of `querent baseline`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { file, model, mut settings } =
         Arguments::parse_from(std::env::args().filter(|argument| argument != "--bench"));
