@@ -162,7 +162,7 @@ struct User {
 
 impl Stage for Recommend {
     const NAME: &'static str = "baseline";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "users";
     type Inputs = Sources;
     type Shared = Shared;
