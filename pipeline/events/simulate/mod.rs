@@ -222,7 +222,7 @@ struct SimulateTruth(Simulate);
 
 impl Stage for SimulateTruth {
     const NAME: &'static str = "simulate-truth";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const UNIT: &'static str = "behaviours";
     type Inputs = UserKey;
     /// Each bucket's users: our id and their number.
