@@ -31,7 +31,7 @@ impl Drawn {
     ) -> Result<Self> {
         let started = Instant::now();
         let request = |person: &&Person| Request {
-            prompt: task.prompt(&person.shown(0)).unwrap_or_default(),
+            prompt: task.prompt(&person.shown()).unwrap_or_default(),
             seeds: (0..samples as u64).map(|sample| policy::seed(seed, &person.user_id, sample, step)).collect(),
         };
         let requests: Vec<Request> = people.iter().map(request).collect();

@@ -37,9 +37,6 @@ impl Example {
     }
 }
 
-/// A user, and how many of the latest behaviours are left out.
-pub(crate) type Shown<'a> = (&'a Person, usize);
-
 /// Who knows what to say.
 pub(crate) struct Teacher {
     pub(crate) rewards: Rewards,
@@ -50,8 +47,8 @@ pub(crate) struct Teacher {
 
 impl Teacher {
     /// An example of each user, none where there is no list to learn.
-    pub(crate) fn examples(&self, task: &Task, people: &[Shown<'_>]) -> Result<Vec<Option<Example>>> {
-        let fitted = people.iter().map(|(person, left_out)| task.fit(&person.shown(*left_out)).unzip());
+    pub(crate) fn examples(&self, task: &Task, people: &[Person]) -> Result<Vec<Option<Example>>> {
+        let fitted = people.iter().map(|person| task.fit(&person.shown()).unzip());
         let (prompts, shown): (Vec<_>, Vec<_>) = fitted.unzip();
         let lists = self.lists(people, &shown)?;
         let examples = prompts.into_iter().zip(lists).map(|(prompt, list)| {
@@ -66,8 +63,7 @@ impl Teacher {
         let mut examples = Vec::new();
         for people in people.chunks(16) {
             if examples.len() < most {
-                let shown: Vec<Shown<'_>> = people.iter().map(|person| (person, 0)).collect();
-                examples.extend(self.examples(task, &shown)?.into_iter().flatten());
+                examples.extend(self.examples(task, people)?.into_iter().flatten());
             }
         }
         examples.truncate(most);
@@ -77,8 +73,8 @@ impl Teacher {
     /// What a vocabulary is learnt from: the training users' texts, and lists as they are written.
     pub(crate) fn corpus(&self, people: &[Person], template: &Template) -> Result<Vec<String>> {
         let mut corpus: Vec<String> = people.iter().flat_map(Person::texts).map(|text| format!("- {text}\n")).collect();
-        let some: Vec<Shown<'_>> = people.iter().take(CORPUS_LISTS).map(|person| (person, 0)).collect();
-        for list in self.lists(&some, &vec![None; some.len()])?.into_iter().flatten() {
+        let some = &people[..people.len().min(CORPUS_LISTS)];
+        for list in self.lists(some, &vec![None; some.len()])?.into_iter().flatten() {
             corpus.push(template.list(&list));
         }
         Ok(corpus)
@@ -86,11 +82,11 @@ impl Teacher {
 
     /// The list to learn for each history; none where there is none. It is of the history's themes, and made of the behaviours that the prompt
     /// shows (their places; none: of all): what is not shown can only be guessed, and who is taught to guess does not look.
-    fn lists(&self, people: &[Shown<'_>], shown: &[Option<Vec<usize>>]) -> Result<Vec<Option<Vec<String>>>> {
+    fn lists(&self, people: &[Person], shown: &[Option<Vec<usize>>]) -> Result<Vec<Option<Vec<String>>>> {
         if let Some(given) = &self.given {
-            return Ok(people.iter().map(|(person, _)| given.get(&person.user_id).cloned()).collect());
+            return Ok(people.iter().map(|person| given.get(&person.user_id).cloned()).collect());
         }
-        let users: Vec<_> = people.iter().map(|(person, left_out)| person.user_of(*left_out)).collect();
+        let users: Vec<_> = people.iter().map(Person::user).collect();
         let (queries, least) = (self.settings.prompts.queries, self.settings.rule.min_queries);
         let interests = self.rewards.interests(&users)?;
         let lists = interests.into_iter().zip(&users).zip(shown).map(|((mut interests, user), shown)| {

@@ -21,28 +21,29 @@ pub(crate) struct Person {
 }
 
 impl Person {
-    /// What a prompt shows, without the `latest` most recent behaviours.
-    pub(crate) fn shown(&self, latest: usize) -> Vec<Behaviour<'_>> {
-        self.acts.iter().skip(latest).map(|act| Behaviour { domain: &act.domain, text: &act.text }).collect()
-    }
-
-    /// What rewards see.
-    pub(crate) fn user(&self) -> reward::User<'_> {
-        self.user_of(0)
-    }
-
-    /// What rewards would see without the `latest` most recent behaviours.
-    pub(crate) fn user_of(&self, latest: usize) -> reward::User<'_> {
-        fn behaviour(act: &Act) -> reward::Behaviour<'_> {
-            let Act { domain, text, occurred_at_us, news_id } = act;
-            reward::Behaviour { domain, text, occurred_at_us: *occurred_at_us, news_id: news_id.as_deref() }
-        }
-        reward::User { user_id: &self.user_id, behaviours: self.acts.iter().skip(latest).map(behaviour).collect() }
+    /// The same user with the behaviours at some places.
+    pub(crate) fn part(&self, places: &[usize]) -> Self {
+        let acts = places.iter().map(|&place| self.acts[place].clone()).collect();
+        Person { user_id: self.user_id.clone(), acts }
     }
 
     /// Number of behaviours.
     pub(crate) fn behaviours(&self) -> usize {
         self.acts.len()
+    }
+
+    /// What a prompt shows.
+    pub(crate) fn shown(&self) -> Vec<Behaviour<'_>> {
+        self.acts.iter().map(|act| Behaviour { domain: &act.domain, text: &act.text }).collect()
+    }
+
+    /// What rewards see.
+    pub(crate) fn user(&self) -> reward::User<'_> {
+        fn behaviour(act: &Act) -> reward::Behaviour<'_> {
+            let Act { domain, text, occurred_at_us, news_id } = act;
+            reward::Behaviour { domain, text, occurred_at_us: *occurred_at_us, news_id: news_id.as_deref() }
+        }
+        reward::User { user_id: &self.user_id, behaviours: self.acts.iter().map(behaviour).collect() }
     }
 
     /// Texts of all behaviours.
@@ -104,5 +105,14 @@ impl People {
             split.sort_by(|a, b| a.user_id.cmp(&b.user_id));
         }
         Ok(people)
+    }
+}
+
+#[cfg(test)]
+impl Person {
+    /// A user of these searches, most recent first.
+    pub(crate) fn searching(user_id: &str, texts: &[&str]) -> Self {
+        let act = |text: &&str| Act { domain: "search".into(), text: (*text).into(), occurred_at_us: 0, news_id: None };
+        Person { user_id: user_id.into(), acts: texts.iter().map(act).collect() }
     }
 }

@@ -9,6 +9,7 @@ use dataset::bucket::stream;
 use dataset::{Artifact, Draft, Error, Inputs, Progress, Resources, Result, Whole};
 use engine::{Pass, Tree};
 use policy::{Generate, Model, PromptSettings, Snapshot, Task, Template};
+use rand::seq::index::sample;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use reward::{RewardInputs, RewardSettings, Rewards};
@@ -16,7 +17,7 @@ use schemas::{Interests, Profiles};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::{check, pace};
-use crate::examples::{Example, Shown, Teacher, given};
+use crate::examples::{Example, Teacher, given};
 use crate::order::Order;
 use crate::people::{self, People, Person};
 use crate::pruned::pruned;
@@ -26,6 +27,9 @@ use crate::{AdamW, Adaptation, Fitted, Likelihood};
 
 /// Users of the split `valid` whose lists say which layers stay.
 const PRUNED_BY: usize = 16;
+
+/// Behaviours that an epoch shows of a user, at least.
+const FEWEST: f64 = 4.0;
 
 /// Where training starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -131,7 +135,7 @@ impl Sft {
 
 impl Artifact for Sft {
     const NAME: &'static str = "sft";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Inputs = SftInputs;
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<SftInputs> {
@@ -240,12 +244,11 @@ impl Sft {
             let missing = (self.users - examples.len()) as u64;
             let at = cursor..cursor + missing;
             cursor += missing;
-            let shown = at.map(|at| {
+            let parts = at.map(|at| {
                 let (user, epoch) = order.at(at);
-                let person = &people.train[user];
-                (person, self.left_out(person, epoch))
+                self.part(&people.train[user], epoch)
             });
-            examples.extend(teacher.examples(task, &shown.collect::<Vec<Shown<'_>>>())?.into_iter().flatten());
+            examples.extend(teacher.examples(task, &parts.collect::<Vec<_>>())?.into_iter().flatten());
         }
         if examples.is_empty() {
             let hint = "users need at least three behaviours about something";
@@ -280,15 +283,20 @@ impl Sft {
         Ok((tokens, loss))
     }
 
-    /// How many of the latest behaviours an epoch leaves out of a user's history: none in the first, up to half of them later. So a user is
-    /// a new one each time.
-    fn left_out(&self, person: &Person, epoch: u64) -> usize {
+    /// What an epoch shows of a user: all behaviours in the first, later some, few as often as many (their number's logarithm is uniform). So
+    /// a user is a new one each time, and no list can be learnt by heart: who knows lists by heart does not learn to look at the history. And
+    /// among few lines it is sooner found out that lists are said again from them.
+    fn part(&self, person: &Person, epoch: u64) -> Person {
         if epoch == 0 || self.lists.is_some() {
-            return 0;
+            return person.clone();
         }
         let name = [person.user_id.as_bytes(), &epoch.to_le_bytes()].concat();
         let mut random = Xoshiro256PlusPlus::seed_from_u64(stream(self.seed, "history", name));
-        random.random_range(0..=person.behaviours() / 2)
+        let all = person.behaviours();
+        let count = (all as f64).powf(random.random()).max(FEWEST) as usize;
+        let mut kept = sample(&mut random, all, count.min(all)).into_vec();
+        kept.sort_unstable();
+        person.part(&kept)
     }
 }
 
@@ -309,4 +317,32 @@ fn trees(examples: &[Example]) -> Vec<Tree<'_>> {
 fn positions(task: &Task, examples: &[Example]) -> usize {
     let longest = examples.iter().map(Example::tokens).max().unwrap_or(0);
     task.positions().max(task.prefix().len() + longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_shows_some_of_a_user_in_order_and_few_as_often_as_many() {
+        let texts: Vec<String> = (0..100).map(|at| format!("text {at:02}")).collect();
+        let person = Person::searching("u", &texts.iter().map(String::as_str).collect::<Vec<_>>());
+        let sft = Sft::default();
+        assert_eq!(sft.part(&person, 0), person, "the first epoch shows all");
+        let parts: Vec<Person> = (1..400).map(|epoch| sft.part(&person, epoch)).collect();
+        let counts: Vec<usize> = parts.iter().map(Person::behaviours).collect();
+        assert!(counts.iter().all(|count| (4..=100).contains(count)));
+        let few = counts.iter().filter(|count| **count <= 10).count();
+        assert!((150..250).contains(&few), "{few} of 399 show ten at most: half, for ten is the root of a hundred");
+        for part in &parts {
+            let shown: Vec<&str> = part.texts().collect();
+            assert!(shown.is_sorted_by(|a, b| a < b), "as they stood, each once: {shown:?}");
+        }
+        assert_eq!(sft.part(&person, 7), parts[6], "another run draws the same");
+        assert_ne!(Sft { seed: 2, ..Sft::default() }.part(&person, 7), parts[6]);
+        let given = Sft { lists: Some("teacher".into()), ..Sft::default() };
+        assert_eq!(given.part(&person, 7), person, "lists that are given belong to the whole history");
+        let two = Person::searching("u", &["a", "b"]);
+        assert_eq!(sft.part(&two, 3), two);
+    }
 }
