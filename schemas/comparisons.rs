@@ -8,7 +8,7 @@ table! {
     Comparisons, ComparisonsColumns {
         name: "comparisons",
         version: 2,
-        about: "one row per pair of methods of one retrieve step, slice of users, metric and cut",
+        about: "one row per pair of methods of one retrieve step, or of one method by two steps, slice of users, metric and cut",
         layout: Parts,
         key: [a, b, slice, metric, k],
         order: [],
@@ -21,7 +21,7 @@ table! {
             difference: Float64 = "mean over users of a minus b",
             relative: Option<Float64> = "the difference, relative to b; null when b is 0",
             p_value: Float64 = "two-sided, of the paired randomisation test",
-            p_adjusted: Float64 = "by Holm, over the pairs of one retrieve step, slice, metric and cut",
+            p_adjusted: Float64 = "by Holm, over the pairs of one retrieve step or one method, slice, metric and cut",
         }
     }
 }

@@ -71,7 +71,7 @@ pub struct Resampling {
 
 impl Stage for Summarise {
     const NAME: &'static str = "summarise";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const UNIT: &'static str = "averages";
     /// The resampling has all threads.
     const ALONE: bool = true;
@@ -123,12 +123,13 @@ impl Summarise {
         let pairs = pairs(&values.methods);
         let (apart, pairs): (Vec<_>, Vec<_>) =
             pairs.into_iter().partition(|&(a, b)| apart(pools, &values.methods[a], &values.methods[b]));
-        // Each retriever asks questions of its own, so each has a correction of its own.
-        let mut by_step: BTreeMap<Option<&str>, Vec<(usize, usize)>> = BTreeMap::new();
+        // Each step asks a question of its own, as does each method by several steps, so each has a correction of its own.
+        let mut by_question: BTreeMap<Question<'_>, Vec<(usize, usize)>> = BTreeMap::new();
         for (a, b) in pairs {
-            by_step.entry(method_and_step(&values.methods[a]).1).or_default().push((a, b));
+            let asked = question(&values.methods[a], &values.methods[b]);
+            asked.into_iter().for_each(|question| by_question.entry(question).or_default().push((a, b)));
         }
-        let pairs: Vec<Vec<(usize, usize)>> = by_step.into_values().collect();
+        let pairs: Vec<Vec<(usize, usize)>> = by_question.into_values().collect();
         for (slice, name) in SLICES.into_iter().enumerate() {
             let users = averages.iter().find(|a| a.slice == name).map_or(0, |a| a.users);
             if users == 0 {
@@ -224,15 +225,33 @@ impl Summarise {
     }
 }
 
-/// Every two methods that one step retrieved, by their places; of seeds of one method, their mean alone.
+/// What two methods are compared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Question<'a> {
+    /// Whose lists of one step of `retrieve` are better.
+    Method(Option<&'a str>),
+    /// By which step one method's lists are: vectors or words, the best of how many lists.
+    Step(&'a str),
+}
+
+/// Two methods that one step retrieved, or one method by two steps; others are not compared.
+fn question<'a>(a: &'a str, b: &'a str) -> Option<Question<'a>> {
+    let ((a, step_a), (b, step_b)) = (method_and_step(a), method_and_step(b));
+    match (step_a == step_b, a == b) {
+        (true, _) => Some(Question::Method(step_a)),
+        (false, true) => Some(Question::Step(a)),
+        (false, false) => None,
+    }
+}
+
+/// Every two methods between which there is a question, by their places; of seeds of one method, their mean alone.
 fn pairs(methods: &[String]) -> Vec<(usize, usize)> {
-    let step = |at: usize| method_and_step(&methods[at]).1;
     let means = seeds(methods.iter().map(String::as_str));
     let seed = |at: usize| means.values().flatten().any(|seed| *seed == methods[at]);
     let compared: Vec<usize> = (0..methods.len()).filter(|at| !seed(*at)).collect();
     let all = (0..compared.len()).flat_map(|a| (a + 1..compared.len()).map(move |b| (a, b)));
     let all = all.map(|(a, b)| (compared[a], compared[b]));
-    all.filter(|&(a, b)| step(a) == step(b)).collect()
+    all.filter(|&(a, b)| question(&methods[a], &methods[b]).is_some()).collect()
 }
 
 /// What a user's metric is called once averaged: the mean reciprocal rank has a name of its own.

@@ -6,8 +6,9 @@ use schemas::method_and_step;
 use crate::tables::Measure;
 
 const WIDTH: f64 = 760.0;
-const LEFT: f64 = 150.0;
 const RIGHT: f64 = 150.0;
+/// Room for a letter of a method's name.
+const LETTER: f64 = 6.8;
 const BAR: f64 = 16.0;
 const GAP: f64 = 10.0;
 const TOP: f64 = 6.0;
@@ -18,7 +19,9 @@ pub(crate) fn bars(metrics: &[Measure], slice: &str, metric: &str) -> Markup {
     let rows: Vec<&Measure> = metrics.iter().filter(|m| m.slice == slice && m.metric == metric).collect();
     let largest = rows.iter().map(|m| m.high.max(m.value)).fold(0.0, f64::max);
     let axis = Axis::over(0.0, largest);
-    let x = |value: f64| LEFT + (WIDTH - LEFT - RIGHT) * axis.place(value);
+    let longest = rows.iter().map(|m| m.method.chars().count()).max().unwrap_or(0);
+    let left = (longest as f64).mul_add(LETTER, 16.0).clamp(100.0, WIDTH / 2.0);
+    let x = |value: f64| left + (WIDTH - left - RIGHT) * axis.place(value);
     let height = TOP + rows.len() as f64 * (BAR + GAP) + AXIS;
     let floor = height - AXIS;
     let label = format!("{metric} by method, {slice} users");
@@ -32,9 +35,9 @@ pub(crate) fn bars(metrics: &[Measure], slice: &str, metric: &str) -> Markup {
             @for (row, measure) in rows.iter().enumerate() {
                 @let y = TOP + row as f64 * (BAR + GAP);
                 @let middle = y + BAR / 2.0;
-                text x=(n(LEFT - 8.0)) y=(n(middle + 4.0)) text-anchor="end" { (measure.method) }
+                text x=(n(left - 8.0)) y=(n(middle + 4.0)) text-anchor="end" { (measure.method) }
                 @let class = if method_and_step(&measure.method).1.is_some() { "bar other" } else { "bar" };
-                rect class=(class) x=(n(LEFT)) y=(n(y)) width=(n((x(measure.value) - LEFT).max(0.5))) height=(n(BAR)) rx="2" {}
+                rect class=(class) x=(n(left)) y=(n(y)) width=(n((x(measure.value) - left).max(0.5))) height=(n(BAR)) rx="2" {}
                 line class="interval" x1=(n(x(measure.low))) x2=(n(x(measure.high))) y1=(n(middle)) y2=(n(middle)) {}
                 @for end in [measure.low, measure.high] {
                     line class="interval" x1=(n(x(end))) x2=(n(x(end))) y1=(n(middle - 4.0)) y2=(n(middle + 4.0)) {}

@@ -2,7 +2,7 @@
 
 use dataset::account::grouped;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use schemas::method_and_step;
+use schemas::{method_and_step, of_seed};
 
 use crate::chart::bars;
 use crate::chosen::{tables, without_single_seeds};
@@ -68,8 +68,11 @@ fn results(content: &Content) -> Markup {
                     " Only users who were asked for lists of queries count, for every method alike."
                 }
             }
-            @for (candidates, methods) in pools(content) {
-                p.soft { (methods) ": " (candidates) "." }
+            @match &pools(content)[..] {
+                [(candidates, _)] => p.soft { "All methods choose from " (candidates) "." },
+                pools => @for (candidates, methods) in pools {
+                    p.soft { (methods.join(", ")) ": " (candidates) "." }
+                },
             }
             @if let Some(not_compared) = &content.not_compared {
                 p { "Methods were " (not_compared) "." }
@@ -150,13 +153,15 @@ fn impressions(content: &Content) -> Markup {
     }
 }
 
-/// Candidates, and the methods that chose from them.
-fn pools(content: &Content) -> Vec<(String, String)> {
-    let mut pools: Vec<(String, String)> = Vec::new();
+/// Candidates, and the methods that chose from them; seeds by the name that they share.
+fn pools(content: &Content) -> Vec<(&str, Vec<&str>)> {
+    let mut pools: Vec<(&str, Vec<&str>)> = Vec::new();
     for (method, candidates) in content.candidates.iter().filter(|(_, candidates)| !candidates.is_empty()) {
+        let method = of_seed(method).unwrap_or(method);
         match pools.iter_mut().find(|(pool, _)| pool == candidates) {
-            Some((_, methods)) => *methods = format!("{methods}, {method}"),
-            None => pools.push((candidates.clone(), method.clone())),
+            Some((_, methods)) if methods.contains(&method) => {}
+            Some((_, methods)) => methods.push(method),
+            None => pools.push((candidates, vec![method])),
         }
     }
     pools
