@@ -16,7 +16,8 @@ const AXIS: f64 = 26.0;
 
 /// A horizontal bar per method for one metric of one slice; lists of steps with names in a paler shade.
 pub(crate) fn bars(metrics: &[Measure], slice: &str, metric: &str) -> Markup {
-    let rows: Vec<&Measure> = metrics.iter().filter(|m| m.slice == slice && m.metric == metric).collect();
+    let mut rows: Vec<&Measure> = metrics.iter().filter(|m| m.slice == slice && m.metric == metric).collect();
+    rows.sort_by_key(|m| by_number(&m.method));
     let largest = rows.iter().map(|m| m.high.max(m.value)).fold(0.0, f64::max);
     let axis = Axis::over(0.0, largest);
     let longest = rows.iter().map(|m| m.method.chars().count()).max().unwrap_or(0);
@@ -48,6 +49,12 @@ pub(crate) fn bars(metrics: &[Measure], slice: &str, metric: &str) -> Markup {
             }
         }
     }
+}
+
+/// A name and the number at its end, so that `best2` stands before `best16`.
+fn by_number(name: &str) -> (&str, u64) {
+    let text = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    (text, name[text.len()..].parse().unwrap_or(0))
 }
 
 /// A number for SVG.
@@ -113,6 +120,13 @@ mod tests {
             assert!(axis.place(first) == 0.0 && (axis.place(last) - 1.0).abs() < 1e-9, "{low} to {high}: {ticks:?}");
         }
         assert_eq!(Axis::over(0.0, 0.0159).ticks().nth(1).map(short).as_deref(), Some("0.005"));
+    }
+
+    #[test]
+    fn steps_stand_by_their_numbers() {
+        let mut names = ["a.best16", "b", "a.best2", "a.bm25", "a"];
+        names.sort_by_key(|name| by_number(name));
+        assert_eq!(names, ["a", "a.best2", "a.best16", "a.bm25", "b"]);
     }
 
     #[test]

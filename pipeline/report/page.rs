@@ -69,7 +69,7 @@ fn results(content: &Content) -> Markup {
                 }
             }
             @match &pools(content)[..] {
-                [(candidates, _)] => p.soft { "All methods choose from " (candidates) "." },
+                [(candidates, _)] => p.soft { "All methods choose " (candidates) "." },
                 pools => @for (candidates, methods) in pools {
                     p.soft { (methods.join(", ")) ": " (candidates) "." }
                 },
