@@ -64,8 +64,8 @@ pub(crate) fn tables(content: &Content) -> Markup {
             @if let Some(over) = &table.over { (drawn(content, table, over)) }
             (rows(content, table))
             p.soft {
-                "Averages over all users and seeds, 95% intervals below them, then the least and the most that a seed has. The difference is of Recall@10, with its p-value; elsewhere: Recall@10 and NDCG@10 in "
-                "another world, such as the paper's."
+                "Averages over all users and seeds, 95% intervals below them, then the least and the most that a seed has. The difference is of "
+                "Recall@10, with its p-value; elsewhere: Recall@10 and NDCG@10 in another world, such as the paper's."
             }
         }
     }
