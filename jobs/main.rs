@@ -60,11 +60,7 @@ fn keep_memory() {
 fn undivided_operations() {
     const THREADS: &str = "CANDLE_NUM_THREADS";
     if std::env::var_os(THREADS).is_none() {
-        #[expect(unsafe_code, reason = "candle has no other setting for it")]
-        // SAFETY: readers in Rust take the same lock as this does; ONNX Runtime, the one library in C at work, reads when it is loaded.
-        unsafe {
-            std::env::set_var(THREADS, "1");
-        }
+        frame::tell_candle(THREADS, "1");
     }
 }
 

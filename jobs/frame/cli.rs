@@ -87,18 +87,21 @@ fn step_name(commands: Commands, arguments: &mut [OsString]) -> Result<Option<St
 /// What must be so before jobs work: signals have an answer, and every pool of threads its size.
 pub(crate) fn begin(runner: &Runner) -> Result<()> {
     signals::watch()?;
-    #[expect(
-        unsafe_code,
-        reason = "candle has no other setting for it, and without one reads /proc/cpuinfo at each of its products"
-    )]
-    // SAFETY: readers in Rust take the same lock as this does; ONNX Runtime, the one library in C at work, reads when it is loaded.
-    unsafe {
-        std::env::set_var("RAYON_NUM_THREADS", runner.resources.threads.to_string());
-    }
+    // Without it candle reads /proc/cpuinfo at each of its products.
+    tell_candle("RAYON_NUM_THREADS", &runner.resources.threads.to_string());
     rayon::ThreadPoolBuilder::new()
         .num_threads(runner.resources.threads)
         .build_global()
         .map_err(|e| Error::setting("--threads", "threads that the system can start", e, "give fewer"))
+}
+
+/// Sets what candle reads from the environment alone, before its first operation.
+pub(crate) fn tell_candle(variable: &str, value: &str) {
+    #[expect(unsafe_code, reason = "candle has no other setting for it")]
+    // SAFETY: readers in Rust take the same lock as this does; ONNX Runtime, the one library in C at work, reads when it is loaded.
+    unsafe {
+        std::env::set_var(variable, value);
+    }
 }
 
 /// What `querent` alone says.

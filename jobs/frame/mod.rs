@@ -29,7 +29,7 @@ use dataset::{Result, Summary};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use cli::{Completions, main};
+pub(crate) use cli::{Completions, main, tell_candle};
 use config::Config;
 pub(crate) use context::{Context, Place};
 pub(crate) use pipeline::Run;
