@@ -15,6 +15,7 @@ mod figures;
 mod groups;
 mod grpo;
 mod history;
+mod induction;
 #[cfg(test)]
 mod laws;
 mod learner;

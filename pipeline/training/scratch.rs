@@ -16,9 +16,11 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, NormalizerWrapper, PostProcessorWrapper, TokenizerBuilder};
 
+use crate::induction;
+
 /// Control tokens: those of ChatML, in the order of their ids.
 const CONTROL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
-/// Standard deviation of random weights.
+/// Standard deviation of random weights but embeddings.
 const SPREAD: f32 = 0.02;
 
 /// Sizes of a policy from scratch.
@@ -91,17 +93,25 @@ impl Scratch {
         };
         let mut random = Xoshiro256PlusPlus::seed_from_u64(stream(seed, "weights", []));
         let mut tensors = BTreeMap::new();
+        // An embedding has length 1: at SPREAD a small width's would be too short for the tied head to say anything by them.
+        let embeddings = 1.0 / (self.width as f32).sqrt();
         for (name, shape) in config.tensors() {
-            // What is added to the residual stream is smaller, the more layers add to it (GPT-2).
-            let scale = match name.contains("o_proj") || name.contains("down_proj") {
-                true => SPREAD / (2.0 * self.layers as f32).sqrt(),
-                false => SPREAD,
+            let scale = match name.as_str() {
+                name if name.contains("embed_tokens") => embeddings,
+                // What is added to the residual stream is smaller, the more layers add to it (GPT-2).
+                name if name.contains("o_proj") || name.contains("down_proj") => {
+                    SPREAD / (2.0 * self.layers as f32).sqrt()
+                }
+                _ => SPREAD,
             };
             let normal = Normal::new(0.0, scale).map_err(|e| Error::bug(format!("random weights: {e}")))?;
-            let values: Vec<f32> = match name.ends_with("norm.weight") {
+            let mut values: Vec<f32> = match name.ends_with("norm.weight") {
                 true => vec![1.0; shape.iter().product()],
                 false => (0..shape.iter().product()).map(|_| normal.sample(&mut random)).collect(),
             };
+            for (row, column, value) in induction::numbers(&config, &name, embeddings) {
+                values[row * self.width + column] += value;
+            }
             let tensor =
                 Tensor::from_vec(values, shape, &Device::Cpu).map_err(|e| Error::bug(format!("tensors: {e}")))?;
             tensors.insert(name, tensor);

@@ -135,7 +135,7 @@ impl Sft {
 
 impl Artifact for Sft {
     const NAME: &'static str = "sft";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     type Inputs = SftInputs;
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<SftInputs> {
