@@ -120,16 +120,14 @@ impl Summarise {
     ) -> Result<Done<(Rows<Metrics>, Rows<Comparisons>)>> {
         let mut compared = Vec::new();
         let mut intervals: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
-        let pairs = pairs(&values.methods);
-        let (apart, pairs): (Vec<_>, Vec<_>) =
-            pairs.into_iter().partition(|&(a, b)| apart(pools, &values.methods[a], &values.methods[b]));
+        let (apart, pairs): (Vec<_>, Vec<_>) = pairs(&values.methods)
+            .into_iter()
+            .partition(|&(_, (a, b))| apart(pools, &values.methods[a], &values.methods[b]));
         // Each step asks a question of its own, as does each method by several steps, so each has a correction of its own.
         let mut by_question: BTreeMap<Question<'_>, Vec<(usize, usize)>> = BTreeMap::new();
-        for (a, b) in pairs {
-            let asked = question(&values.methods[a], &values.methods[b]);
-            asked.into_iter().for_each(|question| by_question.entry(question).or_default().push((a, b)));
+        for (question, pair) in pairs {
+            by_question.entry(question).or_default().push(pair);
         }
-        let pairs: Vec<Vec<(usize, usize)>> = by_question.into_values().collect();
         for (slice, name) in SLICES.into_iter().enumerate() {
             let users = averages.iter().find(|a| a.slice == name).map_or(0, |a| a.users);
             if users == 0 {
@@ -139,7 +137,7 @@ impl Summarise {
             if users <= self.resample_up_to {
                 intervals.insert(name, bootstrap(&rows, values.width(), users as usize, self.resamples, self.seed));
             }
-            for pairs in &pairs {
+            for pairs in by_question.values() {
                 self.compare(values, pairs, &rows, name, users, &mut compared);
             }
         }
@@ -245,13 +243,13 @@ fn question<'a>(a: &'a str, b: &'a str) -> Option<Question<'a>> {
 }
 
 /// Every two methods between which there is a question, by their places; of seeds of one method, their mean alone.
-fn pairs(methods: &[String]) -> Vec<(usize, usize)> {
+fn pairs(methods: &[String]) -> Vec<(Question<'_>, (usize, usize))> {
     let means = seeds(methods.iter().map(String::as_str));
     let seed = |at: usize| means.values().flatten().any(|seed| *seed == methods[at]);
     let compared: Vec<usize> = (0..methods.len()).filter(|at| !seed(*at)).collect();
     let all = (0..compared.len()).flat_map(|a| (a + 1..compared.len()).map(move |b| (a, b)));
     let all = all.map(|(a, b)| (compared[a], compared[b]));
-    all.filter(|&(a, b)| question(&methods[a], &methods[b]).is_some()).collect()
+    all.filter_map(|(a, b)| Some((question(&methods[a], &methods[b])?, (a, b)))).collect()
 }
 
 /// What a user's metric is called once averaged: the mean reciprocal rank has a name of its own.

@@ -13,6 +13,7 @@ mod line;
 mod page;
 mod points;
 mod report;
+mod results;
 mod runs;
 mod samples;
 mod tables;

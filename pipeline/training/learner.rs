@@ -17,11 +17,11 @@ use crate::{Parameters, candle};
 pub struct Learner {
     model: Model,
     /// The weights as they are now.
-    snapshot: Arc<Snapshot>,
+    pub(crate) snapshot: Arc<Snapshot>,
 }
 
 impl Learner {
-    fn new(mut model: Model) -> Result<Self> {
+    pub(crate) fn new(mut model: Model) -> Result<Self> {
         if model.policy.lora().is_none() {
             model.policy.train_all().map_err(candle)?;
         }

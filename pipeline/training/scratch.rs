@@ -93,7 +93,7 @@ impl Scratch {
         };
         let mut random = Xoshiro256PlusPlus::seed_from_u64(stream(seed, "weights", []));
         let mut tensors = BTreeMap::new();
-        // An embedding has length 1: at SPREAD a small width's would be too short for the tied head to say anything by them.
+        // The random part of an embedding has length 1: at SPREAD a small width's would be too short for the tied head to say anything by them.
         let embeddings = 1.0 / (self.width as f32).sqrt();
         for (name, shape) in config.tensors() {
             let scale = match name.as_str() {
