@@ -3,7 +3,7 @@
 use arrow::array::{Array, RecordBatch, RecordBatchReader};
 use arrow::compute::LexicographicalComparator;
 use arrow::compute::{SortColumn, SortOptions, concat};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
@@ -55,6 +55,11 @@ fn properties(contract: &Contract) -> WriterProperties {
             KeyValue::new("querent.table".into(), contract.name.to_owned()),
             KeyValue::new("querent.table_version".into(), contract.version.to_string()),
         ]));
+    // Smallest and largest texts say which rows to read only where rows lie in their order.
+    let first = contract.order.first().map(|order| order.name);
+    for text in contract.columns.iter().filter(|c| c.data_type == DataType::Utf8 && Some(c.name) != first) {
+        builder = builder.set_column_statistics_enabled(text.name.into(), EnabledStatistics::None);
+    }
     if let [only] = contract.key {
         // A column without repeats gains nothing from a dictionary.
         builder = builder.set_column_dictionary_enabled((*only).into(), false);

@@ -17,6 +17,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -184,15 +185,20 @@ impl<'a> Spill<'a> {
     fn flush(&mut self) -> Result<()> {
         if !self.bytes.is_empty() {
             let file = std::mem::replace(&mut self.file, new_file(&self.folder));
-            let bytes = std::mem::take(&mut self.bytes);
+            let bytes = Bytes::from(std::mem::take(&mut self.bytes));
             let digest = blake3::hash(&bytes).to_hex().to_string();
-            self.put(&file, bytes.into())?;
+            self.put(&file, bytes.clone())?;
             self.index.files.insert(file, digest);
+            // The next file's bytes take the place of these, unless an object store still has them.
+            if let Ok(mut bytes) = bytes.try_into_mut() {
+                bytes.clear();
+                self.bytes = bytes.into();
+            }
         }
         Ok(())
     }
 
-    fn put(&self, path: &str, content: bytes::Bytes) -> Result<()> {
+    fn put(&self, path: &str, content: Bytes) -> Result<()> {
         match self.index.synced {
             true => self.store.put(path, content),
             false => self.store.put_unsynced(path, content),

@@ -47,32 +47,35 @@ impl Keys {
         let [user_high, user_low] = &self.user;
         let [event_high, event_low] = &self.event;
         let key = |name: &str, values: &[u64]| Column::from(Series::new(name.into(), values));
+        // One column to compare instead of two.
+        let places: Vec<u64> =
+            self.domain.iter().zip(&self.occurred_at).map(|(domain, at)| place(*domain, *at)).collect();
         let sort = || {
             let frame = DataFrame::new(
                 rows,
                 vec![
                     key("user_high", user_high),
                     key("user_low", user_low),
-                    Column::from(Series::new(
-                        "domain".into(),
-                        self.domain.iter().copied().map(u32::from).collect::<Vec<_>>(),
-                    )),
-                    Column::from(Series::new("occurred_at".into(), self.occurred_at.as_slice())),
+                    key("place", &places),
                     key("event_high", event_high),
                     key("event_low", event_low),
                     Column::from(Series::new("row".into(), (0..rows as u32).collect::<Vec<_>>())),
                 ],
             )?;
-            let by = ["user_high", "user_low", "domain", "occurred_at", "event_high", "event_low"];
-            let latest_first = [false, false, false, true, false, false];
+            let by = ["user_high", "user_low", "place", "event_high", "event_low"];
             // Buckets are sorted in parallel already: Polars' own threads would be more than --threads.
-            let options =
-                SortMultipleOptions::default().with_order_descending_multi(latest_first).with_multithreaded(false);
-            let sorted = frame.sort(by, options)?;
+            let sorted = frame.sort(by, SortMultipleOptions::default().with_multithreaded(false))?;
             Ok(sorted.column("row")?.u32()?.into_no_null_iter().collect())
         };
         sort().map_err(|e: polars::prelude::PolarsError| Error::bug(format!("sorting events: {e}")))
     }
+}
+
+/// Where a behaviour lies among its user's: domain by domain, the latest first. Times of behaviours need fewer than 62 bits.
+fn place(domain: u8, occurred_at: i64) -> u64 {
+    const LATEST: i64 = 1 << 61;
+    debug_assert!(occurred_at.unsigned_abs() < LATEST as u64, "time out of range");
+    u64::from(domain) << 62 | (LATEST - occurred_at) as u64
 }
 
 #[cfg(test)]

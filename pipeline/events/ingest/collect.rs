@@ -1,15 +1,16 @@
 //! Collecting behaviours: from a raw row's fields to spilled rows with keyed ids, scrubbed texts and a place in time.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringBuilder, UInt8Array, UInt64Array};
+use arrow::array::{
+    ArrayBuilder, ArrayRef, Int64Array, RecordBatch, StringArray, StringBuilder, UInt8Array, UInt64Array,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dataset::bucket::{bucket, hex};
 use dataset::ids::MAX_ID_BYTES;
 use dataset::{Error, Result, Spill, UserKey};
 use schemas::DOMAINS;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::erased::ErasedPeople;
 use super::mapping::{Behaviour, Behaviours, Counted};
@@ -30,13 +31,11 @@ pub(super) const TRUTH: u8 = DOMAINS.len() as u8;
 /// The rank of news clicks.
 pub(super) const NEWS: u8 = 1;
 
-/// The columns of spilled behaviours: ids as two halves, most significant first.
+/// The columns of spilled behaviours: the user's id as two halves, most significant first. An event's id follows from the rest.
 pub(super) static SPILLED: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
         Field::new("user_high", DataType::UInt64, false),
         Field::new("user_low", DataType::UInt64, false),
-        Field::new("event_high", DataType::UInt64, false),
-        Field::new("event_low", DataType::UInt64, false),
         Field::new("role", DataType::UInt8, false),
         Field::new("occurred_at", DataType::Int64, false),
         Field::new("text", DataType::Utf8, false),
@@ -116,16 +115,15 @@ const AT_HAND: usize = if cfg!(test) { 4 } else { 1 << 14 };
 /// comes there next takes over.
 struct Users {
     places: Vec<Option<User>>,
-    hasher: RandomState,
 }
 
 impl Users {
     fn new() -> Self {
-        Users { places: std::iter::repeat_with(|| None).take(AT_HAND).collect(), hasher: RandomState::new() }
+        Users { places: std::iter::repeat_with(|| None).take(AT_HAND).collect() }
     }
 
     fn of(&mut self, raw: &[u8], rules: &Rules) -> &User {
-        let place = &mut self.places[self.hasher.hash_one(raw) as usize % AT_HAND];
+        let place = &mut self.places[xxh3_64(raw) as usize % AT_HAND];
         if place.as_ref().is_some_and(|user| user.raw != raw) {
             *place = None;
         }
@@ -144,7 +142,7 @@ pub(super) struct Collector<'a, 's> {
     scrubbed: Counts,
     users: Users,
     bucket: Vec<u32>,
-    ids: [Vec<u64>; 4],
+    user: [Vec<u64>; 2],
     role: Vec<u8>,
     occurred_at: Vec<i64>,
     text: StringBuilder,
@@ -193,7 +191,7 @@ impl<'a, 's> Collector<'a, 's> {
             scrubbed: Counts::default(),
             users: Users::new(),
             bucket: Vec::new(),
-            ids: Default::default(),
+            user: Default::default(),
             role: Vec::new(),
             occurred_at: Vec::new(),
             text: StringBuilder::new(),
@@ -207,13 +205,7 @@ impl<'a, 's> Collector<'a, 's> {
             let role = role.map_err(Left::Out)?;
             self.scrubbed.iter_mut().zip(scrubbed).for_each(|(sum, n)| *sum += n);
             let User { id, bucket, .. } = self.users.of(user, self.rules);
-            let what = news_id.filter(|_| domain == NEWS).unwrap_or(text);
-            let event = event_id(id, DOMAINS[usize::from(domain)], at, what);
-            let [user_high, user_low] = halves(id);
-            let [event_high, event_low] = halves(&event);
-            for (column, half) in self.ids.iter_mut().zip([user_high, user_low, event_high, event_low]) {
-                column.push(half);
-            }
+            self.user.iter_mut().zip(halves(id)).for_each(|(column, half)| column.push(half));
             self.bucket.push(*bucket);
             self.role.push(role);
             self.occurred_at.push(at);
@@ -233,16 +225,17 @@ impl<'a, 's> Collector<'a, 's> {
         if self.role.is_empty() {
             return Ok(());
         }
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(SPILLED.fields().len());
-        for half in &mut self.ids {
-            columns.push(Arc::new(UInt64Array::from(std::mem::take(half))));
-        }
-        columns.push(Arc::new(UInt8Array::from(std::mem::take(&mut self.role))));
-        columns.push(Arc::new(Int64Array::from(std::mem::take(&mut self.occurred_at))));
-        columns.push(Arc::new(self.text.finish()));
-        columns.push(Arc::new(self.news_id.finish()));
+        let [user_high, user_low] = &mut self.user;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt64Array::from(emptied(user_high))),
+            Arc::new(UInt64Array::from(emptied(user_low))),
+            Arc::new(UInt8Array::from(emptied(&mut self.role))),
+            Arc::new(Int64Array::from(emptied(&mut self.occurred_at))),
+            Arc::new(emptied_texts(&mut self.text)),
+            Arc::new(emptied_texts(&mut self.news_id)),
+        ];
         let rows = RecordBatch::try_new(SPILLED.clone(), columns).map_err(Error::arrow("regrouping behaviours"))?;
-        self.spill.send(&std::mem::take(&mut self.bucket), &rows)
+        self.spill.send(&emptied(&mut self.bucket), &rows)
     }
 
     pub(super) fn finish(mut self) -> Result<()> {
@@ -254,6 +247,17 @@ impl<'a, 's> Collector<'a, 's> {
         }
         self.spill.say(&self.tally)
     }
+}
+
+/// What a column holds; it gets room for as much again.
+fn emptied<T>(column: &mut Vec<T>) -> Vec<T> {
+    let room = Vec::with_capacity(column.len());
+    std::mem::replace(column, room)
+}
+
+fn emptied_texts(column: &mut StringBuilder) -> StringArray {
+    let room = StringBuilder::with_capacity(column.len(), column.values_slice().len());
+    std::mem::replace(column, room).finish()
 }
 
 /// Calls `take` with a behaviour's role (or why it is left out, on purpose), its text as it would be kept, and what was scrubbed from

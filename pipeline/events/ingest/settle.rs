@@ -9,7 +9,7 @@ use dataset::bucket::{hex_id, unhex};
 use dataset::{Account, Error, Exit, Result, Rows};
 use schemas::{DOMAINS, Events, EventsColumns, Truth, TruthColumns};
 
-use super::collect::{ERASED, NEWS, Rules, TRUTH, Window, halves, whole};
+use super::collect::{ERASED, NEWS, Rules, TRUTH, Window, event_id, halves, whole};
 use super::erased::ErasedPeople;
 use super::events::Titles;
 use crate::order::Keys;
@@ -89,10 +89,10 @@ impl<'a> Bucket<'a> {
     /// Rows that were read from a raw log now, in the columns of `SPILLED`. `titled`: the texts of its news clicks are titles.
     pub(super) fn add_read(&mut self, source: &str, titled: bool, batch: &RecordBatch) {
         let half = |i: usize| batch.column(i).as_primitive::<UInt64Type>();
-        let (user_high, user_low, event_high, event_low) = (half(0), half(1), half(2), half(3));
-        let role = batch.column(4).as_primitive::<UInt8Type>();
-        let at = batch.column(5).as_primitive::<Int64Type>();
-        let news_ids = batch.column(7).as_string::<i32>();
+        let (user_high, user_low) = (half(0), half(1));
+        let role = batch.column(2).as_primitive::<UInt8Type>();
+        let at = batch.column(3).as_primitive::<Int64Type>();
+        let (texts, news_ids) = (batch.column(4).as_string::<i32>(), batch.column(5).as_string::<i32>());
         self.account.input += batch.num_rows() as u64;
         for row in 0..batch.num_rows() {
             let user = [user_high.value(row), user_low.value(row)];
@@ -101,11 +101,14 @@ impl<'a> Bucket<'a> {
                 self.account.drop("became truth", 1);
                 continue;
             }
-            self.keys.push(user, role.value(row), at.value(row), [event_high.value(row), event_low.value(row)]);
+            let (domain, at) = (role.value(row), at.value(row));
+            let what = news_id(news_ids, row).filter(|_| domain == NEWS).unwrap_or_else(|| texts.value(row));
+            let event = event_id(&whole(user), DOMAINS[usize::from(domain)], at, what);
+            self.keys.push(user, domain, at, halves(&event));
             self.rows.push((self.texts.len(), row));
         }
-        self.texts.push(batch.column(6).as_string().clone());
-        self.news_ids.push(batch.column(7).as_string().clone());
+        self.texts.push(texts.clone());
+        self.news_ids.push(news_ids.clone());
         self.sources.push(Sources::All(source.to_owned()));
         self.titled.push(titled);
     }

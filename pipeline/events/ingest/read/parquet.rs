@@ -59,9 +59,11 @@ pub(super) fn read(path: &Path, wanted: &[&str], each: &mut Each<'_>) -> Result<
             })
         };
         let read: Vec<Column> = paths.iter().map(column).collect::<Result<_>>()?;
+        let mut fields = Vec::with_capacity(read.len());
         for i in 0..batch.num_rows() {
             row += 1;
-            let fields: Vec<Field<'_>> = read.iter().map(|column| column.field(i)).collect();
+            fields.clear();
+            fields.extend(read.iter().map(|column| column.field(i)));
             each(Row::at(row), Ok(&fields))?;
         }
     }
