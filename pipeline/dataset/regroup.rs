@@ -43,6 +43,8 @@ pub struct Regrouped {
 /// What one task sent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Index {
+    /// The columns of the rows, for another program to know whether it can read them.
+    columns: String,
     chunks: Vec<Chunk>,
     /// The files of the chunks, with their BLAKE3 digests.
     files: BTreeMap<String, Digest>,
@@ -68,6 +70,11 @@ impl Regrouped {
 
     pub(crate) fn fill(&self, store: &Store, indexes: Vec<Arc<Index>>) {
         let _ = self.done.set((store.clone(), indexes));
+    }
+
+    fn columns(&self) -> String {
+        let columns = self.schema.fields().iter();
+        columns.map(|column| format!("{} {}", column.name(), column.data_type())).collect::<Vec<_>>().join(", ")
     }
 
     fn indexes(&self) -> &[Arc<Index>] {
@@ -125,7 +132,7 @@ impl<'a> Spill<'a> {
         budget_bytes: usize,
         synced: bool,
     ) -> Self {
-        let index = Index { synced, ..Index::default() };
+        let index = Index { columns: regrouped.columns(), synced, ..Index::default() };
         let file = new_file(&folder);
         Spill { store, folder, regrouped, bytes: Vec::new(), file, index, budget_bytes }
     }
@@ -227,10 +234,13 @@ fn index_path(folder: &str) -> String {
     format!("{folder}.json")
 }
 
-/// The index that an earlier attempt, or another shard, wrote for a task, if its files are whole.
-pub(crate) fn find(store: &Store, folder: &str) -> Result<Option<Arc<Index>>> {
+/// The index that an earlier attempt, or another shard, wrote for a task, if its files are whole and have the same columns.
+pub(crate) fn find(store: &Store, folder: &str, regrouped: &Regrouped) -> Result<Option<Arc<Index>>> {
     let Some(json) = store.get(&index_path(folder))? else { return Ok(None) };
     let Ok(index) = serde_json::from_slice::<Index>(&json) else { return Ok(None) };
+    if index.columns != regrouped.columns() {
+        return Ok(None);
+    }
     for (file, digest) in &index.files {
         let whole = match index.synced {
             true => store.exists(file)?,

@@ -109,7 +109,7 @@ impl Work<'_> {
         let progress = Progress::new(S::NAME, "tasks", tasks.len() as u64, resources.progress);
         let one = |task: usize| {
             let folder = self.run.path(&format!("sent/{}", regrouped.tasks[task]));
-            let index = match regroup::find(&resources.store, &folder)? {
+            let index = match regroup::find(&resources.store, &folder, regrouped)? {
                 Some(index) => index,
                 None => {
                     let mut spill = Spill::new(&resources.store, folder, regrouped, budget, shard.is_some());

@@ -149,7 +149,7 @@ pub struct Shared {
 
 impl Stage for Generate {
     const NAME: &'static str = "generate";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const UNIT: &'static str = "users";
     const ALONE: bool = true;
     const OWN_PROGRESS: bool = true;

@@ -151,7 +151,7 @@ impl IngestEvents {
 
 impl Stage for IngestEvents {
     const NAME: &'static str = "ingest";
-    const VERSION: u32 = 10;
+    const VERSION: u32 = 9;
     const UNIT: &'static str = "behaviours";
     type Inputs = EventInputs;
     type Shared = ();

@@ -3,8 +3,12 @@
 //! A byte automaton says which bytes may follow; a token is allowed when all its bytes are. What is allowed depends on few facts
 //! ([`State`]), so the sets are kept. The grammar is the rule of lists ([`ListRule`]) while a list is written, and bans little else, so
 //! that it can stand over models of any training, and they be compared: of ASCII only what JSON would escape (`"`, `\`) and what the rule
-//! bans, two blanks together, and the queries of the prompt's example, which weak models copy. A query gets its share of the tokens that
-//! are left, so that a list ends before they do.
+//! bans, two blanks together, the queries of the prompt's example, which weak models copy, and queries that begin as one before them. A
+//! query gets its share of the tokens that are left, so that a list ends before they do.
+//!
+//! No two queries begin with the same token. A model that says a behaviour again could be told only where the query would end, and would go
+//! on with words that are none (`mountain cooperative gold awards`, then `mountain cooperative gold awardsians`). At its first token it
+//! has a choice.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -114,6 +118,8 @@ pub(crate) struct Walk {
     share: usize,
     text: Vec<u8>,
     done: Vec<String>,
+    /// What the queries' first tokens brought of them.
+    begun: Vec<String>,
 }
 
 /// What may come next.
@@ -157,7 +163,16 @@ impl Grammar {
         };
         let forced = self.think.as_ref().map_or_else(Vec::new, |(open, _)| open.clone());
         let thinking = self.think.as_ref().map(|_| max_new_tokens / THINKING_SHARE);
-        Walk { state, forced, thinking, used: 0, share: usize::MAX, text: Vec::new(), done: Vec::new() }
+        Walk {
+            state,
+            forced,
+            thinking,
+            used: 0,
+            share: usize::MAX,
+            text: Vec::new(),
+            done: Vec::new(),
+            begun: Vec::new(),
+        }
     }
 
     /// Whether the list is complete.
@@ -175,8 +190,8 @@ impl Grammar {
         }
     }
 
-    /// Goes on by a token that [`Grammar::next`] allows; `left` tokens may follow it. False, and nothing changes, when it would end a
-    /// query that the list already has or that breaks the rule.
+    /// Goes on by a token that [`Grammar::next`] allows; `left` tokens may follow it. False, and nothing changes, when it would begin a query
+    /// as another begins, or end one that the list already has or that breaks the rule.
     pub(crate) fn accept(&self, walk: &mut Walk, token: u32, left: usize) -> bool {
         if walk.forced.first() == Some(&token) {
             walk.forced.remove(0);
@@ -206,6 +221,11 @@ impl Grammar {
                 _ => {}
             }
         }
+        let begins = !text.is_empty() && (walk.text.is_empty() || ended.is_some());
+        let beginning = if begins { beginning(&text) } else { None };
+        if beginning.as_ref().is_some_and(|beginning| walk.begun.contains(beginning)) {
+            return false;
+        }
         if let Some(query) = ended {
             let query = String::from_utf8_lossy(&query).into_owned();
             let normal = normal(&query);
@@ -215,6 +235,7 @@ impl Grammar {
             walk.done.push(normal);
             (walk.used, walk.share) = (0, usize::MAX);
         }
+        walk.begun.extend(beginning);
         if state.at == At::Inside && walk.share == usize::MAX {
             let to_come = self.queries - walk.done.len();
             walk.share = (left / to_come.max(1)).saturating_sub(AROUND);
@@ -357,6 +378,11 @@ impl Grammar {
     }
 }
 
+/// What a query's first token says of it; nothing where it is part of a character, or a mark.
+fn beginning(text: &[u8]) -> Option<String> {
+    std::str::from_utf8(text).ok().map(normal).filter(|text| text.chars().any(char::is_alphanumeric))
+}
+
 #[cfg(test)]
 mod tests {
     use rand::{RngExt, SeedableRng};
@@ -411,7 +437,7 @@ mod tests {
             let grammar = Grammar::new(&tokenizer, 3, ListRule::default(), Reasoning::None, &template(false));
             for (list, fits) in [
                 (r##"["Ukraine war: peace talks?", "Marks & Spencer (UK)", "#metoo, 5 years on!"]"##, true),
-                (r#"["AT&T's $85bn bid", "what's new @ CES 2026", "a/b; c = d - e*f ~ 50%"]"#, true),
+                (r#"["AT&T's $85bn bid", "what's new @ CES 2026", "x/b; c = d - e*f ~ 50%"]"#, true),
                 (r#"["太阳能电池板价格走势", "Zürich Straßenbahn", "รถไฟล่าช้า"]"#, true),
                 (r#"["one", "two three", "four five"]"#, false),
                 (r#"["taken query", "two three", "four five"]"#, false),
@@ -442,6 +468,9 @@ mod tests {
                 let text = tokenizer.decode(&output);
                 let list = List::parse(&text, true, rule);
                 assert!(list.valid && list.queries.len() == queries, "{text}");
+                let letters = list.queries.iter().filter_map(|query| beginning(&query.as_bytes()[..1]));
+                let distinct: std::collections::HashSet<String> = letters.clone().collect();
+                assert_eq!(letters.count(), distinct.len(), "{text}");
                 assert_eq!(list.reasoning.is_some(), reasoning == Reasoning::Brief);
                 assert_eq!(text.contains("\" "), seed % 2 == 0, "a blank before each query: {text}");
             }
@@ -449,11 +478,40 @@ mod tests {
     }
 
     #[test]
+    fn no_query_begins_as_one_before_it() {
+        let tokenizer = crate::laws::bytes_tokenizer();
+        let one = |text: &str| tokenizer.encode(text)[0];
+        let grammar = Grammar::new(&tokenizer, 3, ListRule::default(), Reasoning::None, &template(false));
+        let mut walk = grammar.start(100);
+        for token in tokenizer.encode("[\"a b\", \"") {
+            assert!(grammar.accept(&mut walk, token, 50));
+        }
+        assert!(!grammar.accept(&mut walk, one("a"), 50));
+        assert!(!grammar.accept(&mut walk, one("A"), 50));
+        for token in tokenizer.encode("b aa\", \"") {
+            assert!(grammar.accept(&mut walk, token, 50), "within a query anything may come again");
+        }
+        assert!(!grammar.accept(&mut walk, one("b"), 50));
+        for token in tokenizer.encode("c aa\"]") {
+            assert!(grammar.accept(&mut walk, token, 50));
+        }
+        assert!(grammar.complete(&walk));
+        // The first of three bytes says nothing yet, and neither does a mark.
+        let mut walk = grammar.start(1_000);
+        for token in
+            tokenizer.encode("[\"\u{592a}\u{9633}\u{80fd}\u{7535}\", \"\u{592a}\u{9633}\u{80fd}\u{6c60}\", \"#a b\"]")
+        {
+            assert!(grammar.accept(&mut walk, token, 500));
+        }
+        assert!(grammar.complete(&walk));
+    }
+
+    #[test]
     fn a_query_that_is_there_already_does_not_end() {
         let tokenizer = crate::laws::bytes_tokenizer();
         let grammar = Grammar::new(&tokenizer, 3, ListRule::default(), Reasoning::None, &template(false));
         let mut walk = grammar.start(100);
-        let mut all = tokenizer.encode("[\"a b\", \"A b\"");
+        let mut all = tokenizer.encode("[\"#a b\", \"#A b\"");
         let last = all.pop().expect("a quote");
         for token in all {
             assert!(grammar.accept(&mut walk, token, 50));
