@@ -3,7 +3,7 @@
 //!
 //! What tasks send lies in the run's folder, in files of a few megabytes that each hold rows of all partitions. So memory is bounded,
 //! people's texts lie only where datasets lie, and a killed run goes on with the tasks that are left. A task is done when its index is
-//! there, which is written last, and the files are whole that it names.
+//! there, which is written last, the files are whole that it names, and their rows have the columns that are wanted now.
 //!
 //! A shard syncs what it sends, because other machines read it. Any other run does not. What such a run sent is taken over by its digest:
 //! a loss of power may have left files of other bytes.
@@ -251,4 +251,32 @@ pub(crate) fn find(store: &Store, folder: &str, regrouped: &Regrouped) -> Result
         }
     }
     Ok(Some(Arc::new(index)))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    #[test]
+    fn what_was_sent_with_other_columns_is_not_found() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().to_string_lossy())?;
+        let regrouped = |name: &str, data_type: DataType| {
+            let columns = Schema::new(vec![Field::new(name, data_type, false)]);
+            Regrouped::new(2, Arc::new(columns), Vec::new())
+        };
+        let [same, again] = [(), ()].map(|()| regrouped("at", DataType::Int64));
+        let rows = RecordBatch::try_new(same.schema.clone(), vec![Arc::new(Int64Array::from(vec![7, 8]))]);
+        let mut spill = Spill::new(&store, "run/sent/task".into(), &same, 1 << 20, false);
+        spill.send(&[1, 0], &rows.map_err(Error::arrow("a test"))?)?;
+        spill.finish()?;
+        assert!(find(&store, "run/sent/task", &again)?.is_some());
+        for other in [regrouped("since", DataType::Int64), regrouped("at", DataType::Utf8)] {
+            assert!(find(&store, "run/sent/task", &other)?.is_none(), "{}", other.columns());
+        }
+        Ok(())
+    }
 }
