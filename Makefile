@@ -133,7 +133,7 @@ bench-scrub: ## what is scrubbed beside Microsoft Presidio, on invented sentence
 	@$(CARGO) build --release
 	$(BENCH)/scrub.py out/bench-scrub
 
-bench-training: ## a step of GRPO beside TRL (torch, transformers, peft, datasets, trl)
+bench-training: ## a step of GRPO and one of distillation beside TRL (torch, transformers, peft, datasets, trl)
 	@$(PYTHON) tests/bench/train.py --check
 	@$(MAKE) --no-print-directory setup python
 	@$(CARGO) build --release

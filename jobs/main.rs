@@ -30,6 +30,7 @@ mod score;
 mod sft;
 mod simulate;
 mod sql;
+mod throughput;
 mod train_cleaner;
 
 use std::process::ExitCode;
@@ -80,6 +81,7 @@ static COMMANDS: Commands = &[
     job::<grpo::Grpo>(),
     job::<distill::Distill>(),
     job::<generate::Generate>(),
+    job::<throughput::Throughput>(),
     job::<score::Score>(),
     job::<retrieve::Retrieve>(),
     job::<baseline::Baseline>(),

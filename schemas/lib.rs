@@ -71,6 +71,7 @@ mod scores;
 mod statistics;
 mod table;
 mod text_scores;
+mod throughput;
 mod train_log;
 mod trials;
 mod true_labels;
@@ -121,6 +122,7 @@ pub use rollouts::{Rollouts, RolloutsColumns};
 pub use scores::{Scores, ScoresColumns};
 pub use statistics::{Statistics, StatisticsColumns};
 pub use text_scores::{TextScores, TextScoresColumns};
+pub use throughput::{Throughput, ThroughputColumns};
 pub use train_log::{TrainLog, TrainLogColumns};
 pub use trials::{Trials, TrialsColumns};
 pub use true_labels::{TrueLabels, TrueLabelsColumns};
@@ -163,6 +165,7 @@ pub fn all() -> Vec<Contract> {
         Rollouts::contract(),
         Trials::contract(),
         Interests::contract(),
+        Throughput::contract(),
         Scores::contract(),
         Recommendations::contract(),
         Fallback::contract(),

@@ -210,7 +210,7 @@ mod tests {
             RawSearches RawVisits RawClicks RawNews RawExperiment LatentInterests TrueLabels TrueLifts Events Quarantine
             RawFiles Erased News Truth Impressions Labels CleanerPredictions TextScores CleanEvents Borderline Profiles
             Statistics NewsVectors Popularity PolicyWeights PolicyOptimizer PolicyState TrainLog Rollouts Trials Interests
-            Scores Recommendations Fallback UserMetrics Metrics Comparisons ListMetrics UserImpressions ImpressionMetrics ExperimentUsers ExperimentMoments Arms Lifts DailyLifts
+            Throughput Scores Recommendations Fallback UserMetrics Metrics Comparisons ListMetrics UserImpressions ImpressionMetrics ExperimentUsers ExperimentMoments Arms Lifts DailyLifts
         }
     }
 

@@ -212,6 +212,7 @@ fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
     succeed(generate.arg("--policy").arg(at("grpo")));
     assert!(!batches(&root, "interests").is_empty());
 
+    measured(&root, [&at("grpo"), &at("distill")]);
     looked_at(&root, &at("grpo"), &at("sft"));
 
     let wrong = |job: &str, setting: &str| {
@@ -224,6 +225,36 @@ fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
     assert!(said.contains("grpo.group: expected 2 to 1024, got 1"), "{said}");
     let said = wrong("sft", "sft.width=33");
     assert!(said.contains("sft.width: expected a multiple of twice the heads"), "{said}");
+}
+
+/// How fast a teacher and its student write, in turns.
+fn measured(root: &Path, [teacher, student]: [&Path; 2]) {
+    let throughput = |more: &[&str]| {
+        let mut command = querent();
+        command.args(["throughput", "--quiet", "--queries", "3", "--budget-tokens", "64", "--turns", "2"]).args(more);
+        command.arg("--data").arg(root);
+        command
+    };
+    let policies = format!("{},{}", teacher.display(), student.display());
+    let users = ["--users", "4", "--policies", policies.as_str()];
+    let said = succeed(&mut throughput(&users));
+    assert!(said.contains("times the first") && said.contains("1.00"), "{said}");
+    let [batch] = batches(root, "throughput").try_into().expect("one batch");
+    let whole = |name: &str| batch.column_by_name(name).expect(name).as_primitive::<Int64Type>().values().to_vec();
+    assert_eq!(whole("users"), [4; 4]);
+    let (parameters, read, written) = (whole("parameters"), whole("prompt_tokens"), whole("sampled_tokens"));
+    assert!(parameters[0] == parameters[1] && parameters[1] > parameters[2], "{parameters:?}");
+    assert!(
+        read[0] == read[1] && written[0] == written[1] && written[0] > 0,
+        "a turn is as another: {read:?} {written:?}"
+    );
+    let seconds = batch.column_by_name("seconds").expect("a column").as_primitive::<Float64Type>();
+    assert!(seconds.values().iter().all(|seconds| *seconds > 0.0));
+    assert!(succeed(&mut throughput(&users)).contains("up to date"));
+    let said = fail(&mut throughput(&["--users", "4"]), 2);
+    assert!(said.contains("throughput.policies: expected at least one policy, got none"), "{said}");
+    let said = fail(&mut throughput(&["--policies", policies.as_str(), "--users", "0"]), 2);
+    assert!(said.contains("throughput.users: expected at least 1, got 0"), "{said}");
 }
 
 /// A run's figures are shown, its lists only when asked for; the report has both.
@@ -253,7 +284,7 @@ fn looked_at(root: &Path, grpo: &Path, sft: &Path) {
     assert!(succeed(querent().args(["inspect", "--data"]).arg(root)).contains("policy.grpo: a training run"));
     succeed(querent().args(["report", "--quiet", "--data"]).arg(root));
     let page = std::fs::read_to_string(root.join("report.html")).expect("written");
-    for shown in ["<h3>policy.grpo</h3>", "<figcaption>Reward", "<polygon", "lists of step 5"] {
+    for shown in ["Table 6", "<h3>policy.grpo</h3>", "<figcaption>Reward", "<polygon", "lists of step 5"] {
         assert!(page.contains(shown), "{shown}");
     }
     let said = succeed(querent().args(["report", "--quiet", "--lists", "0", "--data"]).arg(root));

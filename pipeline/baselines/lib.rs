@@ -30,7 +30,7 @@ mod words;
 pub use clicks::{Clicks, Records};
 pub use histories::Histories;
 pub use measure::{Measured, measure};
-pub use network::{Articles, Item, Network, Sizes};
+pub use network::{Articles, Item, Network, Prepared, Sizes};
 pub use pinnersage::{Cluster, PinnerSage};
 pub use recommend::{ListSettings, Model, Recommend, Shared, Sources};
 pub use train::{Drawn, Train, TrainInputs, TrainSettings};

@@ -23,7 +23,8 @@ pub struct Measured {
 
 /// Ranks each user's last click among `candidates`, without what they clicked before. Of equal ones the greater number comes first.
 pub fn measure(network: &Network, users: &[Clicks], candidates: &[u32]) -> Result<Measured> {
-    let table_cd = network.articles(candidates)?.t()?.contiguous()?;
+    let network = network.clone().prepared()?;
+    let table_cd = network.network().articles(candidates)?.t()?.contiguous()?;
     let places = places(candidates);
     let lengths: Vec<usize> = users.iter().map(Clicks::len).collect();
     let groups = by_length(&lengths, TOGETHER);

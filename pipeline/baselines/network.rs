@@ -71,6 +71,15 @@ pub struct Network {
     source: Source,
 }
 
+/// A network that is asked about many users: what it reads of an article is computed once, not for each who clicked it. Nothing can be learnt
+/// through it.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    network: Network,
+    /// `[articles, _]`.
+    pub(crate) read: Tensor,
+}
+
 /// What articles are made of.
 #[derive(Debug, Clone)]
 enum Source {
@@ -132,6 +141,31 @@ impl Network {
         Ok(Network { model, sizes: sizes.clone(), weights, source })
     }
 
+    /// The network, to be asked about users.
+    pub fn prepared(self) -> Result<Prepared> {
+        let count = match &self.source {
+            Source::Ids => self.weights.get(&format!("{ITEMS}.weight")).dims()[0],
+            Source::Texts(vectors) => vectors.dims()[0],
+            Source::Words(words) => words.titles.len(),
+        };
+        let all: Vec<u32> = (0..count as u32).collect();
+        let parts = all.chunks(TOGETHER).map(|items| self.reads(items, &mut Dropout::off()));
+        let read = Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?;
+        Ok(Prepared { network: self, read })
+    }
+
+    /// `[n, _]`: what the model reads of articles.
+    pub(crate) fn reads(&self, items: &[u32], dropout: &mut Dropout) -> Result<Tensor> {
+        if let Source::Words(words) = &self.source {
+            return nrhub::articles(&self.weights, words, items, dropout);
+        }
+        let x_nd = (self.embed(items)? * (self.sizes.width as f64).sqrt())?;
+        match self.model {
+            Model::Gru => gru::gates(&self.weights, &dropout.apply(&x_nd)?),
+            _ => Ok(x_nd),
+        }
+    }
+
     /// `[n, D]`: articles as a model's input has them.
     fn embed(&self, items: &[u32]) -> Result<Tensor> {
         match &self.source {
@@ -147,31 +181,29 @@ impl Network {
     }
 
     /// `[n, D]`, of unit length: users after each of their latest clicks but the last, in order (`each`); or after all that is known of them.
-    fn users(&self, users: &[&Clicks], each: bool, dropout: &mut Dropout) -> Result<Tensor> {
+    /// `read`: what the model reads of articles.
+    fn users(
+        &self,
+        users: &[&Clicks],
+        each: bool,
+        read: impl Fn(&[u32], &mut Dropout) -> Result<Tensor>,
+        dropout: &mut Dropout,
+    ) -> Result<Tensor> {
         let Network { sizes, weights, .. } = self;
         if let Source::Words(words) = &self.source {
-            return unit_length(&nrhub::states(weights, sizes, words, users, each, dropout)?);
+            return unit_length(&nrhub::states(weights, sizes, words, users, each, read, dropout)?);
         }
         let sequences: Vec<_> = users.iter().map(|clicks| clicks.latest(sizes.length, usize::from(each))).collect();
         let batch = Batch::new(&sequences);
-        self.states(&batch, &if each { batch.places() } else { batch.last() }, dropout)
-    }
-
-    /// `[places, D]`, of unit length: users after the clicks at some places of `[B·T]`.
-    fn states(&self, batch: &Batch, places: &[u32], dropout: &mut Dropout) -> Result<Tensor> {
-        let x_nd = (self.embed(&batch.items)? * (self.sizes.width as f64).sqrt())?;
+        let places = if each { batch.places() } else { batch.last() };
+        let read = read(&batch.items, dropout)?;
         let states_nd = match self.model {
-            Model::Gru => gru::states(&self.weights, &self.sizes, &x_nd, batch, places, dropout),
-            Model::Sasrec => sasrec::states(&self.weights, &self.sizes, &x_nd, batch, places, dropout),
-            Model::Hstu => hstu::states(&self.weights, &self.sizes, &x_nd, batch, places, dropout),
+            Model::Gru => gru::states(weights, sizes, &read, &batch, &places, dropout),
+            Model::Sasrec => sasrec::states(weights, sizes, &read, &batch, &places, dropout),
+            Model::Hstu => hstu::states(weights, sizes, &read, &batch, &places, dropout),
             Model::Pinnersage | Model::Nrhub => candle_core::bail!("{} has no sequences", self.model),
         }?;
         unit_length(&states_nd)
-    }
-
-    /// `[users, D]`, of unit length: users after all that is known of them, each of whom [is known](Network::knows).
-    pub fn last(&self, users: &[&Clicks]) -> Result<Tensor> {
-        self.users(users, false, &mut Dropout::off())
     }
 
     /// Whether anything that the model looks at is known of a user.
@@ -182,7 +214,8 @@ impl Network {
     /// Summed loss of telling each click from the clicks before it, and how many there are. Users have at least two clicks.
     pub fn loss(&self, users: &[&Clicks], negatives: &Negatives, dropout: &mut Dropout) -> Result<(Tensor, usize)> {
         let length = self.sizes.length;
-        let states_pd = self.users(users, true, dropout)?;
+        let read = |items: &[u32], dropout: &mut Dropout| self.reads(items, dropout);
+        let states_pd = self.users(users, true, read, dropout)?;
         let targets: Vec<u32> = users.iter().flat_map(|clicks| clicks.targets(length).iter().copied()).collect();
         let targets_pd = self.articles(&targets)?;
         let negatives_sd = self.articles(&negatives.items)?;
@@ -191,13 +224,8 @@ impl Network {
         Ok((loss, targets.len()))
     }
 
-    /// A user's vector of unit length.
-    pub fn ask(&self, clicks: &Clicks) -> Result<Vectors> {
-        Ok(Vectors::new(self.sizes.width, self.last(&[clicks])?.flatten_all()?.to_vec1()?))
-    }
-
     /// Bytes in memory.
-    pub(crate) fn memory_bytes(&self) -> u64 {
+    fn memory_bytes(&self) -> u64 {
         let weights: usize = self.weights.tensors().values().map(Tensor::elem_count).sum();
         let source = match &self.source {
             Source::Ids => 0,
@@ -214,6 +242,28 @@ impl Network {
             values.extend(self.articles(items)?.flatten_all()?.to_vec1::<f32>()?);
         }
         Ok(Vectors::new(self.sizes.width, values))
+    }
+}
+
+impl Prepared {
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// `[users, D]`, of unit length: users after all that is known of them, each of whom [is known](Network::knows).
+    pub fn last(&self, users: &[&Clicks]) -> Result<Tensor> {
+        self.network.users(users, false, |items, _| select(&self.read, items), &mut Dropout::off())
+    }
+
+    /// A user's vector of unit length.
+    pub fn ask(&self, clicks: &Clicks) -> Result<Vectors> {
+        Ok(Vectors::new(self.network.sizes.width, self.last(&[clicks])?.flatten_all()?.to_vec1()?))
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.network.memory_bytes() + 4 * self.read.elem_count() as u64
     }
 }
 

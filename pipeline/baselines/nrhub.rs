@@ -52,13 +52,14 @@ pub(crate) fn articles(weights: &Weights, words: &Words, items: &[u32], dropout:
 }
 
 /// `[n, D]`: users after each of their latest clicks but the last (`each`), or after all that they did. The first are in the order of users,
-/// then of clicks; a user of the second kind has some behaviour.
+/// then of clicks; a user of the second kind has some behaviour. `read`: what articles are to the view of clicks.
 pub(crate) fn states(
     weights: &Weights,
     sizes: &Sizes,
     words: &Words,
     users: &[&Clicks],
     each: bool,
+    read: impl Fn(&[u32], &mut Dropout) -> Result<Tensor>,
     dropout: &mut Dropout,
 ) -> Result<Tensor> {
     let mut items = Vec::new();
@@ -83,7 +84,7 @@ pub(crate) fn states(
     // Nobody looks at these: they keep shapes from being empty.
     items.push(0);
     other.iter_mut().for_each(|texts| texts.push(&[UNKNOWN]));
-    let clicked = articles(weights, words, &items, dropout)?;
+    let clicked = read(&items, dropout)?;
     let mut all = vec![seen(weights, VIEWS[0], &clicked, &looks[0])?];
     for ((view, read), looks) in VIEWS[1..].iter().zip(&other).zip(&looks[1..]) {
         all.push(seen(weights, view, &texts(weights, view, words, read, dropout)?, looks)?);

@@ -12,7 +12,7 @@ use news::{
 use schemas::{Events, News, NewsVectors, Profiles, Recommendations};
 use serde::{Deserialize, Serialize};
 
-use crate::{Articles, Clicks, Item, Network, PinnerSage, Vocabulary, candle};
+use crate::{Articles, Clicks, Item, Network, PinnerSage, Prepared, Vocabulary, candle};
 
 /// Users whose clicks are put to a model together.
 const TOGETHER: usize = 256;
@@ -149,7 +149,7 @@ pub struct Shared {
 enum Asks {
     /// Vectors of all articles, of which medoids are chosen.
     Medoids(Vectors),
-    Network(Box<Network>),
+    Network(Box<Prepared>),
 }
 
 /// A user and what they read.
@@ -162,7 +162,7 @@ struct User {
 
 impl Stage for Recommend {
     const NAME: &'static str = "baseline";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const UNIT: &'static str = "users";
     type Inputs = Sources;
     type Shared = Shared;
@@ -206,7 +206,8 @@ impl Stage for Recommend {
                     (Item::Id, None) => Articles::Ids(vectors.len()),
                 };
                 let (network, ..) = Network::load(folder, articles)?;
-                (network.table(&candidates).map_err(candle)?, Asks::Network(Box::new(network)))
+                let table = network.table(&candidates).map_err(candle)?;
+                (table, Asks::Network(Box::new(network.prepared().map_err(candle)?)))
             }
         };
         let lists = ByVectors::new(pool, of_candidates, self.lists.articles, self.fusion)?;
@@ -249,7 +250,7 @@ impl Stage for Recommend {
     fn shared_bytes(&self, shared: &Shared) -> u64 {
         let asks = match &shared.asks {
             Asks::Medoids(vectors) => 4 * vectors.values().len() as u64,
-            Asks::Network(network) => network.memory_bytes(),
+            Asks::Network(prepared) => prepared.memory_bytes(),
         };
         let vocabulary = shared.vocabulary.as_ref().map_or(0, Vocabulary::memory_bytes);
         shared.lists.memory_bytes() + shared.all.memory_bytes() + asks + vocabulary
@@ -286,10 +287,10 @@ impl Recommend {
     /// one user at a time, so that who is beside them decides nothing.
     fn asked(&self, inputs: &Sources, shared: &Shared, user: &mut User) -> Result<Vectors> {
         let vectors = match &shared.asks {
-            Asks::Network(network) if !network.knows(&user.clicks) => {
-                return Ok(Vectors::new(network.sizes.width, Vec::new()));
+            Asks::Network(prepared) if !prepared.network().knows(&user.clicks) => {
+                return Ok(Vectors::new(prepared.network().sizes.width, Vec::new()));
             }
-            Asks::Network(network) => return network.ask(&user.clicks).map_err(candle),
+            Asks::Network(prepared) => return prepared.ask(&user.clicks).map_err(candle),
             Asks::Medoids(vectors) => vectors,
         };
         let settings = self.pinnersage.unwrap_or_default();

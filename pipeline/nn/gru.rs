@@ -18,11 +18,15 @@ pub fn gru_parameters(name: &str, width: usize, inner: usize) -> Vec<Parameter> 
         .collect()
 }
 
-/// The states after each place, `[B·T, D]`, from `[B·T, I]`; the state before the first is 0.
+/// What inputs say to the gates, `[N, 3·D]`, from `[N, I]`: `W_r x`, `W_z x`, `W_n x`, with biases.
+pub fn gru_gates(weights: &Weights, name: &str, x_ni: &Tensor) -> Result<Tensor> {
+    linear(weights, &format!("{name}.input"), x_ni)
+}
+
+/// The states after each place, `[B·T, D]`, from what the inputs say to the gates, `[B·T, 3·D]` ([`gru_gates`]); the state before the first is 0.
 ///
 /// `r = σ(W_r x + U_r h)`, `z = σ(W_z x + U_z h)`, `n = tanh(W_n x + r ⊙ U_n h)`, `h' = (1 − z) ⊙ n + z ⊙ h`, with biases.
-pub fn gru(weights: &Weights, name: &str, x_ni: &Tensor, rows: usize) -> Result<Tensor> {
-    let from_x_ng = linear(weights, &format!("{name}.input"), x_ni)?;
+pub fn gru(weights: &Weights, name: &str, from_x_ng: &Tensor, rows: usize) -> Result<Tensor> {
     let (n, gates) = from_x_ng.dims2()?;
     let from_x_btg = from_x_ng.reshape((rows, n / rows.max(1), gates))?;
     let hidden = |part: &str| weights.get(&format!("{name}.hidden.{part}"));

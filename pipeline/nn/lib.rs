@@ -11,7 +11,7 @@ mod loss;
 mod weights;
 
 pub use batch::{Batch, by_length, select};
-pub use gru::{gru, gru_parameters};
+pub use gru::{gru, gru_gates, gru_parameters};
 pub use layers::{
     Dropout, attention, causal, heads, layer_norm, linear, linear_parameters, merged, norm_parameters, silu, softmax,
     standardised, unit_length,

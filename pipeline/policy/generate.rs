@@ -227,7 +227,7 @@ impl Stage for Generate {
 }
 
 /// A user's behaviours, most recent first.
-fn of_user(behaviours: &Lists<Behaviours>, row: usize) -> Vec<Behaviour<'_>> {
+pub(crate) fn of_user(behaviours: &Lists<Behaviours>, row: usize) -> Vec<Behaviour<'_>> {
     let Behaviours { domain, text, .. } = behaviours.items();
     behaviours.range(row).map(|at| Behaviour { domain: domain.value(at), text: text.value(at) }).collect()
 }

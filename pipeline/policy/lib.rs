@@ -30,6 +30,7 @@ mod read;
 mod representative;
 pub mod rollout;
 mod template;
+mod throughput;
 mod tokenizer;
 mod writer;
 
@@ -43,5 +44,6 @@ pub use model::Policy;
 pub use prompt::{Behaviour, Fitted, History, PromptSettings, Prompter, Reasoning};
 pub use rollout::{Batching, Completion, Finish, Grammar, Request, Rollout, Sampling, Spent};
 pub use template::{SHORT_TEMPLATE, TEMPLATE, Template};
+pub use throughput::{MeasureThroughput, Measured, Ready};
 pub use tokenizer::Tokenizer;
 pub use writer::{Task, Writer, Written, seed};

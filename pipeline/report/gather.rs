@@ -9,6 +9,7 @@ use schemas::method_and_step;
 use crate::chosen::ChosenTable;
 use crate::experiment::Experiment;
 use crate::found::Found;
+use crate::pace::Pace;
 use crate::runs::TrainingRun;
 use crate::samples::{Sample, samples};
 use crate::tables::{Comparison, ListMeasures, Measure};
@@ -46,6 +47,8 @@ pub struct Content {
     pub runs: Vec<TrainingRun>,
     /// Tables of chosen methods.
     pub tables: Vec<ChosenTable>,
+    /// How fast policies write lists.
+    pub paces: Vec<Pace>,
     /// The A/B test.
     pub experiment: Experiment,
 }
@@ -95,6 +98,7 @@ impl Content {
             samples: method.map_or(Ok(Vec::new()), |method| samples(found, method, users))?,
             runs: found.runs.iter().map(|run| TrainingRun::read(run, lists)).collect(),
             tables: Vec::new(),
+            paces: found.paces()?,
             experiment: found.experiment()?,
         })
     }

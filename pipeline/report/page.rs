@@ -7,6 +7,7 @@ use crate::chosen::tables;
 use crate::curves::training;
 use crate::experiment::section;
 use crate::gather::Content;
+use crate::pace::throughput;
 use crate::results::{impressions, results};
 use crate::samples::Sample;
 
@@ -28,6 +29,7 @@ pub fn page(content: &Content) -> String {
                 h1 { "News that interests fetch" }
                 p.soft { "querent, from the datasets in " (content.root) }
                 (tables(content))
+                (throughput(&content.paces))
                 (results(content))
                 (impressions(content))
                 (section(&content.experiment))
@@ -130,6 +132,7 @@ mod tests {
     use crate::chosen::{ChosenRow, ChosenTable};
     use crate::experiment::{Arm, DailyLift, Experiment, Lift};
     use crate::gather::DatasetLine;
+    use crate::pace::Pace;
     use crate::runs::TrainingRun;
     use crate::samples::News;
     use crate::tables::{Comparison, Measure};
@@ -161,6 +164,15 @@ mod tests {
                 p_adjusted: 1.0,
             }],
             lists: vec![(evil.clone(), vec![(evil.clone(), f64::NAN)])],
+            paces: vec![Pace {
+                policy: evil.clone(),
+                parameters: 1,
+                users: 1.0,
+                slowest: 1.0,
+                fastest: 1.0,
+                tokens: 1.0,
+                ratio: 1.0,
+            }],
             impressions: vec![Measure {
                 method: evil.clone(),
                 slice: evil.clone(),

@@ -1,18 +1,22 @@
-"""A step of GRPO beside TRL: the same model, sizes and work, in one run.
+"""A step of GRPO and one of distillation beside TRL: the same model, sizes and work, in one run.
 
 usage: train.py FOLDER MODEL.gguf [TURNS]    (TURNS 3)
 
-4 users, 8 lists each of exactly 64 tokens, prompts of 400 tokens, adapters of rank 16 on all linear layers, a reference policy, float32, two
-threads. Rewards are drawn. The first step of each is not counted.
+4 users, 8 lists each of exactly 64 tokens, prompts of 400 tokens, adapters of rank 16 on all linear layers, float32, two threads. GRPO has a
+reference policy, and its rewards are drawn; distillation has a teacher of the student's size. The first step of each is not counted.
 
 * querent: `cargo bench --bench step`: rollout, and everything from there to the next weights.
-* TRL: GRPOTrainer on the processor, on the folder that `querent export` writes; adapters by peft, so its reference too is the model without them.
+* TRL: GRPOTrainer and DistillationTrainer on the processor, on the folder that `querent export` writes; adapters by peft. TRL takes the 32
+  lists in four portions of 8, by accumulation: all at once need more than 24 GiB.
 
 Compares with what is there of TRL (and torch, transformers, peft, datasets). QUERENT names the binary.
 """
 
 import json
+import os
+import re
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,19 +36,20 @@ import json, re, sys, time, torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
-folder, turns, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+from trl import DistillationConfig, DistillationTrainer, GRPOConfig, GRPOTrainer
+what, folder, turns, out = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 torch.set_num_threads(2)
 tokenizer = AutoTokenizer.from_pretrained(folder)
 tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 word = tokenizer.encode(" news", add_special_tokens=False)[0]
 prompts = [tokenizer.decode([word] * 398) + f" {user}" for user in range(4 * (turns + 2))]
-model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+def model():
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 adapters = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-settings = GRPOConfig(
-    output_dir=out, use_cpu=True, per_device_train_batch_size=32, num_generations=8, max_completion_length=64, max_steps=turns + 1,
-    beta=0.005, loss_type="dr_grpo", scale_rewards=False, learning_rate=1e-5, report_to=[], logging_steps=1, save_strategy="no",
-    temperature=1.0, bf16=False, gradient_checkpointing=False, generation_kwargs={"min_new_tokens": 64})
+settings = dict(
+    output_dir=out, use_cpu=True, per_device_train_batch_size=8, gradient_accumulation_steps=4, max_completion_length=64,
+    max_steps=turns + 1, learning_rate=1e-5, report_to=[], logging_steps=1, save_strategy="no", temperature=1.0, bf16=False,
+    gradient_checkpointing=False, generation_kwargs={"min_new_tokens": 64})
 def reward(completions, **_):
     return [(at % 8) / 8 - 0.5 for at in range(len(completions))]
 class Watch(TrainerCallback):
@@ -53,32 +58,48 @@ class Watch(TrainerCallback):
     def on_step_end(self, *_, **__):
         peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024 / 1e6
         print(json.dumps({"seconds": time.perf_counter() - self.started, "peak_mb": peak}), flush=True)
-GRPOTrainer(model=model, reward_funcs=reward, args=settings, train_dataset=Dataset.from_dict({"prompt": prompts}),
-            processing_class=tokenizer, peft_config=adapters, callbacks=[Watch()]).train()
+rest = dict(processing_class=tokenizer, peft_config=adapters, callbacks=[Watch()])
+if what == "GRPO":
+    of = GRPOConfig(**settings, num_generations=8, beta=0.005, loss_type="dr_grpo", scale_rewards=False)
+    data = Dataset.from_dict({"prompt": prompts})
+    GRPOTrainer(model=model(), reward_funcs=reward, args=of, train_dataset=data, **rest).train()
+else:
+    of = DistillationConfig(**settings, beta=1.0, shuffle_dataset=False)
+    data = Dataset.from_dict({"prompt": [prompt for prompt in prompts for _ in range(8)]})
+    DistillationTrainer(model=model(), teacher_model=model().eval(), args=of, train_dataset=data, **rest).train()
 """
 
 
 def lines(said: str) -> list[dict]:
-    """The JSON lines, without the first: what is warm."""
-    return [json.loads(line) for line in said.splitlines() if line.startswith("{") and "peak_mb" in line][1:]
+    """What a step said, without the first: what is warm. A trainer's own progress may stand before it in its line."""
+    return [json.loads(found) for found in re.findall(r'\{[^{}]*"peak_mb"[^{}]*\}', said)][1:]
+
+
+def trl(what: str) -> list[dict]:
+    """TRL's steps of a trainer."""
+    exported, script = folder / "model", folder / "trl_step.py"
+    if not exported.exists():
+        subprocess.run([os.environ["QUERENT"], "export", str(model), str(exported), "--quiet"], check=True)
+    script.write_text(TRL)
+    _, said = run_and_listen([sys.executable, str(script), what, str(exported), str(turns), str(folder / "trl")])
+    return lines(said)
+
+
+def median(said: list[dict], phase: str) -> float:
+    return statistics.median(line[phase] for line in said)
 
 
 print(machine())
-_, said = run_and_listen(["cargo", "bench", "--quiet", "--workspace", "--bench", "step", "--", str(model), str(turns + 1)])
-ours = lines(said)
-rollout, update = (statistics.median(line[phase] for line in ours) for phase in ("rollout", "update"))
-peak = max(line["peak_mb"] for line in ours)
-print(f"querent  {rollout + update:7.1f} s a step: rollout {rollout:.1f}, update {update:.1f}; {peak:,.0f} MB at most")
-if "TRL" in there:
-    import os
-    import subprocess
-
-    exported = folder / "model"
-    subprocess.run([os.environ["QUERENT"], "export", str(model), str(exported), "--quiet"], check=True)
-    script = folder / "trl_step.py"
-    script.write_text(TRL)
-    _, said = run_and_listen([sys.executable, str(script), str(exported), str(turns), str(folder / "trl")])
-    theirs = lines(said)
-    seconds, memory = statistics.median(line["seconds"] for line in theirs), max(line["peak_mb"] for line in theirs)
-    print(f"TRL      {seconds:7.1f} s a step; {memory:,.0f} MB at most")
-    print(f"TRL takes {seconds / (rollout + update):.1f} times as long and {memory / peak:.1f} times the memory")
+for what, arguments in [("GRPO", []), ("distillation", [str(model)])]:
+    _, said = run_and_listen(["cargo", "bench", "--quiet", "--workspace", "--bench", "step", "--", str(model), str(turns + 1), *arguments])
+    ours = lines(said)
+    rollout, update, scoring = (median(ours, phase) for phase in ("rollout", "update", "scoring"))
+    whole, peak = rollout + update, max(line["peak_mb"] for line in ours)
+    print(f"{what}: querent  {whole:7.1f} s a step: rollout {rollout:.1f}, update {update:.1f}; {peak:,.0f} MB at most")
+    if arguments:
+        print(f"{what}: the teacher alone reads the lists in {scoring:.1f} s, {scoring / whole:.0%} of the step")
+    if "TRL" in there:
+        theirs = trl(what)
+        seconds, memory = median(theirs, "seconds"), max(line["peak_mb"] for line in theirs)
+        print(f"{what}: TRL      {seconds:7.1f} s a step; {memory:,.0f} MB at most")
+        print(f"{what}: TRL takes {seconds / whole:.1f} times as long and {memory / peak:.1f} times the memory")

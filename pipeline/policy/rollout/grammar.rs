@@ -1,7 +1,7 @@
 //! Constrained decoding: only tokens that keep the output a JSON list of n queries, `["…", "…"]`.
 //!
-//! A byte automaton says which bytes may follow; a token is allowed when all its bytes are. What is allowed depends on few facts
-//! ([`State`]), so the sets are kept. The grammar is the rule of lists ([`ListRule`]) while a list is written, and bans little else, so
+//! An automaton says which bytes may follow ([`super::automaton`]); a token is allowed when all its bytes are. What is allowed depends on few
+//! facts ([`State`]), so the sets are kept. The grammar is the rule of lists ([`ListRule`]) while a list is written, and bans little else, so
 //! that it can stand over models of any training, and they be compared: of ASCII only what JSON would escape (`"`, `\`) and what the rule
 //! bans, two blanks together, the queries of the prompt's example, which weak models copy, and queries that begin as one before them. A
 //! query gets its share of the tokens that are left, so that a list ends before they do.
@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::automaton::{At, Automaton, Length, State};
 use crate::Tokenizer;
 use crate::list::{ListRule, THINK, normal, words};
 use crate::prompt::Reasoning;
@@ -25,79 +26,14 @@ const LAST_WORD: usize = 4;
 /// The share of the tokens that reasoning may take.
 const THINKING_SHARE: usize = 3;
 
-/// Where in the list the output is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum At {
-    /// Before the bracket.
-    Start,
-    /// A quote comes next.
-    Quote,
-    /// After a comma: a space or a quote.
-    Gap,
-    /// A blank, before a query.
-    Blank,
-    /// In a query.
-    Inside,
-    /// After a query.
-    After,
-    /// After the closing bracket.
-    End,
-}
-
-/// What may be said of a query's next token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Length {
-    /// Anything.
-    Free,
-    /// The word may go on, no other may begin.
-    LastWord,
-    /// The query must end.
-    Close,
-}
-
-/// What of a query stands behind its last blank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Piece {
-    /// Nothing.
-    None,
-    /// No letter or digit yet.
-    Marks,
-    /// A word.
-    Word,
-}
-
-/// What the current UTF-8 character still needs: so many bytes, the next of them in this range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Rest {
-    bytes: u8,
-    low: u8,
-    high: u8,
-}
-
-/// All that decides which tokens are allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct State {
-    at: At,
-    /// Whether another query comes after the current one, or the one that just ended.
-    more: bool,
-    /// Words between blanks.
-    words: usize,
-    piece: Piece,
-    /// Whether the query has a character of three bytes or more, and so perhaps words without blanks between them: then the rule itself
-    /// says when it may end.
-    wide: bool,
-    rest: Option<Rest>,
-    length: Length,
-}
-
 /// The grammar of lists, for one tokenizer.
 #[derive(Debug)]
 pub struct Grammar {
     bytes: Vec<Vec<u8>>,
+    /// Tokens that begin with a quote.
+    closing: Vec<u32>,
     queries: usize,
-    rule: ListRule,
-    /// Whether a blank stands before each query, inside its quotes.
-    blank: bool,
+    automaton: Automaton,
     /// Queries that may not come: the example's.
     taken: Vec<String>,
     /// What reasoning is opened and closed with.
@@ -143,28 +79,22 @@ impl Grammar {
         reasoning: Reasoning,
         template: &Template,
     ) -> Self {
-        let bytes = (0..tokenizer.vocabulary() as u32).map(|token| tokenizer.bytes(token).to_vec()).collect();
+        let bytes: Vec<Vec<u8>> =
+            (0..tokenizer.vocabulary() as u32).map(|token| tokenizer.bytes(token).to_vec()).collect();
+        let closing =
+            (0..).zip(&bytes).filter(|(_, bytes)| bytes.first() == Some(&b'"')).map(|(token, _)| token).collect();
         let close = || tokenizer.encode(&format!("{}\n", THINK.1));
         let think = (reasoning == Reasoning::Brief).then(|| (tokenizer.encode(THINK.0), close()));
-        let blank = template.begins_with_blank();
+        let automaton = Automaton { rule, blank: template.begins_with_blank() };
         let taken = template.example_queries().iter().map(|query| normal(query)).collect();
-        Grammar { bytes, queries, rule, blank, taken, think, allowed: Mutex::default() }
+        Grammar { bytes, closing, queries, automaton, taken, think, allowed: Mutex::default() }
     }
 
     pub(crate) fn start(&self, max_new_tokens: usize) -> Walk {
-        let state = State {
-            at: At::Start,
-            more: true,
-            words: 0,
-            piece: Piece::None,
-            wide: false,
-            rest: None,
-            length: Length::Free,
-        };
         let forced = self.think.as_ref().map_or_else(Vec::new, |(open, _)| open.clone());
         let thinking = self.think.as_ref().map(|_| max_new_tokens / THINKING_SHARE);
         Walk {
-            state,
+            state: State::START,
             forced,
             thinking,
             used: 0,
@@ -207,12 +137,12 @@ impl Grammar {
         let (mut state, mut text, mut ended) = (walk.state, walk.text.clone(), None);
         for byte in &self.bytes[token as usize] {
             let inside = state.at == At::Inside;
-            let Some(next) = self.step(state, *byte) else { return false };
+            let Some(next) = self.automaton.step(state, *byte) else { return false };
             state = next;
             match (inside, state.at) {
                 (true, At::Inside) => {
                     text.push(*byte);
-                    if !self.rule.may_begin(&text) {
+                    if !self.automaton.rule.may_begin(&text) {
                         return false;
                     }
                 }
@@ -229,7 +159,9 @@ impl Grammar {
         if let Some(query) = ended {
             let query = String::from_utf8_lossy(&query).into_owned();
             let normal = normal(&query);
-            if [&walk.done, &self.taken].iter().any(|known| known.contains(&normal)) || !self.rule.keeps_query(&query) {
+            if [&walk.done, &self.taken].iter().any(|known| known.contains(&normal))
+                || !self.automaton.rule.keeps_query(&query)
+            {
                 return false;
             }
             walk.done.push(normal);
@@ -250,7 +182,7 @@ impl Grammar {
             // Without blanks, words are only told by the rule.
             _ if state.wide
                 && state.rest.is_none()
-                && words(&String::from_utf8_lossy(&text)) >= self.rule.max_words =>
+                && words(&String::from_utf8_lossy(&text)) >= self.automaton.rule.max_words =>
             {
                 Length::Close
             }
@@ -265,13 +197,13 @@ impl Grammar {
     /// ends instead; else the model's next choice would go on with the word that it is done with (`safe ornot`).
     pub(crate) fn unhurried(&self, walk: &Walk) -> Option<Arc<[bool]>> {
         let State { at, length, words, .. } = walk.state;
-        let last = at == At::Inside && length == Length::LastWord && words >= self.rule.min_words;
+        let last = at == At::Inside && length == Length::LastWord && words >= self.automaton.rule.min_words;
         last.then(|| self.allowed(State { length: Length::Free, ..walk.state }))
     }
 
-    /// Whether a token ends the query.
-    pub(crate) fn closes(&self, token: usize) -> bool {
-        self.bytes.get(token).is_some_and(|bytes| bytes.first() == Some(&b'"'))
+    /// Tokens that end a query.
+    pub(crate) fn closing(&self) -> &[u32] {
+        &self.closing
     }
 
     /// Lets a query that must end, but may not end as it is, go on for a token.
@@ -299,7 +231,7 @@ impl Grammar {
             let fits = |bytes: &Vec<u8>| {
                 let mut end = Some(state);
                 for byte in bytes {
-                    end = end.and_then(|end| self.step(end, *byte));
+                    end = end.and_then(|end| self.automaton.step(end, *byte));
                 }
                 // Near its end a query begins no character that other tokens must complete.
                 let whole = |end: State| state.length == Length::Free || end.rest.is_none() || state.rest.is_some();
@@ -308,73 +240,6 @@ impl Grammar {
             self.bytes.iter().map(fits).collect()
         });
         set.clone()
-    }
-
-    /// The state after one more byte, if it may come.
-    fn step(&self, state: State, byte: u8) -> Option<State> {
-        let fresh = State { words: 0, piece: Piece::None, wide: false, rest: None, length: Length::Free, ..state };
-        let at = |at: At| Some(State { at, ..fresh });
-        match (state.at, byte) {
-            (At::Start, b'[') => at(At::Quote),
-            (At::Quote | At::Gap, b'"') => at(if self.blank { At::Blank } else { At::Inside }),
-            (At::Blank, b' ') => at(At::Inside),
-            (At::Gap, b' ') => at(At::Quote),
-            (At::After, b',') if state.more => at(At::Gap),
-            (At::After, b']') if !state.more => at(At::End),
-            (At::Inside, _) => self.inside(state, byte),
-            _ => None,
-        }
-    }
-
-    fn inside(&self, state: State, byte: u8) -> Option<State> {
-        let State { words, piece, rest, length, wide, .. } = state;
-        if let Some(Rest { bytes, low, high }) = rest {
-            let rest = (bytes > 1).then_some(Rest { bytes: bytes - 1, low: 0x80, high: 0xbf });
-            return (low..=high).contains(&byte).then_some(State { rest, ..state });
-        }
-        // A query that must end ends, unless it has too few words: then one more begins.
-        let enough = words >= self.rule.min_words;
-        let word = |bytes: u8, low: u8, high: u8| {
-            let words = if piece == Piece::Word { words } else { words + 1 };
-            let (fits, length) = match length {
-                // The token that begins the missing word may bring more than its first letter.
-                Length::Close => (piece != Piece::Word && !enough, Length::LastWord),
-                // Near its end a query that has too few words begins another.
-                Length::LastWord => (words <= self.rule.max_words && (enough || piece != Piece::Word), length),
-                Length::Free => (words <= self.rule.max_words, length),
-            };
-            let rest = (bytes > 0).then_some(Rest { bytes, low, high });
-            fits.then_some(State { words, piece: Piece::Word, wide: wide || bytes > 1, rest, length, ..state })
-        };
-        match byte {
-            b'"' => (piece != Piece::None && (enough || wide)).then_some(State {
-                at: At::After,
-                words: 0,
-                piece: Piece::None,
-                wide: false,
-                length: Length::Free,
-                ..state
-            }),
-            b' ' => (piece != Piece::None && words < self.rule.max_words && (length == Length::Free || !enough))
-                .then_some(State { piece: Piece::None, ..state }),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => word(0, 0, 0),
-            b'\\' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' => None,
-            // Marks stand in words, before them, behind them, and alone.
-            b'!'..=b'~' => match length {
-                Length::Free => Some(State { piece: piece.max(Piece::Marks), ..state }),
-                Length::LastWord => (piece != Piece::None && enough).then_some(state),
-                Length::Close => None,
-            },
-            // The first bytes of UTF-8 characters, and what may follow each (RFC 3629).
-            0xc2..=0xdf => word(1, 0x80, 0xbf),
-            0xe0 => word(2, 0xa0, 0xbf),
-            0xed => word(2, 0x80, 0x9f),
-            0xe1..=0xef => word(2, 0x80, 0xbf),
-            0xf0 => word(3, 0x90, 0xbf),
-            0xf1..=0xf3 => word(3, 0x80, 0xbf),
-            0xf4 => word(3, 0x80, 0x8f),
-            _ => None,
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! chains in one order, attention runs over positions in one order ([`engine`]), and a sample's randomness comes from
 //! its own seed. The same request gives the same tokens in any batch, on any number of threads.
 
+mod automaton;
 mod grammar;
 mod request;
 mod sample;
@@ -22,7 +23,7 @@ pub use grammar::Grammar;
 use grammar::{Next, Walk};
 pub use request::{Batching, Completion, Finish, Request, Spent};
 pub use sample::Sampling;
-use sample::draw;
+use sample::{Drawer, highest};
 
 use crate::{Adapters, Snapshot};
 use engine::{Block, Piece, Rotary, Rows, WIDTH, log_sum};
@@ -220,9 +221,9 @@ impl Rollout {
         let drawn: Vec<Result<()>> = groups
             .par_iter_mut()
             .zip(logits.par_chunks_exact(self.snapshot.config().vocab_size))
-            .map(|(group, logits)| {
+            .map_init(Drawer::default, |drawer, (group, logits)| {
                 let request = group.request;
-                group.rows.iter_mut().try_for_each(|row| self.draw(request, row, &mut logits.to_vec()))
+                group.rows.iter_mut().try_for_each(|row| self.draw(drawer, request, row, logits))
             })
             .collect();
         drawn.into_iter().collect::<Result<()>>()?;
@@ -254,45 +255,48 @@ impl Rollout {
             })
             .collect();
         let hidden = self.snapshot.forward(&self.rotary, &tokens, &mut blocks, Adapters::On);
-        let mut logits = self.snapshot.logits(&hidden);
+        let logits = self.snapshot.logits(&hidden);
         let rows: Vec<(usize, &mut Row)> = groups
             .iter_mut()
             .flat_map(|Group { request, rows, .. }| rows.iter_mut().map(|row| (*request, row)))
             .collect();
         let drawn: Vec<Result<()>> = rows
             .into_par_iter()
-            .zip(logits.par_chunks_exact_mut(self.snapshot.config().vocab_size))
-            .map(|((request, row), logits)| self.draw(request, row, logits))
+            .zip(logits.par_chunks_exact(self.snapshot.config().vocab_size))
+            .map_init(Drawer::default, |drawer, ((request, row), logits)| self.draw(drawer, request, row, logits))
             .collect();
         drawn.into_iter().collect()
     }
 
     /// Draws an output's next token.
-    fn draw(&self, request: usize, row: &mut Row, logits: &mut [f32]) -> Result<()> {
-        if let Some(logit) = logits.iter().find(|logit| logit.is_nan() || **logit == f32::INFINITY) {
+    fn draw(&self, drawer: &mut Drawer, request: usize, row: &mut Row, logits: &[f32]) -> Result<()> {
+        let arch = Arch::new();
+        if highest(arch, logits) == f32::INFINITY {
+            let logit = logits.iter().find(|logit| logit.is_nan() || **logit == f32::INFINITY).copied();
+            let logit = logit.unwrap_or(f32::INFINITY);
             return Err(Error::unreadable(
                 format!("request {request}, sample {}, token {}", row.sample, row.tokens.len()),
                 format!("expected finite logits, got {logit}"),
                 "the weights are damaged, or training has gone wrong: copy the model again, or take an earlier step",
             ));
         }
-        let arch = Arch::new();
         let temperature = if self.sampling.temperature > 0.0 { self.sampling.temperature } else { 1.0 };
         let sum = log_sum(logits, temperature);
-        let all = logits.to_vec();
-        let token = match (&self.grammar, &mut row.walk) {
+        let Row { walk, random, .. } = row;
+        let mut drawing = Drawing { drawer, arch, logits, sampling: &self.sampling, random };
+        let token = match (&self.grammar, walk) {
             (Some(grammar), Some(walk)) => {
                 let left = self.sampling.max_new_tokens - row.tokens.len() - 1;
-                constrained(arch, grammar, walk, logits, &self.sampling, &mut row.random, left)
+                drawing.constrained(grammar, walk, left)
             }
-            _ => draw(arch, logits, &self.sampling, row.random.random()),
+            _ => drawing.any(),
         };
         let Some(token) = token else {
             row.finish = Some(Finish::DeadEnd);
             return Ok(());
         };
         row.tokens.push(token);
-        row.log_probabilities.push(sum.of(all[token as usize]));
+        row.log_probabilities.push(sum.of(logits[token as usize]));
         let complete = matches!((&self.grammar, &row.walk), (Some(grammar), Some(walk)) if grammar.complete(walk));
         row.finish = if complete || self.stops.contains(&token) {
             Some(Finish::Stop)
@@ -305,72 +309,74 @@ impl Rollout {
     }
 }
 
-/// Draws a token that the grammar allows and takes it; `None` when there is none.
-fn constrained(
+/// All that decides an output's next token.
+struct Drawing<'a> {
+    drawer: &'a mut Drawer,
     arch: Arch,
-    grammar: &Grammar,
-    walk: &mut Walk,
-    logits: &mut [f32],
-    sampling: &Sampling,
-    random: &mut Xoshiro256PlusPlus,
-    left: usize,
-) -> Option<u32> {
-    match grammar.next(walk) {
-        Next::Nothing => None,
-        Next::Forced(token) => {
-            grammar.accept(walk, token, left);
-            Some(token)
-        }
-        Next::Thought => {
-            let token = draw(arch, logits, sampling, random.random())?;
-            if !grammar.ends_thought(token) {
-                grammar.accept(walk, token, left);
-                return Some(token);
-            }
-            grammar.end_thought(walk);
-            match grammar.next(walk) {
-                Next::Forced(token) if grammar.accept(walk, token, left) => Some(token),
-                _ => None,
-            }
-        }
-        Next::Allowed(allowed) => {
-            let all = logits.to_vec();
-            forbid(logits, &allowed);
-            if let Some(free) = grammar.unhurried(walk) {
-                let mut wanted = all.clone();
-                forbid(&mut wanted, &free);
-                let wanted = draw(arch, &mut wanted, sampling, random.random())?;
-                if !allowed.get(wanted as usize).is_some_and(|allowed| *allowed) {
-                    let others = logits.iter_mut().enumerate().filter(|(token, _)| !grammar.closes(*token));
-                    others.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
-                }
-            }
-            for _ in 0..TRIES {
-                let Some(token) = draw(arch, &mut logits.to_vec(), sampling, random.random()) else {
-                    // All that may come would end a query that the list has already.
-                    grammar.extend(walk);
-                    logits.copy_from_slice(&all);
-                    match grammar.next(walk) {
-                        Next::Allowed(allowed) => forbid(logits, &allowed),
-                        _ => return None,
-                    }
-                    continue;
-                };
-                if grammar.accept(walk, token, left) {
-                    return Some(token);
-                }
-                logits[token as usize] = f32::NEG_INFINITY;
-            }
-            None
-        }
-    }
+    logits: &'a [f32],
+    sampling: &'a Sampling,
+    random: &'a mut Xoshiro256PlusPlus,
 }
 
-/// Takes away what is not allowed.
-fn forbid(logits: &mut [f32], allowed: &[bool]) {
-    for (at, logit) in logits.iter_mut().enumerate() {
-        if !allowed.get(at).is_some_and(|allowed| *allowed) {
-            *logit = f32::NEG_INFINITY;
+impl Drawing<'_> {
+    /// Draws any token.
+    fn any(&mut self) -> Option<u32> {
+        self.drawer.draw(self.arch, self.logits, self.sampling, self.random.random())
+    }
+
+    /// Draws one of the tokens that the drawer has left.
+    fn left(&mut self) -> Option<u32> {
+        self.drawer.draw_masked(self.arch, self.sampling, self.random.random())
+    }
+
+    /// Draws a token that the grammar allows and takes it; `None` when there is none.
+    fn constrained(&mut self, grammar: &Grammar, walk: &mut Walk, left: usize) -> Option<u32> {
+        match grammar.next(walk) {
+            Next::Nothing => None,
+            Next::Forced(token) => {
+                grammar.accept(walk, token, left);
+                Some(token)
+            }
+            Next::Thought => {
+                let token = self.any()?;
+                if !grammar.ends_thought(token) {
+                    grammar.accept(walk, token, left);
+                    return Some(token);
+                }
+                grammar.end_thought(walk);
+                match grammar.next(walk) {
+                    Next::Forced(token) if grammar.accept(walk, token, left) => Some(token),
+                    _ => None,
+                }
+            }
+            Next::Allowed(allowed) => {
+                let mut ends = false;
+                if let Some(free) = grammar.unhurried(walk) {
+                    self.drawer.mask(self.arch, self.logits, &free);
+                    let wanted = self.left()?;
+                    ends = !allowed.get(wanted as usize).is_some_and(|allowed| *allowed);
+                }
+                self.drawer.mask(self.arch, self.logits, &allowed);
+                if ends {
+                    self.drawer.keep(grammar.closing());
+                }
+                for _ in 0..TRIES {
+                    let Some(token) = self.left() else {
+                        // All that may come would end a query that the list has already.
+                        grammar.extend(walk);
+                        match grammar.next(walk) {
+                            Next::Allowed(allowed) => self.drawer.mask(self.arch, self.logits, &allowed),
+                            _ => return None,
+                        }
+                        continue;
+                    };
+                    if grammar.accept(walk, token, left) {
+                        return Some(token);
+                    }
+                    self.drawer.forbid(token);
+                }
+                None
+            }
         }
     }
 }

@@ -25,61 +25,175 @@ impl Default for Sampling {
     }
 }
 
-/// Draws one token. `uniform` in [0, 1) decides which; tokens that are not allowed have a logit of −∞. Returns `None` when none is allowed.
-pub(crate) fn draw(arch: Arch, logits: &mut [f32], sampling: &Sampling, uniform: f64) -> Option<u32> {
-    struct Weights<'a>(&'a mut [f32], f32, f32);
-    impl NullaryFnOnce for Weights<'_> {
+/// Numbers that are looked at together.
+const LANES: usize = 16;
+
+/// What drawing needs room for, kept from one token to the next.
+#[derive(Debug, Default)]
+pub(super) struct Drawer {
+    /// Logits, without what is not allowed.
+    masked: Vec<f32>,
+    weights: Vec<f32>,
+    kept: Vec<(usize, f32)>,
+}
+
+impl Drawer {
+    /// Takes these logits, without those of tokens that are not allowed.
+    pub(super) fn mask(&mut self, arch: Arch, logits: &[f32], allowed: &[bool]) {
+        struct Mask<'a>(&'a mut Vec<f32>, &'a [f32], &'a [bool]);
+        impl NullaryFnOnce for Mask<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn call(self) {
+                let Mask(masked, logits, allowed) = self;
+                let one = |(logit, allowed): (&f32, &bool)| if *allowed { *logit } else { f32::NEG_INFINITY };
+                masked.clear();
+                masked.extend(logits.iter().zip(allowed).map(one));
+                // Rows of logits may have more than there are tokens.
+                masked.resize(logits.len(), f32::NEG_INFINITY);
+            }
+        }
+        arch.dispatch(Mask(&mut self.masked, logits, allowed));
+    }
+
+    /// Takes away tokens: all but these, of those that are left.
+    pub(super) fn keep(&mut self, tokens: &[u32]) {
+        let left: Vec<f32> = tokens.iter().map(|token| self.masked[*token as usize]).collect();
+        self.masked.fill(f32::NEG_INFINITY);
+        tokens.iter().zip(left).for_each(|(token, logit)| self.masked[*token as usize] = logit);
+    }
+
+    /// Takes away one token.
+    pub(super) fn forbid(&mut self, token: u32) {
+        self.masked[token as usize] = f32::NEG_INFINITY;
+    }
+
+    /// Draws one of the tokens that are left; `None` when none is. `uniform` in [0, 1) decides which.
+    pub(super) fn draw_masked(&mut self, arch: Arch, sampling: &Sampling, uniform: f64) -> Option<u32> {
+        let masked = std::mem::take(&mut self.masked);
+        let drawn = self.draw(arch, &masked, sampling, uniform);
+        self.masked = masked;
+        drawn
+    }
+
+    /// Draws one token; those with a logit of −∞ are not allowed.
+    pub(super) fn draw(&mut self, arch: Arch, logits: &[f32], sampling: &Sampling, uniform: f64) -> Option<u32> {
+        let highest = highest(arch, logits);
+        if highest == f32::NEG_INFINITY {
+            return None;
+        }
+        // The first of several that are equally likely.
+        let best = || logits.iter().position(|logit| *logit == highest);
+        if sampling.temperature <= 0.0 {
+            return best().map(|token| token as u32);
+        }
+        let Drawer { weights, kept, .. } = self;
+        let mut sum = arch.dispatch(Weigh { logits, weights, highest, scale: 1.0 / sampling.temperature });
+        if sampling.top_p >= 1.0 && sampling.top_k == 0 {
+            return pick(weights.iter().copied().enumerate(), sum * uniform).or_else(best).map(|token| token as u32);
+        }
+        let top_p = f64::from(sampling.top_p);
+        // What lies below this is less than what top_p leaves out, even all together.
+        let least = |sum: f64| (1.0 - top_p).max(0.0) * sum / weights.len() as f64;
+        if sampling.top_k == 0 {
+            above(arch, weights, least(sum), kept);
+        } else {
+            above(arch, weights, f64::from(f32::MIN_POSITIVE), kept);
+            if sampling.top_k < kept.len() {
+                let (.., last) = *kept.select_nth_unstable_by(sampling.top_k - 1, |a, b| b.1.total_cmp(&a.1)).1;
+                kept.retain(|(_, weight)| *weight >= last);
+                kept.sort_unstable_by_key(|(at, _)| *at);
+                // As transformers and vLLM have it: what is left is renormalised before top_p.
+                sum = kept.iter().map(|(_, weight)| f64::from(*weight)).sum();
+            }
+            let least = least(sum);
+            kept.retain(|(_, weight)| f64::from(*weight) >= least);
+        }
+        kept.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let (mut mass, mut count) = (0.0, 0);
+        for (_, weight) in kept.iter() {
+            (mass, count) = (mass + f64::from(*weight), count + 1);
+            if mass >= top_p * sum {
+                break;
+            }
+        }
+        pick(kept[..count].iter().copied(), mass * uniform).or_else(best).map(|token| token as u32)
+    }
+}
+
+/// The largest logit; +∞ if there is one of these, or NaN.
+pub(super) fn highest(arch: Arch, logits: &[f32]) -> f32 {
+    struct Highest<'a>(&'a [f32]);
+    impl NullaryFnOnce for Highest<'_> {
+        type Output = f32;
+        #[inline(always)]
+        fn call(self) -> f32 {
+            let number = |x: f32| if x < f32::INFINITY { x } else { f32::INFINITY };
+            let larger = |a: f32, b: f32| if a > b { a } else { b };
+            let mut lanes = [f32::NEG_INFINITY; LANES];
+            let (chunks, rest) = self.0.as_chunks::<LANES>();
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    lanes[lane] = larger(lanes[lane], number(chunk[lane]));
+                }
+            }
+            lanes.into_iter().chain(rest.iter().map(|x| number(*x))).fold(f32::NEG_INFINITY, larger)
+        }
+    }
+    arch.dispatch(Highest(logits))
+}
+
+/// `e^((logit - highest)·scale)` of each; returns their sum.
+struct Weigh<'a> {
+    logits: &'a [f32],
+    weights: &'a mut Vec<f32>,
+    highest: f32,
+    scale: f32,
+}
+
+impl NullaryFnOnce for Weigh<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        let Weigh { logits, weights, highest, scale } = self;
+        weights.clear();
+        weights.extend(logits.iter().map(|logit| {
+            let weight = exp((*logit - highest) * scale);
+            // The exponential is never quite 0.
+            if weight > 1e-36 { weight } else { 0.0 }
+        }));
+        let mut lanes = [0.0_f64; LANES];
+        let (chunks, rest) = weights.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                lanes[lane] += f64::from(chunk[lane]);
+            }
+        }
+        lanes.into_iter().chain(rest.iter().map(|weight| f64::from(*weight))).sum()
+    }
+}
+
+/// The places of weights that are not below `least`, which is above 0, in order.
+fn above(arch: Arch, weights: &[f32], least: f64, kept: &mut Vec<(usize, f32)>) {
+    struct Above<'a>(&'a [f32], f64, &'a mut Vec<(usize, f32)>);
+    impl NullaryFnOnce for Above<'_> {
         type Output = ();
         #[inline(always)]
         fn call(self) {
-            let Weights(logits, highest, scale) = self;
-            for logit in logits {
-                let weight = exp((*logit - highest) * scale);
-                // The exponential is never quite 0.
-                *logit = if weight > 1e-36 { weight } else { 0.0 };
+            let Above(weights, least, kept) = self;
+            kept.clear();
+            // Most weights are far below: many are told at once from one that is not.
+            let low = (least * (1.0 - 1e-6)) as f32;
+            for (from, chunk) in (0..).step_by(4 * LANES).zip(weights.chunks(4 * LANES)) {
+                if chunk.iter().fold(false, |any, weight| any | (*weight >= low)) {
+                    let places = (from..).zip(chunk.iter().copied());
+                    kept.extend(places.filter(|(_, weight)| f64::from(*weight) >= least));
+                }
             }
         }
     }
-    // The first of several that are equally likely.
-    let (best, highest) = logits
-        .iter()
-        .enumerate()
-        .fold((0, f32::NEG_INFINITY), |best, (at, x)| if *x > best.1 { (at, *x) } else { best });
-    if highest == f32::NEG_INFINITY {
-        return None;
-    }
-    if sampling.temperature <= 0.0 {
-        return Some(best as u32);
-    }
-    let weights = logits;
-    arch.dispatch(Weights(weights, highest, 1.0 / sampling.temperature));
-    let sum: f64 = weights.iter().map(|w| f64::from(*w)).sum();
-    if sampling.top_p >= 1.0 && sampling.top_k == 0 {
-        return Some(pick(weights.iter().copied().enumerate(), sum * uniform).unwrap_or(best) as u32);
-    }
-    let mut kept: Vec<(usize, f32)> = weights.iter().copied().enumerate().filter(|(_, w)| *w > 0.0).collect();
-    let mut sum = sum;
-    if sampling.top_k > 0 && sampling.top_k < kept.len() {
-        let (.., last) = *kept.select_nth_unstable_by(sampling.top_k - 1, |a, b| b.1.total_cmp(&a.1)).1;
-        kept.retain(|(_, weight)| *weight >= last);
-        kept.sort_unstable_by_key(|(at, _)| *at);
-        // As transformers and vLLM have it: what is left is renormalised before top_p.
-        sum = kept.iter().map(|(_, weight)| f64::from(*weight)).sum();
-    }
-    let top_p = f64::from(sampling.top_p);
-    // What lies below this is less than what top_p leaves out, even all together.
-    let least = (1.0 - top_p).max(0.0) * sum / weights.len() as f64;
-    kept.retain(|(_, weight)| f64::from(*weight) >= least);
-    kept.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let (mut mass, mut count) = (0.0, 0);
-    for (_, weight) in &kept {
-        (mass, count) = (mass + f64::from(*weight), count + 1);
-        if mass >= top_p * sum {
-            break;
-        }
-    }
-    kept.truncate(count);
-    Some(pick(kept.into_iter(), mass * uniform).unwrap_or(best) as u32)
+    arch.dispatch(Above(weights, least, kept));
 }
 
 /// The first whose running sum exceeds `target`.
@@ -102,11 +216,15 @@ fn pick(weights: impl Iterator<Item = (usize, f32)>, target: f64) -> Option<usiz
 mod tests {
     use super::*;
 
+    fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> Option<u32> {
+        Drawer::default().draw(Arch::new(), logits, sampling, uniform)
+    }
+
     fn counts(sampling: Sampling) -> Vec<usize> {
         let mut counts = vec![0; 4];
         for i in 0..1000 {
-            let mut logits = [0.5f32.ln(), 0.3f32.ln(), f32::NEG_INFINITY, 0.2f32.ln()];
-            counts[draw(Arch::new(), &mut logits, &sampling, (f64::from(i) + 0.5) / 1000.0).unwrap() as usize] += 1;
+            let logits = [0.5f32.ln(), 0.3f32.ln(), f32::NEG_INFINITY, 0.2f32.ln()];
+            counts[draw(&logits, &sampling, (f64::from(i) + 0.5) / 1000.0).unwrap() as usize] += 1;
         }
         counts
     }
@@ -135,7 +253,7 @@ mod tests {
             let sampling = Sampling { top_k, top_p, ..Sampling::default() };
             let mut drawn = vec![false; places];
             for i in 0..4000 {
-                let token = draw(Arch::new(), &mut logits.clone(), &sampling, (f64::from(i) + 0.5) / 4000.0).unwrap();
+                let token = draw(&logits, &sampling, (f64::from(i) + 0.5) / 4000.0).unwrap();
                 drawn[token as usize] = true;
             }
             let kept = kept_by_transformers(&logits, top_k, top_p);
@@ -161,6 +279,6 @@ mod tests {
         assert_eq!(counts(Sampling { top_k: 2, top_p: 0.63, ..plain }), [625, 375, 0, 0]);
         let hot = counts(Sampling { temperature: 2.0, ..plain });
         assert!(hot[0] < 450 && hot[3] > 230 && hot[2] == 0, "{hot:?}");
-        assert_eq!(draw(Arch::new(), &mut [f32::NEG_INFINITY; 3], &plain, 0.5), None);
+        assert_eq!(draw(&[f32::NEG_INFINITY; 3], &plain, 0.5), None);
     }
 }

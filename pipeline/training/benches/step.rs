@@ -1,6 +1,6 @@
-//! A step of GRPO on given prompts: `cargo bench --bench step -- MODEL TURNS`. 4 users, 8 lists each of exactly 64 tokens, prompts of 400
-//! tokens of which all begin with the same 216, adapters of rank 16, a reference. Prints a JSON line per step; `tests/bench/train.py` runs it
-//! beside TRL. Rewards are drawn: what they cost is measured apart.
+//! A step of training on given prompts: `cargo bench --bench step -- MODEL TURNS [TEACHER]`. 4 users, 8 lists each of exactly 64 tokens, prompts
+//! of 400 tokens of which all begin with the same 216, adapters of rank 16. Without a teacher a step of GRPO with a reference; with one, of
+//! distillation. Prints a JSON line per step; `tests/bench/train.py` runs it beside TRL. Rewards are drawn: what they cost is measured apart.
 
 #![expect(clippy::print_stdout, reason = "a benchmark says what it measured")]
 
@@ -8,10 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{Pass, Reference, Tree};
-use policy::{Adapters, Lora, Model, Request, Rollout, Sampling, Snapshot};
+use engine::{Gradients, Objective, Pass, Reference, Tree};
+use policy::{Adapters, Completion, Lora, Model, Request, Rollout, Sampling, Snapshot};
 use serde_json::json;
-use training::{AdamW, Form, Grpo, Kl, Parameters, Ratio, Sampled};
+use training::{AdamW, Distance, Divergence, Form, Grpo, Kl, Likelihood, Parameters, Ratio, Sampled};
 
 const USERS: usize = 4;
 const GROUP: usize = 8;
@@ -26,11 +26,30 @@ fn peak_mb() -> f64 {
     line.and_then(|kb| kb.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(f64::NAN) * 1024.0 / 1e6
 }
 
+/// Lists and their objective, through a model; with `backward`, to the gradients.
+fn pass<O: Objective>(
+    (model, reference, backward): (&Snapshot, Option<Reference<'_>>, bool),
+    prefix: &[u32],
+    (requests, outputs): (&[Request], &[Vec<Completion>]),
+    objective: &O,
+) -> Option<Gradients> {
+    let mut pass = Pass::new(model, prefix, PREFIX + PROMPT + NEW, reference, backward);
+    for (request, outputs) in requests.iter().zip(outputs) {
+        let lists = outputs.iter().map(|output| output.tokens.as_slice()).collect();
+        pass.put(&[Tree { prompt: &request.prompt, lists }], objective);
+    }
+    backward.then(|| pass.finish())
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    let [model, turns] = arguments.as_slice() else {
-        println!("usage: MODEL TURNS");
-        return;
+    let (model, turns, teacher) = match arguments.as_slice() {
+        [model, turns] => (model, turns, None),
+        [model, turns, teacher] => (model, turns, Some(teacher)),
+        _ => {
+            println!("usage: MODEL TURNS [TEACHER]");
+            return;
+        }
     };
     let Model { mut policy, .. } = Model::open(Path::new(model)).expect("a model");
     policy.add_lora(Lora { rank: 16, alpha: 32.0 }, 1).expect("adapters");
@@ -41,10 +60,14 @@ fn main() {
     let mut parameters = Parameters::new(values.collect());
     let mut snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).expect("weights"));
     drop(policy);
-    let vocabulary = snapshot.config().vocab_size as u32;
+    let teacher = teacher.map(|teacher| {
+        let Model { policy, .. } = Model::open(Path::new(teacher)).expect("a teacher");
+        Snapshot::new(&policy, Adapters::Off).expect("its weights")
+    });
+    let vocabulary = snapshot.config().vocab_size;
     // Any tokens will do: all take as long.
     let tokens = |from: usize, count: usize| -> Vec<u32> {
-        (from..from + count).map(|at| (at as u32).wrapping_mul(2_654_435_761) % vocabulary).collect()
+        (from..from + count).map(|at| (at as u32).wrapping_mul(2_654_435_761) % vocabulary as u32).collect()
     };
     let prefix = tokens(0, PREFIX);
     let sampling = Sampling { max_new_tokens: NEW, ..Sampling::default() };
@@ -60,40 +83,49 @@ fn main() {
         let rollout = Rollout::new(snapshot.clone(), &prefix, PREFIX + PROMPT, &[], sampling, None).expect("it fits");
         let outputs = rollout.run(&requests, &|_| ()).expect("finite logits");
         drop(rollout);
-        let sampled = started.elapsed().as_secs_f64();
+        let rollout = started.elapsed().as_secs_f64();
         let started = Instant::now();
-        let lists: Vec<Vec<Sampled>> = outputs
-            .iter()
-            .map(|outputs| {
-                let one = |(at, output): (usize, &policy::Completion)| Sampled {
+        let drawn = (requests.as_slice(), outputs.as_slice());
+        let gradients = match &teacher {
+            Some(teacher) => {
+                let tokens = USERS * GROUP * NEW;
+                let objective = Distance { divergence: Divergence::Reverse, tokens, vocabulary };
+                let reference = Reference { snapshot: teacher, adapters: Adapters::Off };
+                pass((&snapshot, Some(reference), true), &prefix, drawn, &objective)
+            }
+            None => {
+                let one = |(at, output): (usize, &Completion)| Sampled {
                     old: output.log_probabilities.clone(),
                     advantage: at as f32 / GROUP as f32 - 0.5,
                 };
-                outputs.iter().enumerate().map(one).collect()
-            })
-            .collect();
-        let form = Form {
-            ratio: Ratio::Sequence,
-            clip_low: 0.2,
-            clip_high: 0.2,
-            kl: Kl::Exact,
-            beta: 0.005,
-            temperature: 1.0,
-            longest: NEW,
+                let lists: Vec<Vec<Sampled>> =
+                    outputs.iter().map(|outputs| outputs.iter().enumerate().map(one).collect()).collect();
+                let form = Form {
+                    ratio: Ratio::Sequence,
+                    clip_low: 0.2,
+                    clip_high: 0.2,
+                    kl: Kl::Exact,
+                    beta: 0.005,
+                    temperature: 1.0,
+                    longest: NEW,
+                };
+                let objective = Grpo { form, lists: &lists, count: USERS * GROUP };
+                let reference = Reference { snapshot: &snapshot, adapters: Adapters::Off };
+                pass((&snapshot, Some(reference), true), &prefix, drawn, &objective)
+            }
         };
-        let objective = Grpo { form, lists: &lists, count: USERS * GROUP };
-        let reference = Reference { snapshot: &snapshot, adapters: Adapters::Off };
-        let mut pass = Pass::new(&snapshot, &prefix, PREFIX + PROMPT + NEW, Some(reference), true);
-        for (request, outputs) in requests.iter().zip(&outputs) {
-            let lists = outputs.iter().map(|output| output.tokens.as_slice()).collect();
-            pass.put(&[Tree { prompt: &request.prompt, lists }], &objective);
-        }
-        let gradients = pass.finish();
+        let gradients = gradients.expect("a pass of training");
         settings.step(turn, turn, &mut parameters, &gradients).expect("finite");
         let weights = Arc::get_mut(&mut snapshot).expect("nobody else has them");
         parameters.values.iter().for_each(|(name, values)| weights.set(name, values));
+        let update = started.elapsed().as_secs_f64();
+        // What of the update is the teacher's reading: the same lists through it alone.
+        let started = Instant::now();
+        if let Some(teacher) = &teacher {
+            pass((teacher, None, false), &prefix, drawn, &Likelihood { tokens: USERS * GROUP * NEW });
+        }
         let said = json!({
-            "rollout": sampled, "update": started.elapsed().as_secs_f64(), "peak_mb": peak_mb(),
+            "rollout": rollout, "update": update, "scoring": started.elapsed().as_secs_f64(), "peak_mb": peak_mb(),
             "tokens": USERS * (PROMPT + GROUP * NEW) + PREFIX,
         });
         println!("{said}");

@@ -1,0 +1,212 @@
+//! `throughput`: how fast policies write lists, side by side (the paper's Table 6).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use dataset::{Done, Error, Progress, Resources, Result, Rows, Stage, Style, Whole};
+use schemas::{Profiles, Throughput, ThroughputColumns};
+use serde::{Deserialize, Serialize};
+
+use crate::files::candle;
+use crate::generate::of_user;
+use crate::{Adapters, Generate, Model, PromptSettings, Request, Snapshot, Spent, Template, Writer};
+
+/// Has policies write lists for the same users, in turns, and notes how long each takes. Reading a model from disk does not count, and neither
+/// does a first turn, in which what a model needs is found and kept.
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MeasureThroughput {
+    /// Policies, with commas between them: paths, or steps that make them. The first is what the others are compared with
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    #[serde(skip_serializing)]
+    pub policies: Vec<PathBuf>,
+    /// What users are asked
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub prompts: PromptSettings,
+    /// Tokens of a list, at most
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_new_tokens: usize,
+    /// Users who get a list from each policy in each turn: the first with behaviours
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub users: usize,
+    /// Turns that count
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub turns: u32,
+}
+
+impl Default for MeasureThroughput {
+    fn default() -> Self {
+        dataset::defaults()
+    }
+}
+
+impl MeasureThroughput {
+    /// Checks that the settings make sense.
+    pub fn check(&self) -> Result<()> {
+        let MeasureThroughput { policies, users, turns, .. } = self;
+        for (setting, ok, expected, got) in [
+            ("throughput.policies", !policies.is_empty(), "at least one policy", "none"),
+            ("throughput.users", *users > 0, "at least 1", "0"),
+            ("throughput.turns", *turns > 0, "at least 1", "0"),
+        ] {
+            if !ok {
+                return Err(Error::setting(setting, expected, got, "see `querent throughput --help`"));
+            }
+        }
+        self.writing().check()
+    }
+
+    /// As `generate` writes by default.
+    fn writing(&self) -> Generate {
+        let MeasureThroughput { prompts, max_new_tokens, .. } = self;
+        Generate { prompts: prompts.clone(), max_new_tokens: *max_new_tokens, ..Generate::default() }
+    }
+}
+
+/// What it reads.
+#[derive(Debug)]
+pub struct Measured {
+    profiles: Whole<Profiles>,
+    /// Where each model lies, what it is called, and how it is asked.
+    models: Vec<(PathBuf, String, Template)>,
+}
+
+/// Policies that are ready to write.
+#[derive(Debug)]
+pub struct Ready {
+    models: Vec<Named>,
+    progress: Style,
+}
+
+#[derive(Debug)]
+struct Named {
+    name: String,
+    parameters: i64,
+    writer: Writer,
+}
+
+/// What a policy did in a turn.
+struct Turn<'a> {
+    position: i32,
+    model: &'a Named,
+    turn: u32,
+    users: usize,
+    prompt_tokens: usize,
+    sampled_tokens: usize,
+    seconds: f64,
+}
+
+impl Stage for MeasureThroughput {
+    const NAME: &'static str = "throughput";
+    const VERSION: u32 = 1;
+    const UNIT: &'static str = "turns";
+    const ALONE: bool = true;
+    const OWN_PROGRESS: bool = true;
+    type Inputs = Measured;
+    type Shared = Ready;
+    type Outputs = Rows<Throughput>;
+
+    fn inputs(&self, declare: &mut dataset::Inputs<'_>) -> Result<Measured> {
+        self.check()?;
+        let mut models = Vec::new();
+        for (at, policy) in (1..).zip(&self.policies) {
+            let (role, name) = (format!("policy {at}"), Model::name(policy));
+            declare.files(&role, &Model::files(policy)?)?;
+            let template = self.prompts.declare(declare, Some(policy))?;
+            declare.value(&role, (&name, template.text()))?;
+            models.push((policy.clone(), name, template));
+        }
+        let profiles = declare.whole::<Profiles>("profiles")?;
+        let profiles = profiles.columns(&[Profiles::user_id.name(), Profiles::behaviours.name()]);
+        Ok(Measured { profiles, models })
+    }
+
+    fn open(&self, inputs: &Measured, resources: &Resources) -> Result<Ready> {
+        let named = |(path, name, template): &(PathBuf, String, Template)| {
+            let Model { policy, tokenizer } = Model::open(path)?;
+            let parameters =
+                policy.config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as i64).sum();
+            let snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).map_err(candle)?);
+            drop(policy); // the snapshot is all that rollouts need
+            let writer = Writer::new(tokenizer, snapshot, template, &self.writing())?;
+            Ok(Named { name: name.clone(), parameters, writer })
+        };
+        Ok(Ready { models: inputs.models.iter().map(named).collect::<Result<_>>()?, progress: resources.progress })
+    }
+
+    fn run(&self, inputs: &Measured, Ready { models, progress }: &Ready, _: u32) -> Result<Done<Self::Outputs>> {
+        let requests = self.requests(&inputs.profiles, models)?;
+        let lists = requests.iter().map(|requests| requests.len() as u64).sum::<u64>();
+        let progress = Progress::new(Self::NAME, "tokens", (u64::from(self.turns) + 1) * lists, *progress);
+        let watch = |spent: Spent| progress.advance(spent.users, spent.prompt_tokens + spent.sampled_tokens);
+        let mut turns = Vec::new();
+        for turn in 0..=self.turns {
+            for (position, (model, requests)) in (1..).zip(models.iter().zip(&requests)) {
+                let started = Instant::now();
+                let written = model.writer.write(requests, &watch)?;
+                let seconds = started.elapsed().as_secs_f64();
+                let prompt_tokens = requests.iter().map(|request| request.prompt.len()).sum();
+                let sampled_tokens = written.iter().flatten().map(|list| list.tokens).sum();
+                let users = written.len();
+                turns.push(Turn { position, model, turn, users, prompt_tokens, sampled_tokens, seconds });
+            }
+        }
+        turns.retain(|turn| turn.turn > 0);
+        turns.sort_by_key(|turn| (turn.position, turn.turn));
+        Ok(Done { outputs: Rows::of(columns(&turns))?, accounts: Vec::new() })
+    }
+
+    /// The weights.
+    fn shared_bytes(&self, Ready { models, .. }: &Ready) -> u64 {
+        models.iter().map(|model| model.writer.shared_bytes()).sum()
+    }
+
+    /// The rows, the prompts as tokens, and a batch.
+    fn memory_bytes(&self, Ready { models, .. }: &Ready, input_bytes: u64) -> u64 {
+        4 * input_bytes + models.iter().map(|model| model.writer.memory_bytes()).max().unwrap_or(0)
+    }
+}
+
+impl MeasureThroughput {
+    /// What each model is asked for the first users who have behaviours.
+    fn requests(&self, profiles: &Whole<Profiles>, models: &[Named]) -> Result<Vec<Vec<Request>>> {
+        let mut requests: Vec<Vec<Request>> = models.iter().map(|_| Vec::new()).collect();
+        for part in profiles.parts() {
+            for batch in part?.batches() {
+                let (ids, behaviours) = (Profiles::user_id.of(batch)?, Profiles::behaviours.of(batch)?);
+                for row in 0..batch.num_rows() {
+                    if requests[0].len() == self.users {
+                        return Ok(requests);
+                    }
+                    let behaviours = of_user(&behaviours, row);
+                    for (model, requests) in models.iter().zip(&mut requests) {
+                        requests.extend(model.writer.request(ids.value(row), &behaviours));
+                    }
+                }
+            }
+        }
+        if requests[0].is_empty() {
+            let hint =
+                "run `querent inspect profiles`: perhaps nothing was clicked, searched or visited before the cut-off";
+            return Err(Error::unreadable("profiles", "nobody has behaviours", hint));
+        }
+        Ok(requests)
+    }
+}
+
+fn columns(turns: &[Turn<'_>]) -> ThroughputColumns {
+    let counts = |of: fn(&Turn<'_>) -> usize| turns.iter().map(|turn| of(turn) as i64).collect::<Vec<_>>().into();
+    ThroughputColumns {
+        position: turns.iter().map(|turn| turn.position).collect::<Vec<_>>().into(),
+        policy: turns.iter().map(|turn| Some(turn.model.name.as_str())).collect(),
+        parameters: turns.iter().map(|turn| turn.model.parameters).collect::<Vec<_>>().into(),
+        turn: turns.iter().map(|turn| turn.turn as i32).collect::<Vec<_>>().into(),
+        users: counts(|turn| turn.users),
+        prompt_tokens: counts(|turn| turn.prompt_tokens),
+        sampled_tokens: counts(|turn| turn.sampled_tokens),
+        seconds: turns.iter().map(|turn| turn.seconds).collect::<Vec<_>>().into(),
+    }
+}
