@@ -16,8 +16,8 @@ help: ## this list
 setup: ## check the tools, fetch ONNX Runtime and the demo's models
 	@$(PYTHON) jobs/setup.py
 
-setup-qwen: ## also fetch Qwen2.5: of 0.5 billion parameters (0.5 GB), a policy worth training; SIZE=1.5b: a teacher for it (1.1 GB)
-	@$(PYTHON) jobs/setup.py --qwen $(or $(SIZE),0.5b)
+setup-qwen: ## also fetch Qwen2.5: of 0.5 billion parameters (0.5 GB), a policy worth training; QWEN_SIZE=1.5b: a teacher for it (1.1 GB)
+	@$(PYTHON) jobs/setup.py --qwen $(or $(QWEN_SIZE),0.5b)
 
 python: .python/.done
 .python/.done: tests/requirements.txt
@@ -31,7 +31,7 @@ demo: setup ## simulated logs, from raw to a report
 	@$(CARGO) build
 	$(QUERENT) run jobs/configs/demo.toml --insecure-dev-key
 
-demo-qwen: SIZE = 0.5b
+demo-qwen: override QWEN_SIZE = 0.5b
 demo-qwen: setup-qwen ## the demo with Qwen2.5 of 0.5 billion parameters as its policy: prompt-only, and trained (hours)
 	@$(CARGO) build --release
 	$${CARGO_TARGET_DIR:-target}/release/querent run jobs/configs/qwen.toml --insecure-dev-key

@@ -23,7 +23,8 @@ pub struct Measured {
 
 /// Ranks each user's last click among `candidates`, without what they clicked before. Of equal ones the greater number comes first.
 pub fn measure(network: &Network, users: &[Clicks], candidates: &[u32]) -> Result<Measured> {
-    let network = network.clone().prepared()?;
+    let clicked = users.iter().flat_map(|user| user.articles.iter().copied());
+    let network = network.clone().prepared(clicked)?;
     let table_cd = network.network().articles(candidates)?.t()?.contiguous()?;
     let places = places(candidates);
     let lengths: Vec<usize> = users.iter().map(Clicks::len).collect();

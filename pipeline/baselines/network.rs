@@ -4,7 +4,9 @@
 //! after a click is what a model makes of the clicks until then, NRHUB of searches and visits, too. Both are brought to unit length, and told apart by their cosine over a temperature (as HSTU's authors
 //! train it, and SASRec beside it): so lists are found by the same exact search as all others.
 
-use candle_core::{Device, Result, Tensor};
+use std::collections::BTreeSet;
+
+use candle_core::{DType, Device, Result, Tensor};
 use clap::{Args, ValueEnum};
 use dataset::Error;
 use dataset::bucket::stream;
@@ -76,8 +78,10 @@ pub struct Network {
 #[derive(Debug, Clone)]
 pub struct Prepared {
     network: Network,
-    /// `[articles, _]`.
+    /// `[read, _]`.
     pub(crate) read: Tensor,
+    /// By an article's number, its row.
+    rows: Vec<u32>,
 }
 
 /// What articles are made of.
@@ -141,17 +145,30 @@ impl Network {
         Ok(Network { model, sizes: sizes.clone(), weights, source })
     }
 
-    /// The network, to be asked about users.
-    pub fn prepared(self) -> Result<Prepared> {
+    /// The network, to be asked about users who clicked only these of the articles.
+    pub fn prepared(self, clicked: impl IntoIterator<Item = u32>) -> Result<Prepared> {
+        // Padding looks at the first article.
+        let items: BTreeSet<u32> =
+            clicked.into_iter().chain([0]).filter(|item| *item < self.articles_known()).collect();
+        let items: Vec<u32> = items.into_iter().collect();
+        let mut rows = vec![0; items.last().map_or(0, |last| *last as usize + 1)];
+        (0..).zip(&items).for_each(|(row, item)| rows[*item as usize] = row);
+        // Detached: else what each row was made of would stay for as long as the rows do.
+        let parts = items.chunks(TOGETHER).map(|items| Ok(self.reads(items, &mut Dropout::off())?.detach()));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let read =
+            if parts.is_empty() { Tensor::zeros((0, 1), DType::F32, &Device::Cpu)? } else { Tensor::cat(&parts, 0)? };
+        Ok(Prepared { network: self, read, rows })
+    }
+
+    /// How many articles there are.
+    fn articles_known(&self) -> u32 {
         let count = match &self.source {
             Source::Ids => self.weights.get(&format!("{ITEMS}.weight")).dims()[0],
             Source::Texts(vectors) => vectors.dims()[0],
             Source::Words(words) => words.titles.len(),
         };
-        let all: Vec<u32> = (0..count as u32).collect();
-        let parts = all.chunks(TOGETHER).map(|items| self.reads(items, &mut Dropout::off()));
-        let read = Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?;
-        Ok(Prepared { network: self, read })
+        count as u32
     }
 
     /// `[n, _]`: what the model reads of articles.
@@ -253,7 +270,9 @@ impl Prepared {
 
     /// `[users, D]`, of unit length: users after all that is known of them, each of whom [is known](Network::knows).
     pub fn last(&self, users: &[&Clicks]) -> Result<Tensor> {
-        self.network.users(users, false, |items, _| select(&self.read, items), &mut Dropout::off())
+        let row = |item: &u32| self.rows[*item as usize];
+        let read = |items: &[u32], _: &mut Dropout| select(&self.read, &items.iter().map(row).collect::<Vec<_>>());
+        self.network.users(users, false, read, &mut Dropout::off())
     }
 
     /// A user's vector of unit length.
@@ -263,7 +282,7 @@ impl Prepared {
 
     /// Bytes in memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.network.memory_bytes() + 4 * self.read.elem_count() as u64
+        self.network.memory_bytes() + 4 * (self.read.elem_count() + self.rows.len()) as u64
     }
 }
 

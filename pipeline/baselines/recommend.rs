@@ -207,7 +207,7 @@ impl Stage for Recommend {
                 };
                 let (network, ..) = Network::load(folder, articles)?;
                 let table = network.table(&candidates).map_err(candle)?;
-                (table, Asks::Network(Box::new(network.prepared().map_err(candle)?)))
+                (table, Asks::Network(Box::new(network.prepared(0..all.len() as u32).map_err(candle)?)))
             }
         };
         let lists = ByVectors::new(pool, of_candidates, self.lists.articles, self.fusion)?;

@@ -195,7 +195,7 @@ impl TrainSettings {
 
 impl Artifact for Train {
     const NAME: &'static str = "baseline";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     type Inputs = TrainInputs;
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<TrainInputs> {

@@ -44,6 +44,6 @@ pub use model::Policy;
 pub use prompt::{Behaviour, Fitted, History, PromptSettings, Prompter, Reasoning};
 pub use rollout::{Batching, Completion, Finish, Grammar, Request, Rollout, Sampling, Spent};
 pub use template::{SHORT_TEMPLATE, TEMPLATE, Template};
-pub use throughput::{MeasureThroughput, Measured, Ready};
+pub use throughput::{MeasureThroughput, Ready, ThroughputInputs};
 pub use tokenizer::Tokenizer;
 pub use writer::{Task, Writer, Written, seed};

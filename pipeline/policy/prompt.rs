@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use dataset::plan::digest;
 use dataset::{Error, Inputs, Result};
 use serde::{Deserialize, Serialize};
 
@@ -93,13 +92,18 @@ impl PromptSettings {
     /// # Errors
     /// When a file cannot be read, or is no template.
     pub fn declare(&self, declare: &mut Inputs<'_>, of: Option<&Path>) -> Result<Template> {
-        let text = match (&self.prompt, of) {
+        let template = self.template(of)?;
+        declare.value("template", template.digest())?;
+        Ok(template)
+    }
+
+    /// The prompt's template, undeclared.
+    pub(crate) fn template(&self, of: Option<&Path>) -> Result<Template> {
+        Template::parse(&match (&self.prompt, of) {
             (Some(path), _) => file(path)?,
             (None, Some(policy)) => Model::prompt(policy)?.unwrap_or_else(|| TEMPLATE.to_owned()),
             (None, None) => SHORT_TEMPLATE.to_owned(),
-        };
-        declare.value("template", digest(&text.as_str().into()))?;
-        Template::parse(&text)
+        })
     }
 }
 

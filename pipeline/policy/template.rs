@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use dataset::plan::{Digest, digest};
 use dataset::{Error, Result};
 use serde::Deserialize;
 
@@ -70,6 +71,11 @@ impl Template {
     /// The text that it was read from.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What stands for the text in fingerprints.
+    pub(crate) fn digest(&self) -> Digest {
+        digest(&self.text.as_str().into())
     }
 
     /// Queries as the JSON list that a policy is to answer with.

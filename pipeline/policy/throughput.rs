@@ -1,5 +1,9 @@
 //! `throughput`: how fast policies write lists, side by side (the paper's Table 6).
+//!
+//! It is the one dataset whose rows a clock decides. So its settings have what should be alike in two measurements, the number of threads, and
+//! a measurement is kept as long as policies, profiles and settings are the same.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,12 +33,15 @@ pub struct MeasureThroughput {
     /// Tokens of a list, at most
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_new_tokens: usize,
-    /// Users who get a list from each policy in each turn: the first with behaviours
+    /// Users who get a list from each policy in each turn: those with the smallest ids, of all whom each policy can be asked about
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub users: usize,
     /// Turns that count
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub turns: u32,
+    /// Threads that write.
+    #[arg(skip)]
+    pub threads: usize,
 }
 
 impl Default for MeasureThroughput {
@@ -68,7 +75,7 @@ impl MeasureThroughput {
 
 /// What it reads.
 #[derive(Debug)]
-pub struct Measured {
+pub struct ThroughputInputs {
     profiles: Whole<Profiles>,
     /// Where each model lies, what it is called, and how it is asked.
     models: Vec<(PathBuf, String, Template)>,
@@ -105,26 +112,26 @@ impl Stage for MeasureThroughput {
     const UNIT: &'static str = "turns";
     const ALONE: bool = true;
     const OWN_PROGRESS: bool = true;
-    type Inputs = Measured;
+    type Inputs = ThroughputInputs;
     type Shared = Ready;
     type Outputs = Rows<Throughput>;
 
-    fn inputs(&self, declare: &mut dataset::Inputs<'_>) -> Result<Measured> {
+    fn inputs(&self, declare: &mut dataset::Inputs<'_>) -> Result<ThroughputInputs> {
         self.check()?;
         let mut models = Vec::new();
         for (at, policy) in (1..).zip(&self.policies) {
             let (role, name) = (format!("policy {at}"), Model::name(policy));
             declare.files(&role, &Model::files(policy)?)?;
-            let template = self.prompts.declare(declare, Some(policy))?;
-            declare.value(&role, (&name, template.text()))?;
+            let template = self.prompts.template(Some(policy))?;
+            declare.value(&role, (&name, template.digest()))?;
             models.push((policy.clone(), name, template));
         }
         let profiles = declare.whole::<Profiles>("profiles")?;
         let profiles = profiles.columns(&[Profiles::user_id.name(), Profiles::behaviours.name()]);
-        Ok(Measured { profiles, models })
+        Ok(ThroughputInputs { profiles, models })
     }
 
-    fn open(&self, inputs: &Measured, resources: &Resources) -> Result<Ready> {
+    fn open(&self, inputs: &ThroughputInputs, resources: &Resources) -> Result<Ready> {
         let named = |(path, name, template): &(PathBuf, String, Template)| {
             let Model { policy, tokenizer } = Model::open(path)?;
             let parameters =
@@ -137,12 +144,18 @@ impl Stage for MeasureThroughput {
         Ok(Ready { models: inputs.models.iter().map(named).collect::<Result<_>>()?, progress: resources.progress })
     }
 
-    fn run(&self, inputs: &Measured, Ready { models, progress }: &Ready, _: u32) -> Result<Done<Self::Outputs>> {
+    fn run(
+        &self,
+        inputs: &ThroughputInputs,
+        Ready { models, progress }: &Ready,
+        _: u32,
+    ) -> Result<Done<Self::Outputs>> {
         let requests = self.requests(&inputs.profiles, models)?;
         let lists = requests.iter().map(|requests| requests.len() as u64).sum::<u64>();
         let progress = Progress::new(Self::NAME, "tokens", (u64::from(self.turns) + 1) * lists, *progress);
         let watch = |spent: Spent| progress.advance(spent.users, spent.prompt_tokens + spent.sampled_tokens);
         let mut turns = Vec::new();
+        // In the first turn what a model needs is found and kept.
         for turn in 0..=self.turns {
             for (position, (model, requests)) in (1..).zip(models.iter().zip(&requests)) {
                 let started = Instant::now();
@@ -151,12 +164,13 @@ impl Stage for MeasureThroughput {
                 let prompt_tokens = requests.iter().map(|request| request.prompt.len()).sum();
                 let sampled_tokens = written.iter().flatten().map(|list| list.tokens).sum();
                 let users = written.len();
-                turns.push(Turn { position, model, turn, users, prompt_tokens, sampled_tokens, seconds });
+                if turn > 0 {
+                    turns.push(Turn { position, model, turn, users, prompt_tokens, sampled_tokens, seconds });
+                }
             }
         }
-        turns.retain(|turn| turn.turn > 0);
         turns.sort_by_key(|turn| (turn.position, turn.turn));
-        Ok(Done { outputs: Rows::of(columns(&turns))?, accounts: Vec::new() })
+        Ok(Done { outputs: Rows::of(self.columns(&turns))?, accounts: Vec::new() })
     }
 
     /// The weights.
@@ -164,49 +178,58 @@ impl Stage for MeasureThroughput {
         models.iter().map(|model| model.writer.shared_bytes()).sum()
     }
 
-    /// The rows, the prompts as tokens, and a batch.
-    fn memory_bytes(&self, Ready { models, .. }: &Ready, input_bytes: u64) -> u64 {
-        4 * input_bytes + models.iter().map(|model| model.writer.memory_bytes()).max().unwrap_or(0)
+    /// The prompts as tokens, and a batch. Profiles are read a part at a time.
+    fn memory_bytes(&self, Ready { models, .. }: &Ready, _: u64) -> u64 {
+        let prompts: u64 = models.iter().map(|model| model.writer.prompt_bytes()).sum();
+        self.users as u64 * prompts + models.iter().map(|model| model.writer.memory_bytes()).max().unwrap_or(0)
     }
 }
 
 impl MeasureThroughput {
-    /// What each model is asked for the first users who have behaviours.
+    /// What each model is asked about the same users.
     fn requests(&self, profiles: &Whole<Profiles>, models: &[Named]) -> Result<Vec<Vec<Request>>> {
-        let mut requests: Vec<Vec<Request>> = models.iter().map(|_| Vec::new()).collect();
+        let mut asked: BTreeMap<String, Vec<Request>> = BTreeMap::new();
         for part in profiles.parts() {
             for batch in part?.batches() {
                 let (ids, behaviours) = (Profiles::user_id.of(batch)?, Profiles::behaviours.of(batch)?);
                 for row in 0..batch.num_rows() {
-                    if requests[0].len() == self.users {
-                        return Ok(requests);
+                    let id = ids.value(row);
+                    if asked.len() == self.users && asked.last_key_value().is_some_and(|(last, _)| id > last.as_str()) {
+                        continue;
                     }
                     let behaviours = of_user(&behaviours, row);
-                    for (model, requests) in models.iter().zip(&mut requests) {
-                        requests.extend(model.writer.request(ids.value(row), &behaviours));
+                    // A prompt without room for any behaviour is none.
+                    let requests = models.iter().map(|model| model.writer.request(id, &behaviours));
+                    asked.extend(requests.collect::<Option<Vec<_>>>().map(|requests| (id.to_owned(), requests)));
+                    if asked.len() > self.users {
+                        asked.pop_last();
                     }
                 }
             }
         }
-        if requests[0].is_empty() {
-            let hint =
-                "run `querent inspect profiles`: perhaps nothing was clicked, searched or visited before the cut-off";
-            return Err(Error::unreadable("profiles", "nobody has behaviours", hint));
+        if asked.is_empty() {
+            let hint = "run `querent inspect profiles`: there must be behaviours, and room for one in budget_tokens";
+            return Err(Error::unreadable("profiles", "there is nobody whom each policy can be asked about", hint));
         }
-        Ok(requests)
+        let mut by_model: Vec<Vec<Request>> = models.iter().map(|_| Vec::new()).collect();
+        for requests in asked.into_values() {
+            by_model.iter_mut().zip(requests).for_each(|(of_model, request)| of_model.push(request));
+        }
+        Ok(by_model)
     }
-}
 
-fn columns(turns: &[Turn<'_>]) -> ThroughputColumns {
-    let counts = |of: fn(&Turn<'_>) -> usize| turns.iter().map(|turn| of(turn) as i64).collect::<Vec<_>>().into();
-    ThroughputColumns {
-        position: turns.iter().map(|turn| turn.position).collect::<Vec<_>>().into(),
-        policy: turns.iter().map(|turn| Some(turn.model.name.as_str())).collect(),
-        parameters: turns.iter().map(|turn| turn.model.parameters).collect::<Vec<_>>().into(),
-        turn: turns.iter().map(|turn| turn.turn as i32).collect::<Vec<_>>().into(),
-        users: counts(|turn| turn.users),
-        prompt_tokens: counts(|turn| turn.prompt_tokens),
-        sampled_tokens: counts(|turn| turn.sampled_tokens),
-        seconds: turns.iter().map(|turn| turn.seconds).collect::<Vec<_>>().into(),
+    fn columns(&self, turns: &[Turn<'_>]) -> ThroughputColumns {
+        let counts = |of: fn(&Turn<'_>) -> usize| turns.iter().map(|turn| of(turn) as i64).collect::<Vec<_>>().into();
+        ThroughputColumns {
+            position: turns.iter().map(|turn| turn.position).collect::<Vec<_>>().into(),
+            policy: turns.iter().map(|turn| Some(turn.model.name.as_str())).collect(),
+            parameters: turns.iter().map(|turn| turn.model.parameters).collect::<Vec<_>>().into(),
+            threads: vec![self.threads as i32; turns.len()].into(),
+            turn: turns.iter().map(|turn| turn.turn as i32).collect::<Vec<_>>().into(),
+            users: counts(|turn| turn.users),
+            prompt_tokens: counts(|turn| turn.prompt_tokens),
+            sampled_tokens: counts(|turn| turn.sampled_tokens),
+            seconds: turns.iter().map(|turn| turn.seconds).collect::<Vec<_>>().into(),
+        }
     }
 }

@@ -159,6 +159,11 @@ impl Writer {
         Written { sample, list: self.task.read(output), finish: output.finish, tokens: output.tokens.len() }
     }
 
+    /// Bytes of a prompt, at most.
+    pub(crate) fn prompt_bytes(&self) -> u64 {
+        4 * self.task.prompter.longest() as u64
+    }
+
     /// Bytes of the weights.
     pub fn shared_bytes(&self) -> u64 {
         self.rollout.snapshot_bytes()

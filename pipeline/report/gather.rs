@@ -9,10 +9,10 @@ use schemas::method_and_step;
 use crate::chosen::ChosenTable;
 use crate::experiment::Experiment;
 use crate::found::Found;
-use crate::pace::Pace;
 use crate::runs::TrainingRun;
 use crate::samples::{Sample, samples};
 use crate::tables::{Comparison, ListMeasures, Measure};
+use crate::throughput::{PolicyThroughput, ThroughputWords};
 
 /// All that the page says.
 #[derive(Debug, Default)]
@@ -48,7 +48,9 @@ pub struct Content {
     /// Tables of chosen methods.
     pub tables: Vec<ChosenTable>,
     /// How fast policies write lists.
-    pub paces: Vec<Pace>,
+    pub throughput: Vec<PolicyThroughput>,
+    /// What is said above that.
+    pub throughput_words: ThroughputWords,
     /// The A/B test.
     pub experiment: Experiment,
 }
@@ -98,7 +100,8 @@ impl Content {
             samples: method.map_or(Ok(Vec::new()), |method| samples(found, method, users))?,
             runs: found.runs.iter().map(|run| TrainingRun::read(run, lists)).collect(),
             tables: Vec::new(),
-            paces: found.paces()?,
+            throughput: found.throughput()?,
+            throughput_words: ThroughputWords::default(),
             experiment: found.experiment()?,
         })
     }

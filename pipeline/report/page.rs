@@ -7,9 +7,9 @@ use crate::chosen::tables;
 use crate::curves::training;
 use crate::experiment::section;
 use crate::gather::Content;
-use crate::pace::throughput;
 use crate::results::{impressions, results};
 use crate::samples::Sample;
+use crate::throughput;
 
 /// The page as HTML: one file, no scripts, nothing from the network.
 pub fn page(content: &Content) -> String {
@@ -29,7 +29,7 @@ pub fn page(content: &Content) -> String {
                 h1 { "News that interests fetch" }
                 p.soft { "querent, from the datasets in " (content.root) }
                 (tables(content))
-                (throughput(&content.paces))
+                (throughput::section(&content.throughput, &content.throughput_words))
                 (results(content))
                 (impressions(content))
                 (section(&content.experiment))
@@ -132,10 +132,10 @@ mod tests {
     use crate::chosen::{ChosenRow, ChosenTable};
     use crate::experiment::{Arm, DailyLift, Experiment, Lift};
     use crate::gather::DatasetLine;
-    use crate::pace::Pace;
     use crate::runs::TrainingRun;
     use crate::samples::News;
     use crate::tables::{Comparison, Measure};
+    use crate::throughput::{PolicyThroughput, ThroughputWords};
     use ::training::{History, Ranked, Rolled};
 
     #[test]
@@ -164,15 +164,16 @@ mod tests {
                 p_adjusted: 1.0,
             }],
             lists: vec![(evil.clone(), vec![(evil.clone(), f64::NAN)])],
-            paces: vec![Pace {
+            throughput: vec![PolicyThroughput {
                 policy: evil.clone(),
                 parameters: 1,
-                users: 1.0,
-                slowest: 1.0,
-                fastest: 1.0,
-                tokens: 1.0,
-                ratio: 1.0,
+                users_per_s: 1.0,
+                slowest_users_per_s: 1.0,
+                fastest_users_per_s: 1.0,
+                tokens_per_s: 1.0,
+                times_first: 1.0,
             }],
+            throughput_words: ThroughputWords { title: evil.clone(), text: evil.clone() },
             impressions: vec![Measure {
                 method: evil.clone(),
                 slice: evil.clone(),

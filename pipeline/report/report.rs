@@ -10,6 +10,7 @@ use crate::found::Found;
 use crate::gather::Content;
 use crate::page::page;
 use crate::runs::{FoundRun, training_runs};
+use crate::throughput::ThroughputWords;
 
 /// What the page shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -27,6 +28,9 @@ pub struct Report {
     /// Tables of chosen methods.
     #[arg(skip)]
     pub tables: Vec<ChosenTable>,
+    /// What is said above the policies' throughput.
+    #[arg(skip)]
+    pub throughput: ThroughputWords,
 }
 
 impl Default for Report {
@@ -62,7 +66,8 @@ impl Artifact for Report {
 
     fn make(&self, found: &Found, draft: &Draft, _: &Resources) -> Result<()> {
         let content = Content::gather(found, self.users, self.shown(found)?, self.lists)?;
-        let content = Content { tables: self.tables.clone(), ..content };
+        let (tables, throughput_words) = (self.tables.clone(), self.throughput.clone());
+        let content = Content { tables, throughput_words, ..content };
         // The draft of `report.html` is the folder `report.html.unfinished`, and holds it under its own name.
         let name = draft.path.file_stem().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| {

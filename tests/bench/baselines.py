@@ -25,7 +25,7 @@ WIDTH, LENGTH = 64, 50
 MODELS = {"gru": ("GRU4Rec", 1), "sasrec": ("SASRec", 2), "hstu": (None, 2)}
 
 THEIRS = """
-import json, sys, time, numpy, torch
+import json, os, sys, time, numpy, torch
 # RecBole asks for names that NumPy 2 no longer has.
 numpy.float_, numpy.complex_, numpy.unicode_ = numpy.float64, numpy.complex128, numpy.str_
 from recbole.config import Config
@@ -33,6 +33,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 model, layers, runs, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 torch.set_num_threads(2)
+os.chdir(folder)  # RecBole leaves logs where it runs
 sys.argv = sys.argv[:1]
 settings = {
     "state": "ERROR", "show_progress": False, "use_gpu": False, "gpu_id": "", "checkpoint_dir": folder, "epochs": 1, "train_batch_size": 2048,

@@ -77,9 +77,7 @@ def lines(said: str) -> list[dict]:
 
 def trl(what: str) -> list[dict]:
     """TRL's steps of a trainer."""
-    exported, script = folder / "model", folder / "trl_step.py"
-    if not exported.exists():
-        subprocess.run([os.environ["QUERENT"], "export", str(model), str(exported), "--quiet"], check=True)
+    script = folder / "trl_step.py"
     script.write_text(TRL)
     _, said = run_and_listen([sys.executable, str(script), what, str(exported), str(turns), str(folder / "trl")])
     return lines(said)
@@ -90,6 +88,9 @@ def median(said: list[dict], phase: str) -> float:
 
 
 machine()
+exported = folder / "model"
+if "TRL" in there:
+    subprocess.run([os.environ["QUERENT"], "export", str(model), str(exported), "--quiet"], check=True)
 for what, arguments in [("GRPO", []), ("distillation", [str(model)])]:
     _, said = run_and_listen(["cargo", "bench", "--quiet", "--workspace", "--bench", "step", "--", str(model), str(turns + 1), *arguments])
     ours = lines(said)

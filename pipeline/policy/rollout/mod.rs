@@ -272,8 +272,8 @@ impl Rollout {
     fn draw(&self, drawer: &mut Drawer, request: usize, row: &mut Row, logits: &[f32]) -> Result<()> {
         let arch = Arch::new();
         if highest(arch, logits) == f32::INFINITY {
-            let logit = logits.iter().find(|logit| logit.is_nan() || **logit == f32::INFINITY).copied();
-            let logit = logit.unwrap_or(f32::INFINITY);
+            let found = logits.iter().find(|logit| logit.is_nan() || **logit == f32::INFINITY);
+            let logit = found.expect("one that is no number");
             return Err(Error::unreadable(
                 format!("request {request}, sample {}, token {}", row.sample, row.tokens.len()),
                 format!("expected finite logits, got {logit}"),

@@ -28,7 +28,7 @@ impl Default for Sampling {
 /// Numbers that are looked at together.
 const LANES: usize = 16;
 
-/// What drawing needs room for, kept from one token to the next.
+/// What drawing needs room for, used again from one output to the next.
 #[derive(Debug, Default)]
 pub(super) struct Drawer {
     /// Logits, without what is not allowed.
@@ -56,11 +56,12 @@ impl Drawer {
         arch.dispatch(Mask(&mut self.masked, logits, allowed));
     }
 
-    /// Takes away tokens: all but these, of those that are left.
+    /// Takes away all tokens but these, which may be more than there are logits.
     pub(super) fn keep(&mut self, tokens: &[u32]) {
-        let left: Vec<f32> = tokens.iter().map(|token| self.masked[*token as usize]).collect();
+        let left = tokens.iter().filter_map(|token| Some((*token as usize, *self.masked.get(*token as usize)?)));
+        let left: Vec<(usize, f32)> = left.collect();
         self.masked.fill(f32::NEG_INFINITY);
-        tokens.iter().zip(left).for_each(|(token, logit)| self.masked[*token as usize] = logit);
+        left.into_iter().for_each(|(token, logit)| self.masked[token] = logit);
     }
 
     /// Takes away one token.
@@ -264,6 +265,69 @@ mod tests {
                 proptest::prop_assert!(!*kept || drawn[token] || logits[token].exp() / sum < 1e-3);
             }
         }
+    }
+
+    /// As it is defined, number by number.
+    fn drawn_slowly(logits: &[f32], sampling: &Sampling, uniform: f64) -> Option<u32> {
+        let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weight = |logit: &f32| f64::from((logit - highest) / sampling.temperature).exp();
+        let mut kept: Vec<(usize, f64)> = logits.iter().map(weight).enumerate().filter(|(_, w)| *w > 0.0).collect();
+        if sampling.top_p < 1.0 {
+            kept.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let sum: f64 = kept.iter().map(|(_, weight)| weight).sum();
+            let mut mass = 0.0;
+            let inside = |(_, weight): &(usize, f64)| {
+                let before = mass;
+                mass += weight;
+                before < f64::from(sampling.top_p) * sum
+            };
+            kept = kept.into_iter().take_while(inside).collect();
+        }
+        let target = uniform * kept.iter().map(|(_, weight)| weight).sum::<f64>();
+        let mut sum = 0.0;
+        let reached = |(_, weight): &&(usize, f64)| {
+            sum += weight;
+            sum > target
+        };
+        kept.iter().find(reached).map(|(token, _)| *token as u32)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn vectors_draw_what_single_numbers_would(
+            logits in proptest::collection::vec(proptest::option::weighted(0.8, -8.0_f32..8.0), 1..300),
+            temperature in 0.3_f32..2.0, top_p in proptest::option::of(0.05_f32..0.999), uniform in 0.0..1.0_f64,
+        ) {
+            let logits: Vec<f32> = logits.into_iter().map(|logit| logit.unwrap_or(f32::NEG_INFINITY)).collect();
+            let sampling = Sampling { temperature, top_p: top_p.unwrap_or(1.0), ..Sampling::default() };
+            let got = draw(&logits, &sampling, uniform);
+            // Rounding decides between neighbours at a boundary alone.
+            let near = [0.0, -1e-5, 1e-5].map(|by: f64| drawn_slowly(&logits, &sampling, (uniform + by).clamp(0.0, 1.0)));
+            let allowed = logits.iter().any(|logit| *logit > f32::NEG_INFINITY);
+            proptest::prop_assert!(if allowed { near.contains(&got) } else { got.is_none() }, "{got:?} and {near:?}");
+        }
+
+        #[test]
+        fn what_is_no_number_is_found_wherever_it_lies(
+            mut logits in proptest::collection::vec(-8.0_f32..8.0, 1..70), at in 0usize..70, infinite in proptest::bool::ANY,
+        ) {
+            let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            proptest::prop_assert_eq!(highest(Arch::new(), &logits), largest);
+            let at = at % logits.len();
+            logits[at] = if infinite { f32::INFINITY } else { f32::NAN };
+            proptest::prop_assert_eq!(highest(Arch::new(), &logits), f32::INFINITY);
+        }
+    }
+
+    #[test]
+    fn of_some_tokens_those_that_are_left_are_kept() {
+        let mut drawer = Drawer::default();
+        drawer.mask(Arch::new(), &[0.0, 1.0, 2.0, 3.0, 4.0], &[true, false, true, true]);
+        drawer.keep(&[1, 2, 9]);
+        let none = f32::NEG_INFINITY;
+        assert_eq!(drawer.masked, [none, none, 2.0, none, none]);
+        drawer.forbid(2);
+        assert_eq!(drawer.draw_masked(Arch::new(), &Sampling::default(), 0.5), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{Gradients, Objective, Pass, Reference, Tree};
+use engine::{Objective, Pass, Reference, Tree};
 use policy::{Adapters, Completion, Lora, Model, Request, Rollout, Sampling, Snapshot};
 use serde_json::json;
 use training::{AdamW, Distance, Divergence, Form, Grpo, Kl, Likelihood, Parameters, Ratio, Sampled};
@@ -26,19 +26,17 @@ fn peak_mb() -> f64 {
     line.and_then(|kb| kb.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(f64::NAN) * 1024.0 / 1e6
 }
 
-/// Lists and their objective, through a model; with `backward`, to the gradients.
-fn pass<O: Objective>(
-    (model, reference, backward): (&Snapshot, Option<Reference<'_>>, bool),
-    prefix: &[u32],
+/// Puts lists and their objective through a model.
+fn put<'a, O: Objective>(
+    mut pass: Pass<'a>,
     (requests, outputs): (&[Request], &[Vec<Completion>]),
     objective: &O,
-) -> Option<Gradients> {
-    let mut pass = Pass::new(model, prefix, PREFIX + PROMPT + NEW, reference, backward);
+) -> Pass<'a> {
     for (request, outputs) in requests.iter().zip(outputs) {
         let lists = outputs.iter().map(|output| output.tokens.as_slice()).collect();
         pass.put(&[Tree { prompt: &request.prompt, lists }], objective);
     }
-    backward.then(|| pass.finish())
+    pass
 }
 
 fn main() {
@@ -86,12 +84,14 @@ fn main() {
         let rollout = started.elapsed().as_secs_f64();
         let started = Instant::now();
         let drawn = (requests.as_slice(), outputs.as_slice());
+        let through =
+            |model, reference, backward| Pass::new(model, &prefix, PREFIX + PROMPT + NEW, reference, backward);
         let gradients = match &teacher {
             Some(teacher) => {
                 let tokens = USERS * GROUP * NEW;
                 let objective = Distance { divergence: Divergence::Reverse, tokens, vocabulary };
                 let reference = Reference { snapshot: teacher, adapters: Adapters::Off };
-                pass((&snapshot, Some(reference), true), &prefix, drawn, &objective)
+                put(through(&snapshot, Some(reference), true), drawn, &objective).finish()
             }
             None => {
                 let one = |(at, output): (usize, &Completion)| Sampled {
@@ -111,10 +111,9 @@ fn main() {
                 };
                 let objective = Grpo { form, lists: &lists, count: USERS * GROUP };
                 let reference = Reference { snapshot: &snapshot, adapters: Adapters::Off };
-                pass((&snapshot, Some(reference), true), &prefix, drawn, &objective)
+                put(through(&snapshot, Some(reference), true), drawn, &objective).finish()
             }
         };
-        let gradients = gradients.expect("a pass of training");
         settings.step(turn, turn, &mut parameters, &gradients).expect("finite");
         let weights = Arc::get_mut(&mut snapshot).expect("nobody else has them");
         parameters.values.iter().for_each(|(name, values)| weights.set(name, values));
@@ -122,7 +121,7 @@ fn main() {
         // What of the update is the teacher's reading: the same lists through it alone.
         let started = Instant::now();
         if let Some(teacher) = &teacher {
-            pass((teacher, None, false), &prefix, drawn, &Likelihood { tokens: USERS * GROUP * NEW });
+            put(through(teacher, None, false), drawn, &Likelihood { tokens: USERS * GROUP * NEW });
         }
         let said = json!({
             "rollout": rollout, "update": update, "scoring": started.elapsed().as_secs_f64(), "peak_mb": peak_mb(),

@@ -1,4 +1,10 @@
-//! How fast policies write lists: medians over turns (the paper's Table 6).
+//! How fast policies write lists: medians over turns. Settings may say what a paper has beside:
+//!
+//! ```toml
+//! [report.throughput]
+//! title = "Table 6: how fast lists are written"
+//! text = "In the paper …"
+//! ```
 
 use std::collections::BTreeMap;
 
@@ -6,35 +12,52 @@ use dataset::account::grouped;
 use dataset::{Result, Store};
 use maud::{Markup, html};
 use schemas::Throughput;
+use serde::{Deserialize, Serialize};
 
 use crate::found::Found;
 
-/// A policy's pace.
+/// The words above the table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThroughputWords {
+    /// Its heading.
+    pub title: String,
+    /// What a reader should know.
+    pub text: String,
+}
+
+impl Default for ThroughputWords {
+    fn default() -> Self {
+        ThroughputWords { title: "How fast lists are written".into(), text: String::new() }
+    }
+}
+
+/// What a policy can do.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pace {
+pub struct PolicyThroughput {
     /// What the policy is called.
     pub policy: String,
     /// Its weights.
     pub parameters: u64,
-    /// Users who got a list per second: the median over turns.
-    pub users: f64,
+    /// Users who get a list per second: the median over turns.
+    pub users_per_s: f64,
     /// In the slowest turn.
-    pub slowest: f64,
+    pub slowest_users_per_s: f64,
     /// In the fastest turn.
-    pub fastest: f64,
-    /// Tokens that were read and written per second, the median over turns; what all prompts begin with is not among them.
-    pub tokens: f64,
-    /// How many times as fast as the first policy, in users.
-    pub ratio: f64,
+    pub fastest_users_per_s: f64,
+    /// Tokens that are read and written per second, the median over turns; what all prompts begin with is not among them.
+    pub tokens_per_s: f64,
+    /// Its users per second over the first policy's.
+    pub times_first: f64,
 }
 
-/// The paces there are, in the order in which policies were asked.
-pub fn paces(store: &Store) -> Result<Vec<Pace>> {
-    Found::open(store, &["throughput"])?.paces()
+/// What there is, in the order in which policies were asked.
+pub fn throughput(store: &Store) -> Result<Vec<PolicyThroughput>> {
+    Found::open(store, &["throughput"])?.throughput()
 }
 
 impl Found {
-    pub(crate) fn paces(&self) -> Result<Vec<Pace>> {
+    pub(crate) fn throughput(&self) -> Result<Vec<PolicyThroughput>> {
         let mut turns: BTreeMap<i32, (String, u64, [Vec<f64>; 2])> = BTreeMap::new();
         for columns in self.all::<Throughput>("throughput")? {
             for row in 0..columns.seconds.len() {
@@ -48,14 +71,20 @@ impl Found {
                 }
             }
         }
-        let mut paces: Vec<Pace> = Vec::new();
+        let mut all: Vec<PolicyThroughput> = Vec::new();
         for (policy, parameters, [mut users, mut tokens]) in turns.into_values() {
-            let (median, tokens) = (median(&mut users), median(&mut tokens));
-            let ratio = median / paces.first().map_or(median, |first| first.users);
-            let (slowest, fastest) = (users[0], users[users.len() - 1]);
-            paces.push(Pace { policy, parameters, users: median, slowest, fastest, tokens, ratio });
+            let (users_per_s, tokens_per_s) = (median(&mut users), median(&mut tokens));
+            all.push(PolicyThroughput {
+                policy,
+                parameters,
+                users_per_s,
+                slowest_users_per_s: users[0],
+                fastest_users_per_s: users[users.len() - 1],
+                tokens_per_s,
+                times_first: users_per_s / all.first().map_or(users_per_s, |first| first.users_per_s),
+            });
         }
-        Ok(paces)
+        Ok(all)
     }
 }
 
@@ -66,23 +95,25 @@ fn median(values: &mut [f64]) -> f64 {
     if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
 }
 
-/// The paces as a section of the page.
-pub(crate) fn throughput(paces: &[Pace]) -> Markup {
+/// The section of the page.
+pub(crate) fn section(all: &[PolicyThroughput], words: &ThroughputWords) -> Markup {
     html! {
-        @if !paces.is_empty() {
-            h2 { "Table 6: how fast lists are written" }
+        @if !all.is_empty() {
+            h2 { (words.title) }
             p.soft {
-                "A list for each of the same users, on one machine, in turns: medians, and the slowest and the fastest turn. In the paper a teacher "
-                "of 32 billion parameters serves 2 users per second on an A100, a student of 0.5 billion 67."
+                "A list for each of the same users, on one machine, in turns: medians over turns, and the slowest and the fastest one. " (words.text)
             }
             div.scroll { table {
                 thead { tr {
                     th { "policy" } th.number { "parameters" } th.number { "users/s" } th.number { "tokens/s" } th.number { "times the first" }
                 } }
-                @for pace in paces { tr {
-                    td.name { (pace.policy) } td.number { (grouped(pace.parameters)) }
-                    td.number { (format!("{:.1}", pace.users)) br; span.soft { (format!("{:.1} to {:.1}", pace.slowest, pace.fastest)) } }
-                    td.number { (grouped(pace.tokens.round() as u64)) } td.number { (format!("{:.2}", pace.ratio)) }
+                @for of in all { tr {
+                    td.name { (of.policy) } td.number { (grouped(of.parameters)) }
+                    td.number {
+                        (format!("{:.1}", of.users_per_s))
+                        br; span.soft { (format!("{:.1} to {:.1}", of.slowest_users_per_s, of.fastest_users_per_s)) }
+                    }
+                    td.number { (grouped(of.tokens_per_s.round() as u64)) } td.number { (format!("{:.2}", of.times_first)) }
                 } }
             } }
         }
@@ -93,7 +124,6 @@ pub(crate) fn throughput(paces: &[Pace]) -> Markup {
 mod tests {
     use dataset::{Done, Inputs, KeySource, Resources, Rows, Runner, Stage, Style};
     use schemas::ThroughputColumns;
-    use serde::{Deserialize, Serialize};
     use tempfile::TempDir;
 
     use super::*;
@@ -123,6 +153,7 @@ mod tests {
                 position: vec![1, 1, 1, 2, 2].into(),
                 policy: vec!["<teacher>", "<teacher>", "<teacher>", "student", "student"].into(),
                 parameters: vec![1000, 1000, 1000, 100, 100].into(),
+                threads: vec![1; 5].into(),
                 turn: vec![1, 2, 3, 1, 2].into(),
                 users: vec![100; 5].into(),
                 prompt_tokens: vec![300; 5].into(),
@@ -134,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_is_the_median_over_turns() {
+    fn a_rate_is_the_median_over_turns() {
         let folder = TempDir::new().unwrap();
         let resources = Resources {
             store: Store::open(folder.path().to_str().unwrap()).unwrap(),
@@ -145,14 +176,16 @@ mod tests {
             user_key: KeySource::default(),
         };
         let runner = Runner { resources, shard: None, dry_run: false, keep_versions: 0, git_revision: String::new() };
-        assert!(paces(&runner.resources.store).unwrap().is_empty());
+        assert!(throughput(&runner.resources.store).unwrap().is_empty());
         runner.run(&Toy {}, &["throughput"]).unwrap();
-        let paces = paces(&runner.resources.store).unwrap();
-        let [teacher, student] = paces.as_slice() else { panic!("{paces:?}") };
-        assert_eq!((teacher.users, teacher.slowest, teacher.fastest, teacher.ratio), (10.0, 5.0, 20.0, 1.0));
-        assert!((student.users - 50.0).abs() < 1e-9 && (student.ratio - 5.0).abs() < 1e-9, "{student:?}");
-        assert!((teacher.tokens - 100.0).abs() < 1e-9 && student.parameters == 100);
-        let page = throughput(&paces).into_string();
+        let all = throughput(&runner.resources.store).unwrap();
+        let [teacher, student] = all.as_slice() else { panic!("{all:?}") };
+        assert_eq!((teacher.users_per_s, teacher.times_first), (10.0, 1.0));
+        assert_eq!((teacher.slowest_users_per_s, teacher.fastest_users_per_s), (5.0, 20.0));
+        assert!((student.users_per_s - 50.0).abs() < 1e-9 && (student.times_first - 5.0).abs() < 1e-9, "{student:?}");
+        assert!((teacher.tokens_per_s - 100.0).abs() < 1e-9 && student.parameters == 100);
+        let page = section(&all, &ThroughputWords::default()).into_string();
         assert!(page.contains("&lt;teacher&gt;") && page.contains("5.0 to 20.0") && page.contains("5.00"), "{page}");
+        assert!(section(&[], &ThroughputWords::default()).into_string().is_empty());
     }
 }
