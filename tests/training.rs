@@ -284,7 +284,9 @@ fn looked_at(root: &Path, grpo: &Path, sft: &Path) {
     assert!(succeed(querent().args(["inspect", "--data"]).arg(root)).contains("policy.grpo: a training run"));
     succeed(querent().args(["report", "--quiet", "--data"]).arg(root));
     let page = std::fs::read_to_string(root.join("report.html")).expect("written");
-    for shown in ["How fast lists are written", "<h3>policy.grpo</h3>", "<figcaption>Reward", "<polygon", "lists of step 5"] {
+    for shown in
+        ["How fast lists are written", "<h3>policy.grpo</h3>", "<figcaption>Reward", "<polygon", "lists of step 5"]
+    {
         assert!(page.contains(shown), "{shown}");
     }
     let said = succeed(querent().args(["report", "--quiet", "--lists", "0", "--data"]).arg(root));

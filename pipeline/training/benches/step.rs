@@ -26,6 +26,10 @@ fn peak_mb() -> f64 {
     line.and_then(|kb| kb.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(f64::NAN) * 1024.0 / 1e6
 }
 
+fn pass<'a>(model: &'a Snapshot, prefix: &'a [u32], reference: Option<Reference<'a>>, training: bool) -> Pass<'a> {
+    Pass::new(model, prefix, PREFIX + PROMPT + NEW, reference, training)
+}
+
 /// Puts lists and their objective through a model.
 fn put<'a, O: Objective>(
     mut pass: Pass<'a>,
@@ -84,14 +88,12 @@ fn main() {
         let rollout = started.elapsed().as_secs_f64();
         let started = Instant::now();
         let drawn = (requests.as_slice(), outputs.as_slice());
-        let through =
-            |model, reference, backward| Pass::new(model, &prefix, PREFIX + PROMPT + NEW, reference, backward);
         let gradients = match &teacher {
             Some(teacher) => {
                 let tokens = USERS * GROUP * NEW;
                 let objective = Distance { divergence: Divergence::Reverse, tokens, vocabulary };
                 let reference = Reference { snapshot: teacher, adapters: Adapters::Off };
-                put(through(&snapshot, Some(reference), true), drawn, &objective).finish()
+                put(pass(&snapshot, &prefix, Some(reference), true), drawn, &objective).finish()
             }
             None => {
                 let one = |(at, output): (usize, &Completion)| Sampled {
@@ -111,7 +113,7 @@ fn main() {
                 };
                 let objective = Grpo { form, lists: &lists, count: USERS * GROUP };
                 let reference = Reference { snapshot: &snapshot, adapters: Adapters::Off };
-                put(through(&snapshot, Some(reference), true), drawn, &objective).finish()
+                put(pass(&snapshot, &prefix, Some(reference), true), drawn, &objective).finish()
             }
         };
         settings.step(turn, turn, &mut parameters, &gradients).expect("finite");
@@ -121,7 +123,7 @@ fn main() {
         // What of the update is the teacher's reading: the same lists through it alone.
         let started = Instant::now();
         if let Some(teacher) = &teacher {
-            put(through(teacher, None, false), drawn, &Likelihood { tokens: USERS * GROUP * NEW });
+            put(pass(teacher, &prefix, None, false), drawn, &Likelihood { tokens: USERS * GROUP * NEW });
         }
         let said = json!({
             "rollout": rollout, "update": update, "scoring": started.elapsed().as_secs_f64(), "peak_mb": peak_mb(),
