@@ -131,16 +131,18 @@ impl Artifact for Distill {
         }
         let people = People::read(&inputs.profiles)?;
         people.suffice(self.users)?;
-        let teacher = Model::open(&inputs.teacher)?;
+        // The larger one first: while a model is read, its weights are in memory twice.
+        let Model { policy, tokenizer } = Model::open(&inputs.teacher)?;
+        let of_teacher = policy.config.vocab_size;
+        let teacher = Snapshot::new(&policy.merged().map_err(candle)?, Adapters::Off).map_err(candle)?;
         let mut run = Run::begin(draft, Some(&inputs.policy), || self.adaptation.start(&inputs.policy, self.seed))?;
-        let vocabulary = run.model().tokenizer.shared(&teacher.tokenizer).map_err(|differ| {
+        let vocabulary = run.model().tokenizer.shared(&tokenizer).map_err(|differ| {
             let what = format!("distill.teacher {}", inputs.teacher.display());
             Error::setting(&what, "the student's tokens", differ, "take a student and a teacher of one family")
         })?;
-        let vocabulary = vocabulary.min(run.model().policy.config.vocab_size).min(teacher.policy.config.vocab_size);
+        let vocabulary = vocabulary.min(run.model().policy.config.vocab_size).min(of_teacher);
         let task = run.task(&inputs.template, &self.writing())?;
         let order = Order::new(people.train.len(), self.seed);
-        let teacher = Snapshot::new(&teacher.policy.merged().map_err(candle)?, Adapters::Off).map_err(candle)?;
         Steps { settings: self, people, task, teacher, vocabulary, run, order, lists: Vec::new() }.run(resources)
     }
 }
