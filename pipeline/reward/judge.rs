@@ -207,8 +207,11 @@ fn response_format() -> Value {
     let (text, bit) = (json!({"type": "string"}), json!({"type": "integer", "enum": [0, 1]}));
     let theme = object(json!({"theme": text, "reason": text, "covered": bit}), &["theme", "reason", "covered"]);
     let query = object(json!({"reason": text, "specific": bit}), &["reason", "specific"]);
-    let list = |items: Value| json!({"type": "array", "items": items});
-    let schema = object(json!({"themes": list(theme), "queries": list(query)}), &["themes", "queries"]);
+    let list = |items: Value| json!({"type": "array", "items": items, "minItems": 1});
+    let (mut themes, queries) = (list(theme), list(query));
+    // A model that is held to a form may name themes until its tokens are spent: the form says where they end, as `Verdict::read` does.
+    themes["maxItems"] = json!(MOST_THEMES);
+    let schema = object(json!({"themes": themes, "queries": queries}), &["themes", "queries"]);
     json!({"type": "json_schema", "json_schema": {"name": "verdict", "strict": true, "schema": schema}})
 }
 
@@ -238,6 +241,8 @@ mod tests {
         ] {
             assert_eq!(Verdict::read(&malformed, n), None, "{malformed}");
         }
+        let form = &response_format()["json_schema"]["schema"]["properties"]["themes"];
+        assert_eq!((&form["minItems"], &form["maxItems"]), (&json!(1), &json!(30)), "what is read, the form allows");
         let long = json!({"theme": format!("\u{1b}[2J{}", "x".repeat(999)), "reason": "", "covered": 0});
         let verdict = Verdict::read(&answer(&[long], &[query(1)]), 1).expect("a verdict");
         assert!(verdict.themes[0].theme.chars().count() == 200 && !verdict.themes[0].theme.contains('\u{1b}'));
