@@ -147,9 +147,9 @@ impl Network {
 
     /// The network, to be asked about users who clicked only these of the articles.
     pub fn prepared(self, clicked: impl IntoIterator<Item = u32>) -> Result<Prepared> {
+        let known = self.articles_known();
         // Padding looks at the first article.
-        let items: BTreeSet<u32> =
-            clicked.into_iter().chain([0]).filter(|item| *item < self.articles_known()).collect();
+        let items: BTreeSet<u32> = clicked.into_iter().chain([0]).filter(|item| *item < known).collect();
         let items: Vec<u32> = items.into_iter().collect();
         let mut rows = vec![0; items.last().map_or(0, |last| *last as usize + 1)];
         (0..).zip(&items).for_each(|(row, item)| rows[*item as usize] = row);

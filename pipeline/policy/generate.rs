@@ -1,7 +1,6 @@
 //! `generate`: for every user some lists of queries.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::StringArray;
@@ -11,10 +10,7 @@ use dataset::{Account, ByPartition, Done, Error, Manifest, Progress, Resources, 
 use schemas::{Behaviours, Interests, InterestsColumns, Lists, Profiles};
 use serde::{Deserialize, Serialize};
 
-use crate::files::candle;
-use crate::{
-    Adapters, Behaviour, ListRule, Model, PromptSettings, Request, Sampling, Snapshot, Template, Writer, Written,
-};
+use crate::{Behaviour, ListRule, Model, PromptSettings, Request, Sampling, Template, Writer, Written};
 
 /// Writes lists for users. These settings decide what is written.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
@@ -170,10 +166,7 @@ impl Stage for Generate {
     }
 
     fn open(&self, inputs: &Inputs, resources: &Resources) -> Result<Shared> {
-        let Model { policy, tokenizer } = Model::open_on(&inputs.model, inputs.base.as_deref())?;
-        let snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).map_err(candle)?);
-        drop(policy); // the snapshot is all that rollouts need
-        let writer = Writer::new(tokenizer, snapshot, &inputs.template, self)?;
+        let writer = Writer::open(&inputs.model, inputs.base.as_deref(), &inputs.template, self)?;
         Ok(Shared { writer, live: Live::new(inputs.profiles.manifest(), resources.progress) })
     }
 

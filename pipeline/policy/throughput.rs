@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
@@ -13,9 +12,8 @@ use dataset::{Done, Error, Progress, Resources, Result, Rows, Stage, Style, Whol
 use schemas::{Profiles, Throughput, ThroughputColumns};
 use serde::{Deserialize, Serialize};
 
-use crate::files::candle;
 use crate::generate::of_user;
-use crate::{Adapters, Generate, Model, PromptSettings, Request, Snapshot, Spent, Template, Writer};
+use crate::{Generate, Model, PromptSettings, Request, Spent, Template, Writer};
 
 /// Has policies write lists for the same users, in turns, and notes how long each takes. Reading a model from disk does not count, and neither
 /// does a first turn, in which what a model needs is found and kept.
@@ -91,7 +89,6 @@ pub struct Ready {
 #[derive(Debug)]
 struct Named {
     name: String,
-    parameters: i64,
     writer: Writer,
 }
 
@@ -133,13 +130,8 @@ impl Stage for MeasureThroughput {
 
     fn open(&self, inputs: &ThroughputInputs, resources: &Resources) -> Result<Ready> {
         let named = |(path, name, template): &(PathBuf, String, Template)| {
-            let Model { policy, tokenizer } = Model::open(path)?;
-            let parameters =
-                policy.config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as i64).sum();
-            let snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).map_err(candle)?);
-            drop(policy); // the snapshot is all that rollouts need
-            let writer = Writer::new(tokenizer, snapshot, template, &self.writing())?;
-            Ok(Named { name: name.clone(), parameters, writer })
+            let writer = Writer::open(path, None, template, &self.writing())?;
+            Ok(Named { name: name.clone(), writer })
         };
         Ok(Ready { models: inputs.models.iter().map(named).collect::<Result<_>>()?, progress: resources.progress })
     }
@@ -223,7 +215,7 @@ impl MeasureThroughput {
         ThroughputColumns {
             position: turns.iter().map(|turn| turn.position).collect::<Vec<_>>().into(),
             policy: turns.iter().map(|turn| Some(turn.model.name.as_str())).collect(),
-            parameters: turns.iter().map(|turn| turn.model.parameters).collect::<Vec<_>>().into(),
+            parameters: turns.iter().map(|turn| turn.model.writer.parameters() as i64).collect::<Vec<_>>().into(),
             threads: vec![self.threads as i32; turns.len()].into(),
             turn: turns.iter().map(|turn| turn.turn as i32).collect::<Vec<_>>().into(),
             users: counts(|turn| turn.users),

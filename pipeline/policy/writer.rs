@@ -1,14 +1,16 @@
 //! All that writes lists, put together: prompts, rollouts, grammar.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use dataset::bucket::stream;
 use dataset::{Error, Result};
 
 use crate::chat::Chat;
+use crate::files::candle;
 use crate::{
-    Behaviour, Completion, Config, Finish, Fitted, Generate, Grammar, List, ListRule, Prompter, Request, Rollout,
-    Sampling, Snapshot, Spent, Template, Tokenizer,
+    Adapters, Behaviour, Completion, Config, Finish, Fitted, Generate, Grammar, List, ListRule, Model, Prompter,
+    Request, Rollout, Sampling, Snapshot, Spent, Template, Tokenizer,
 };
 
 /// The task that a policy is given: how it is asked, how its tokens are drawn, how its answers are read. Weights come apart, for in training
@@ -122,6 +124,17 @@ impl Task {
 }
 
 impl Writer {
+    /// Reads a model, which may be a checkpoint of adapters whose base lies at `base`.
+    ///
+    /// # Errors
+    /// As [`Model::open_on`] and [`Writer::new`].
+    pub fn open(model: &Path, base: Option<&Path>, template: &Template, settings: &Generate) -> Result<Self> {
+        let Model { policy, tokenizer } = Model::open_on(model, base)?;
+        let snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).map_err(candle)?);
+        drop(policy); // the snapshot is all that rollouts need
+        Writer::new(tokenizer, snapshot, template, settings)
+    }
+
     /// Puts the parts together, and computes what all prompts begin with.
     ///
     /// # Errors
@@ -162,6 +175,11 @@ impl Writer {
     /// Bytes of a prompt, at most.
     pub(crate) fn prompt_bytes(&self) -> u64 {
         4 * self.task.prompter.longest() as u64
+    }
+
+    /// The model's weights, adapters merged in.
+    pub(crate) fn parameters(&self) -> u64 {
+        self.rollout.parameters()
     }
 
     /// Bytes of the weights.

@@ -93,7 +93,7 @@ impl Report {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
     use std::path::Path;
 
@@ -177,7 +177,8 @@ mod tests {
         }
     }
 
-    fn runner(root: &Path) -> Runner {
+    /// Over a root.
+    pub(crate) fn runner(root: &Path) -> Runner {
         let resources = Resources {
             store: Store::open(root.to_str().unwrap()).unwrap(),
             threads: 1,

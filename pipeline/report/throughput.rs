@@ -122,11 +122,12 @@ pub(crate) fn section(all: &[PolicyThroughput], words: &ThroughputWords) -> Mark
 
 #[cfg(test)]
 mod tests {
-    use dataset::{Done, Inputs, KeySource, Resources, Rows, Runner, Stage, Style};
+    use dataset::{Done, Inputs, Resources, Rows, Stage};
     use schemas::ThroughputColumns;
     use tempfile::TempDir;
 
     use super::*;
+    use crate::report::tests::runner;
 
     #[derive(Serialize, Deserialize)]
     struct Toy {}
@@ -167,15 +168,7 @@ mod tests {
     #[test]
     fn a_rate_is_the_median_over_turns() {
         let folder = TempDir::new().unwrap();
-        let resources = Resources {
-            store: Store::open(folder.path().to_str().unwrap()).unwrap(),
-            threads: 1,
-            memory_limit: 1 << 30,
-            progress: Style::Silent,
-            max_bad_ratio: 0.0,
-            user_key: KeySource::default(),
-        };
-        let runner = Runner { resources, shard: None, dry_run: false, keep_versions: 0, git_revision: String::new() };
+        let runner = runner(folder.path());
         assert!(throughput(&runner.resources.store).unwrap().is_empty());
         runner.run(&Toy {}, &["throughput"]).unwrap();
         let all = throughput(&runner.resources.store).unwrap();

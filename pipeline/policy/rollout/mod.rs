@@ -110,10 +110,15 @@ impl Rollout {
         self
     }
 
+    /// The model's weights, adapters merged in.
+    pub fn parameters(&self) -> u64 {
+        let tensors = self.snapshot.config().tensors();
+        tensors.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    }
+
     /// Bytes of the weights.
     pub fn snapshot_bytes(&self) -> u64 {
-        let tensors = self.snapshot.config().tensors();
-        4 * tensors.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum::<u64>()
+        4 * self.parameters()
     }
 
     /// Bytes that a batch takes at most, for users with so many samples and prompts of so many tokens besides the prefix: keys and values,
