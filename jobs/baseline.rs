@@ -66,7 +66,6 @@ impl Job for Baseline {
         let mut summaries = fallback(&context.unnamed(), &self.lists.pool, self.lists.articles)?;
         let trained = if model.is_trained() {
             let folder = context.output(self.output.as_deref(), &format!("{}.{method}", Self::NAME))?;
-            crate::keep_memory();
             crate::undivided_operations();
             let Some(settings) = self.tuned(context, model, &method, &mut summaries)? else { return Ok(summaries) };
             let made = context.make(&Train { model, settings }, &folder)?;

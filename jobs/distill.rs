@@ -40,7 +40,6 @@ impl Job for Distill {
         let policy = context.folder(&self.artifact.policy)?;
         let teacher = context.folder(&self.artifact.teacher)?;
         let artifact = training::Distill { policy, teacher, ..self.artifact.clone() };
-        crate::keep_memory();
         Ok(vec![context.make(&artifact, &self.folder(context)?)?])
     }
 

@@ -41,7 +41,6 @@ impl Job for Grpo {
         let mut summaries = popularity(context, self.artifact.rewards.pool().reads_popularity())?;
         let policy = context.folder(&self.artifact.policy)?;
         let artifact = training::TrainGrpo { policy, ..self.artifact.clone() };
-        crate::keep_memory();
         summaries.push(context.make(&artifact, &self.folder(context)?)?);
         Ok(summaries)
     }

@@ -44,7 +44,6 @@ impl Job for Sft {
         };
         let vocabulary_of = self.artifact.vocabulary_of.as_ref().map(|path| context.folder(path)).transpose()?;
         let artifact = training::Sft { policy, vocabulary_of, ..self.artifact.clone() };
-        crate::keep_memory();
         summaries.push(context.make(&artifact, &self.folder(context)?)?);
         Ok(summaries)
     }

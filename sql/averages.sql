@@ -24,19 +24,21 @@ slices AS (
     FROM user_metrics
     GROUP BY method, metric, k
 ),
-sums AS (
-    SELECT method, metric, k, 1 AS position, 'all' AS slice, users, total, squares, fallback FROM slices
-    UNION ALL
-    SELECT method, metric, k, 2, 'test', test_users, test_total, test_squares, test_fallback FROM slices
-    UNION ALL
-    SELECT method, metric, k, 3, 'cold', cold_users, cold_total, cold_squares, cold_fallback FROM slices
-    UNION ALL
-    SELECT
-        method, metric, k, 4, 'warm',
-        users - cold_users, total - cold_total, squares - cold_squares, fallback - cold_fallback
+lines AS (
+    SELECT method, metric, k, unnest(make_array(
+        struct(1, 'all', users, total, squares, fallback),
+        struct(2, 'test', test_users, test_total, test_squares, test_fallback),
+        struct(3, 'cold', cold_users, cold_total, cold_squares, cold_fallback),
+        struct(4, 'warm', users - cold_users, total - cold_total, squares - cold_squares, fallback - cold_fallback),
+        struct(5, 'without-history', new_users, new_total, new_squares, new_fallback)
+    )) AS line
     FROM slices
-    UNION ALL
-    SELECT method, metric, k, 5, 'without-history', new_users, new_total, new_squares, new_fallback FROM slices
+),
+sums AS (
+    SELECT
+        method, metric, k, line['c0'] AS position, line['c1'] AS slice,
+        line['c2'] AS users, line['c3'] AS total, line['c4'] AS squares, line['c5'] AS fallback
+    FROM lines
 )
 SELECT
     method, slice, metric, k,

@@ -1,6 +1,6 @@
 -- The texts that the cleaner was least sure of, nearest to the threshold first.
 --
--- Reads: text_scores; kept, dropped (clean_events and clean_events.dropped). Parameters: $threshold, $texts.
+-- Reads: text_scores twice; kept, dropped (clean_events and clean_events.dropped). Parameters: $threshold, $texts.
 --
 -- Scores alone say how near a text must be. So only texts that are as near are compared, and not all of them are held.
 WITH

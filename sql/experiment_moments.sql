@@ -39,20 +39,25 @@ days AS (
     FROM visits
     GROUP BY cold, variant, day
 ),
-moments AS (
-    SELECT
-        'dau' AS metric, cold, variant, day, users, again,
-        a AS n, CAST(users AS DOUBLE) AS d, pa AS p, CAST(users AS DOUBLE) AS q,
-        a_a AS nn, a AS nd, a_pa AS np, a AS nq, CAST(users AS DOUBLE) AS dd, pa AS dp, CAST(users AS DOUBLE) AS dq,
-        pa_pa AS pp, pa AS pq, CAST(users AS DOUBLE) AS qq
-    FROM days
-    UNION ALL
-    SELECT
-        'ctr', cold, variant, day, users, again,
-        c, i, pc, pi,
-        c_c, c_i, c_pc, c_pi, i_i, i_pc, i_pi,
-        pc_pc, pc_pi, pi_pi
+lines AS (
+    SELECT cold, variant, day, users, again, unnest(make_array(
+        struct(
+            'dau', a, CAST(users AS DOUBLE), pa, CAST(users AS DOUBLE),
+            a_a, a, a_pa, a, CAST(users AS DOUBLE), pa, CAST(users AS DOUBLE),
+            pa_pa, pa, CAST(users AS DOUBLE)
+        ),
+        struct(
+            'ctr', c, i, pc, pi,
+            c_c, c_i, c_pc, c_pi, i_i, i_pc, i_pi,
+            pc_pc, pc_pi, pi_pi
+        )
+    )) AS line
     FROM days
 )
-SELECT * FROM moments
+SELECT
+    line['c0'] AS metric, cold, variant, day, users, again,
+    line['c1'] AS n, line['c2'] AS d, line['c3'] AS p, line['c4'] AS q,
+    line['c5'] AS nn, line['c6'] AS nd, line['c7'] AS np, line['c8'] AS nq, line['c9'] AS dd, line['c10'] AS dp, line['c11'] AS dq,
+    line['c12'] AS pp, line['c13'] AS pq, line['c14'] AS qq
+FROM lines
 ORDER BY metric, cold, variant, day

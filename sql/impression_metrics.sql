@@ -5,22 +5,29 @@
 -- U / (U - 1) Σ (s - m n)² / (Σ n)² over the U users of the slice.
 WITH
 slices AS (
-    SELECT 1 AS position, 'all' AS slice, * FROM user_impressions
-    UNION ALL
-    SELECT 2, 'test', * FROM user_impressions WHERE split = 'test'
-    UNION ALL
-    SELECT 3, 'cold', * FROM user_impressions WHERE cold
-    UNION ALL
-    SELECT 4, 'warm', * FROM user_impressions WHERE NOT cold
+    SELECT *, unnest(make_array(
+        struct(1, 'all', true),
+        struct(2, 'test', split = 'test'),
+        struct(3, 'cold', cold),
+        struct(4, 'warm', NOT cold)
+    )) AS slice
+    FROM user_impressions
+),
+lines AS (
+    SELECT method, user_id, impressions, slice, unnest(make_array(
+        struct('auc', NULL, auc),
+        struct('mrr', NULL, mrr),
+        struct('ndcg', 5, ndcg_5),
+        struct('ndcg', 10, ndcg_10)
+    )) AS line
+    FROM slices
+    WHERE slice['c2']
 ),
 sums AS (
-    SELECT method, position, slice, 'auc' AS metric, NULL AS k, user_id, impressions AS n, auc AS s FROM slices
-    UNION ALL
-    SELECT method, position, slice, 'mrr', NULL, user_id, impressions, mrr FROM slices
-    UNION ALL
-    SELECT method, position, slice, 'ndcg', 5, user_id, impressions, ndcg_5 FROM slices
-    UNION ALL
-    SELECT method, position, slice, 'ndcg', 10, user_id, impressions, ndcg_10 FROM slices
+    SELECT
+        method, slice['c0'] AS position, slice['c1'] AS slice, line['c0'] AS metric, line['c1'] AS k,
+        user_id, impressions AS n, line['c2'] AS s
+    FROM lines
 ),
 moments AS (
     SELECT

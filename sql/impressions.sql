@@ -9,16 +9,15 @@
 -- Places go by score, highest first, and of equal scores the later position first: so a stable sort read backwards has them.
 WITH
 counted AS (
-    SELECT impression_id, count(*) AS shown, sum(CASE WHEN clicked THEN 1 ELSE 0 END) AS relevant
-    FROM impressions GROUP BY impression_id
+    SELECT
+        user_id, impression_id, position, news_id, clicked,
+        count(*) OVER (PARTITION BY impression_id) AS shown,
+        sum(CASE WHEN clicked THEN 1 ELSE 0 END) OVER (PARTITION BY impression_id) AS relevant,
+        row_number() OVER (PARTITION BY impression_id ORDER BY clicked DESC, position) AS ideal
+    FROM impressions
 ),
 kept AS (
-    SELECT
-        impressions.user_id, impressions.impression_id, impressions.position, impressions.news_id, impressions.clicked,
-        counted.shown, counted.relevant,
-        row_number() OVER (PARTITION BY impressions.impression_id ORDER BY impressions.clicked DESC, impressions.position) AS ideal
-    FROM impressions JOIN counted ON impressions.impression_id = counted.impression_id
-    WHERE counted.relevant > 0 AND counted.relevant < counted.shown
+    SELECT * FROM counted WHERE relevant > 0 AND relevant < shown
 ),
 scored AS (
     SELECT

@@ -1,7 +1,8 @@
 -- What each method's lists are like, beside being right.
 --
 -- Reads: lists (method, user_id, news_id: the first k articles of each list); diversities (method, user_id, diversity: the mean cosine distance
--- of two articles of the list; null where it has one); methods (method, candidates: articles that it chose from); news; popularity.
+-- of two articles of the list; null where it has one); methods (method, candidates: articles that it chose from); news; popularity. It reads
+-- lists twice, by user and by article, news twice and popularity twice: once to count.
 -- Gives a row per method and metric. All but coverage are means over users, of means over their lists:
 --   coverage  = distinct articles in all lists / candidates
 --   diversity = the mean distance of a list's articles
@@ -39,13 +40,15 @@ covered AS (
     FROM lists JOIN methods ON lists.method = methods.method
     GROUP BY lists.method
 ),
-metrics AS (
-    SELECT averages.method, 'coverage' AS metric, covered.coverage AS value, averages.users
+lines AS (
+    SELECT averages.method, averages.users, unnest(make_array(
+        struct('coverage', covered.coverage),
+        struct('diversity', averages.diversity),
+        struct('novelty', averages.novelty),
+        struct('unread', averages.unread)
+    )) AS line
     FROM averages JOIN covered ON averages.method = covered.method
-    UNION ALL SELECT method, 'diversity', diversity, users FROM averages
-    UNION ALL SELECT method, 'novelty', novelty, users FROM averages
-    UNION ALL SELECT method, 'unread', unread, users FROM averages
 )
-SELECT method, metric, CAST($k AS INT) AS k, value, users
-FROM metrics
+SELECT method, line['c0'] AS metric, CAST($k AS INT) AS k, line['c1'] AS value, users
+FROM lines
 ORDER BY method, metric

@@ -1,6 +1,6 @@
 -- How good each user's list is, by method and cut, against what the user clicked in the window.
 --
--- Reads (one user bucket at a time): truth; recommendations; methods (method); cuts (k, depth: k, or more than any list has
+-- Reads (one user bucket at a time): truth twice; recommendations; methods (method); cuts twice (k, depth: k, or more than any list has
 -- where k is null: not cut); places (place: 1 to the largest k). An article is in a user's list and truth at most once.
 -- Gives a row per method, user with truth and cut. Definitions are trec_eval's:
 --   recall = relevant articles in the list / relevant articles

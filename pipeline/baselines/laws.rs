@@ -207,11 +207,17 @@ fn a_step_follows_from_its_number_and_a_user_from_themselves() -> dataset::Resul
             let alike = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
             assert!(read.len() == each_time.len() && read.iter().zip(&each_time).all(alike), "{model}");
         }
-        let together = prepared.last(&users).and_then(|x| x.to_vec2::<f32>()).map_err(crate::candle)?;
-        for (user, expected) in users.iter().zip(together) {
-            let alone = prepared.ask(user).map_err(crate::candle)?;
-            let apart = alone.values().iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(apart < 1e-5, "{model}: padding is seen: {apart}");
+        let padded = prepared.last(&users).and_then(|x| x.to_vec2::<f32>()).map_err(crate::candle)?;
+        let nobody = Clicks::default();
+        let everyone: Vec<&Clicks> = users.iter().copied().chain([&nobody]).collect();
+        let asked = prepared.ask(&everyone).map_err(crate::candle)?;
+        assert!(asked.len() == padded.len() + 1 && asked[padded.len()].len() == 0, "{model}");
+        for ((user, padded), asked) in users.iter().zip(&padded).zip(&asked) {
+            let alone = &prepared.ask(&[user]).map_err(crate::candle)?[0];
+            for other in [&padded[..], asked.values()] {
+                let apart = alone.values().iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(other.len() == alone.values().len() && apart < 1e-5, "{model}: another is seen: {apart}");
+            }
         }
     }
     Ok(())
@@ -239,9 +245,8 @@ fn nrhub_looks_at_what_was_before_and_at_nothing_else() -> candle_core::Result<(
     assert!(network.knows(&never) && !network.knows(&Clicks::default()));
     let alone = Clicks::new(user.articles.clone(), user.at_us.clone());
     let prepared = network.prepared(0..30)?;
-    let asked = [&never, user, &alone].map(|user| prepared.ask(user).map(|vector| vector.values().to_vec()));
-    let [never, both, alone] = asked;
-    let (never, both, alone) = (never?, both?, alone?);
+    let asked = prepared.ask(&[&never, user, &alone])?;
+    let [never, both, alone] = [0, 1, 2].map(|at| asked[at].values());
     assert!((never.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
     assert!(never != both && both != alone);
     Ok(())

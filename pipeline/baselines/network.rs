@@ -20,6 +20,9 @@ use crate::{Clicks, Model, Vocabulary, gru, hstu, sasrec};
 /// Articles that are embedded together where all of them are.
 const TOGETHER: usize = 4096;
 
+/// Users who are put to a network together, at most.
+const ASKED: usize = 64;
+
 /// What an article is to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -275,9 +278,22 @@ impl Prepared {
         self.network.users(users, false, read, &mut Dropout::off())
     }
 
-    /// A user's vector of unit length.
-    pub fn ask(&self, clicks: &Clicks) -> Result<Vectors> {
-        Ok(Vectors::new(self.network.sizes.width, self.last(&[clicks])?.flatten_all()?.to_vec1()?))
+    /// Each user's vector of unit length; none of who [is not known](Network::knows). Users with as many clicks are put to the network together, so
+    /// nothing is padded; NRHUB, which pads words, is asked one at a time. A user's last digits follow from the users of the call.
+    pub fn ask(&self, users: &[&Clicks]) -> Result<Vec<Vectors>> {
+        let Sizes { width, length, .. } = self.network.sizes;
+        let mut asked = vec![Vectors::new(width, Vec::new()); users.len()];
+        let mut known: Vec<usize> = (0..users.len()).filter(|&at| self.network.knows(users[at])).collect();
+        known.sort_by_key(|&at| users[at].len());
+        let together = if self.network.model == Model::Nrhub { 1 } else { ASKED };
+        let seen = |at: &usize| users[*at].len().min(length);
+        for group in known.chunk_by(|a, b| seen(a) == seen(b)).flat_map(|alike| alike.chunks(together)) {
+            let group_users: Vec<&Clicks> = group.iter().map(|&at| users[at]).collect();
+            for (&at, vector) in group.iter().zip(self.last(&group_users)?.to_vec2()?) {
+                asked[at] = Vectors::new(width, vector);
+            }
+        }
+        Ok(asked)
     }
 
     /// Bytes in memory.

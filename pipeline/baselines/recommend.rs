@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Articles, Clicks, Item, Network, PinnerSage, Prepared, Vocabulary, candle};
 
-/// Users whose clicks are put to a model together.
+/// Users whose lists are made together.
 const TOGETHER: usize = 256;
 
 /// Which baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Model {
-    /// Medoids of the clusters of what a user read ([`PinnerSage`]); not trained.
+    /// Medoids of the clusters of what a user read; not trained.
     Pinnersage,
     /// A recurrent network over clicks.
     Gru,
@@ -162,7 +162,7 @@ struct User {
 
 impl Stage for Recommend {
     const NAME: &'static str = "baseline";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const UNIT: &'static str = "users";
     type Inputs = Sources;
     type Shared = Shared;
@@ -221,27 +221,25 @@ impl Stage for Recommend {
         if partition == 0 {
             account.note("candidates", shared.lists.pool().len() as u64);
         }
-        let people: Vec<Person> = users.iter().map(|user| user.person.clone()).collect();
+        let vectors = self.asked(inputs, shared, &mut users)?;
+        let (people, clicks): (Vec<Person>, Vec<Clicks>) =
+            users.into_iter().map(|user| (user.person, user.clicks)).unzip();
         let shown =
             inputs.shown.as_ref().map(|shown| shown.read(partition, &people, shared.lists.pool())).transpose()?;
-        let mut made = Vec::with_capacity(users.len());
-        for users in users.chunks_mut(TOGETHER) {
-            let vectors: Vec<Vectors> =
-                users.iter_mut().map(|user| self.asked(inputs, shared, user)).collect::<Result<_>>()?;
-            let people: Vec<Person> = users.iter().map(|user| user.person.clone()).collect();
+        let mut made = Vec::with_capacity(people.len());
+        for (people, vectors) in people.chunks(TOGETHER).zip(vectors.chunks(TOGETHER)) {
             made.extend(match &shown {
-                Some(shown) => shared.lists.ranked(&shown[made.len()..], &vectors),
-                None => shared.lists.of(&people, &vectors)?,
+                Some(shown) => shared.lists.ranked(&shown[made.len()..], vectors),
+                None => shared.lists.of(people, vectors)?,
             });
         }
-        for (user, list) in users.iter().zip(&made) {
+        for (clicks, list) in clicks.iter().zip(&made) {
             match list.is_empty() {
-                true => account.drop(if user.clicks.is_empty() { "no clicks" } else { "nothing left" }, 1),
+                true => account.drop(if clicks.is_empty() { "no clicks" } else { "nothing left" }, 1),
                 false => account.output += 1,
             }
             account.note("recommendations", list.len() as u64);
         }
-        let people: Vec<Person> = users.into_iter().map(|user| user.person).collect();
         let rows = recommendations(&self.method, shared.lists.pool(), &people, &made);
         Ok(Done { outputs: Rows::of(rows)?, accounts: vec![account] })
     }
@@ -283,21 +281,23 @@ fn users(inputs: &Sources, shared: &Shared, partition: u32) -> Result<(Vec<User>
 }
 
 impl Recommend {
-    /// The vectors that a user asks with; none without clicks. The titles of medoids are noted as their queries. A network is asked about
-    /// one user at a time, so that who is beside them decides nothing.
-    fn asked(&self, inputs: &Sources, shared: &Shared, user: &mut User) -> Result<Vectors> {
+    /// The vectors that each user of a bucket asks with; none without clicks. The titles of medoids are noted as their queries.
+    fn asked(&self, inputs: &Sources, shared: &Shared, users: &mut [User]) -> Result<Vec<Vectors>> {
         let vectors = match &shared.asks {
-            Asks::Network(prepared) if !prepared.network().knows(&user.clicks) => {
-                return Ok(Vectors::new(prepared.network().sizes.width, Vec::new()));
+            Asks::Network(prepared) => {
+                let clicks: Vec<&Clicks> = users.iter().map(|user| &user.clicks).collect();
+                return prepared.ask(&clicks).map_err(candle);
             }
-            Asks::Network(prepared) => return prepared.ask(&user.clicks).map_err(candle),
             Asks::Medoids(vectors) => vectors,
         };
         let settings = self.pinnersage.unwrap_or_default();
-        let mut clusters = settings.clusters(&user.clicks, vectors, inputs.cut_off_us);
-        clusters.truncate(settings.medoids);
-        user.person.queries = clusters.iter().map(|cluster| user.titles[cluster.medoid].clone()).collect();
-        let medoids: Vec<u32> = clusters.iter().map(|cluster| user.clicks.articles[cluster.medoid]).collect();
-        Ok(vectors.gather(&medoids))
+        let medoids = |user: &mut User| {
+            let mut clusters = settings.clusters(&user.clicks, vectors, inputs.cut_off_us);
+            clusters.truncate(settings.medoids);
+            user.person.queries = clusters.iter().map(|cluster| user.titles[cluster.medoid].clone()).collect();
+            let medoids: Vec<u32> = clusters.iter().map(|cluster| user.clicks.articles[cluster.medoid]).collect();
+            vectors.gather(&medoids)
+        };
+        Ok(users.iter_mut().map(medoids).collect())
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use schemas::Contract;
@@ -59,6 +59,12 @@ fn properties(contract: &Contract) -> WriterProperties {
     let first = contract.order.first().map(|order| order.name);
     for text in contract.columns.iter().filter(|c| c.data_type == DataType::Utf8 && Some(c.name) != first) {
         builder = builder.set_column_statistics_enabled(text.name.into(), EnabledStatistics::None);
+    }
+    // Hardly a time repeats, and neighbours are near each other.
+    for time in contract.columns.iter().filter(|c| matches!(c.data_type, DataType::Timestamp(..))) {
+        builder = builder
+            .set_column_dictionary_enabled(time.name.into(), false)
+            .set_column_encoding(time.name.into(), Encoding::DELTA_BINARY_PACKED);
     }
     if let [only] = contract.key {
         // A column without repeats gains nothing from a dictionary.

@@ -2,14 +2,17 @@
 //!
 //! In such a file, `statistics.sql` is the query of that file, and `borderline.sql threshold=0.5 texts=2` gives it parameters.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use sqllogictest::{DB, DBOutput, DefaultColumnType, Runner};
 use tokio::runtime::Runtime;
 
@@ -45,7 +48,9 @@ impl Session {
                     })
                     .collect();
                 let query = self.context.sql(&text).await?;
-                if values.is_empty() { query } else { query.with_param_values(values)? }
+                let query = if values.is_empty() { query } else { query.with_param_values(values)? };
+                self.reads_each_table_once(file, &text, &query)?;
+                query
             }
             _ => self.context.sql(sql).await?,
         };
@@ -59,6 +64,28 @@ impl Session {
             0 => Ok(DBOutput::StatementComplete(0)),
             _ => Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any; columns], rows }),
         }
+    }
+}
+
+impl Session {
+    /// A name in WITH stands for its text, and what is named twice is read and computed twice. A query whose first lines say
+    /// `truth twice` may read it so.
+    fn reads_each_table_once(&self, file: &str, text: &str, query: &DataFrame) -> Result<(), DataFusionError> {
+        let mut scans: BTreeMap<String, usize> = BTreeMap::new();
+        let plan = self.context.state().optimize(query.logical_plan())?;
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node {
+                *scans.entry(scan.table_name.table().to_owned()).or_default() += 1;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        assert!(!scans.is_empty(), "{file}: no table is read");
+        let about: String = text.lines().take_while(|line| line.starts_with("--")).collect();
+        for (table, scans) in scans {
+            let twice = about.contains(&format!("{table} twice"));
+            assert_eq!(scans, 1 + usize::from(twice), "{file}: times that {table} is read");
+        }
+        Ok(())
     }
 }
 

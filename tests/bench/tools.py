@@ -103,9 +103,10 @@ def show(name: str, runs: list[Run], units: float, unit: str) -> None:
         return
     middle = median(runs)
     times = [r.seconds for r in runs]
+    rate = units / middle.seconds
     print(
         f"{name:<44} {middle.seconds:8.1f} s ({min(times):.1f} to {max(times):.1f}) {middle.cpu_seconds:8.1f} cpu s "
-        f"{middle.peak_mib:8.0f} MiB {units / middle.seconds / 1e6:7.2f} M {unit}/s",
+        f"{middle.peak_mib:8.0f} MiB " + (f"{rate / 1e6:7.2f} M {unit}/s" if rate >= 1e6 else f"{rate:9,.0f} {unit}/s"),
         flush=True,
     )
 
