@@ -114,11 +114,14 @@ bench-abtest: ## A/B analysis of 10 million user-days beside tea-tasting (tea-ta
 	@$(CARGO) build --release
 	$(BENCH)/abtest.py out/bench-abtest
 
-bench-baselines: ## GRU and SASRec beside RecBole, on the clicks in its wheel (recbole, torch)
+bench-baselines: ## training beside RecBole, on the clicks in its wheel; lists of 100,000 users beside PyTorch (recbole, torch)
 	@$(PYTHON) tests/bench/baselines.py --check out/bench-baselines
-	@$(MAKE) --no-print-directory python
-	@cargo bench --no-run --workspace --bench ids
+	@$(PYTHON) tests/bench/recommend.py --check out/bench-baselines
+	@$(MAKE) --no-print-directory setup python
+	@$(CARGO) build --release
+	@$(CARGO) bench --no-run --workspace --bench ids
 	$(BENCH)/baselines.py out/bench-baselines
+	$(BENCH)/recommend.py out/bench-baselines
 
 bench-policy: ## PROFILES=folder: rollouts beside transformers and llama.cpp (torch, transformers, llama-cpp-python)
 	@test -n "$(PROFILES)" || { echo "error: PROFILES: expected a folder of profiles: make bench-policy PROFILES=out/mind/profiles" >&2; exit 2; }

@@ -211,7 +211,7 @@ fn a_step_follows_from_its_number_and_a_user_from_themselves() -> dataset::Resul
         let nobody = Clicks::default();
         let everyone: Vec<&Clicks> = users.iter().copied().chain([&nobody]).collect();
         let asked = prepared.ask(&everyone).map_err(crate::candle)?;
-        assert!(asked.len() == padded.len() + 1 && asked[padded.len()].len() == 0, "{model}");
+        assert!(asked.len() == padded.len() + 1 && asked[padded.len()].is_empty(), "{model}");
         for ((user, padded), asked) in users.iter().zip(&padded).zip(&asked) {
             let alone = &prepared.ask(&[user]).map_err(crate::candle)?[0];
             for other in [&padded[..], asked.values()] {
@@ -270,6 +270,8 @@ fn negatives_are_drawn_as_often_as_they_should() {
         let expected = if *item == 7 { 1.5_f32.ln() } else { 0.5_f32.ln() };
         assert!((log_q - expected).abs() < 1e-6);
     }
+    let (most, popular) = share(Drawn::Popular);
+    assert!((most - 0.75).abs() < 0.03 && popular.log_q.is_empty());
     let full = TrainSettings { negatives: 0, ..settings() };
     assert_eq!(full.draw(&clicked, 1), Negatives { items: vec![4, 7], log_q: Vec::new() });
 }

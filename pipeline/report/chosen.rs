@@ -109,9 +109,9 @@ fn cell(content: &Content, row: &ChosenRow, metric: &str, step: Option<&str>) ->
     let seeds = seeds(content, &row.method, metric, step);
     html! {
         (format!("{:.4}", measure.value))
-        br; span.soft { (format!("{:.3} to {:.3}", measure.low, measure.high)) }
+        br; span.soft { (format!("{:.4} to {:.4}", measure.low, measure.high)) }
         @if let (Some(least), Some(most)) = (seeds.iter().copied().reduce(f64::min), seeds.iter().copied().reduce(f64::max)) {
-            br; span.soft { "seeds " (format!("{least:.3} to {most:.3}")) }
+            br; span.soft { "seeds " (format!("{least:.4} to {most:.4}")) }
         }
     }
 }
@@ -245,7 +245,7 @@ mod tests {
         let of = |name: &str| {
             page.split("<tr>").find(|row| row.contains(&format!("&lt;{name}&gt;"))).expect("a row").to_owned()
         };
-        assert!(of("grpo").contains("0.2000") && of("grpo").contains("seeds 0.190 to 0.210"), "{page}");
+        assert!(of("grpo").contains("0.2000") && of("grpo").contains("seeds 0.1900 to 0.2100"), "{page}");
         assert!(
             of("grpo").contains("0.1500") && of("grpo").contains("-0.1000") && of("grpo").contains("0.271, 0.241"),
             "{page}"

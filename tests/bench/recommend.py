@@ -4,8 +4,8 @@ usage: recommend.py FOLDER [USERS] [RUNS]    (USERS 100000, RUNS 3)
 
 USERS users have 20 to 44 clicks before the cut-off, some articles much oftener than others, and one in the window; 7,457 articles are live, with
 invented titles under the encoder of `make setup`. GRU, SASRec and HSTU learn for 20 steps; then it is timed how long lists take, of 100
-articles, without those a user has read. PyTorch takes 1,024 users at a time, and is told once they are read and written, too; querent's job reads
-and writes as ever. Both run two threads. Lists must agree: of the first ten articles of 1,000 users at least 99.5%.
+articles, without those a user has read. PyTorch takes 1,024 users at a time. The figures are those of whole processes, of two threads each.
+Lists must agree: of the first ten articles of 1,000 users at least 99.5%.
 Needs numpy and polars; compares with what is there of torch and pyarrow.
 """
 
@@ -15,7 +15,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tools import ROOT, installed, machine, querent, querent_and_listen, ratio, run_and_listen, show
+from tools import ROOT, Run, installed, machine, querent, ratio, run_and_listen, show
 
 if len(sys.argv) < 2 and "--check" not in sys.argv:
     sys.exit(__doc__)
@@ -148,11 +148,11 @@ def make() -> None:
     news.with_columns(published=polars.lit("2025-11-30T00:00:00Z")).write_parquet(folder / "news.parquet")
 
 
-def ours(model: str) -> "Run":
+def ours(model: str) -> Run:
     """Makes the lists from nothing, by the model that is there."""
     shutil.rmtree(data / f"recommendations.{model}", ignore_errors=True)
-    figures, said = querent_and_listen(data, "baseline", "--model", model, "--steps", "20", "--look-every", "20", "--articles", str(LENGTH), "--threads", "2")
-    return figures
+    settings = ["--steps", "20", "--look-every", "20", "--articles", str(LENGTH), "--threads", "2"]
+    return querent(data, "baseline", "--model", model, *settings)
 
 
 def agree(model: str) -> None:
