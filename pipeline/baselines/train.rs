@@ -7,7 +7,7 @@ use dataset::bucket::stream;
 use dataset::{Artifact, Draft, Error, Inputs, Progress, Resources, Result, Whole};
 use engine::Gradients;
 use news::{Corpus, Pool, Vectors, declare_vectors};
-use nn::{Dropout, Negatives, by_length};
+use nn::{Negatives, by_length};
 use policy::checkpoint::State;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -31,9 +31,6 @@ pub enum Drawn {
     Uniform,
     /// As often as they were clicked; the logarithm of that share is taken from their logits (the log-q correction).
     Clicks,
-    /// As often as they were clicked, and nothing is taken: what everybody clicks is told from what everybody clicks, so that nothing is learnt of
-    /// how popular an article is. For candidates that are all new.
-    Popular,
 }
 
 /// How a baseline is trained.
@@ -140,9 +137,7 @@ impl TrainSettings {
         let mut negatives = Negatives { items: Vec::with_capacity(self.negatives), log_q: Vec::new() };
         let ends: Vec<u64> = match self.drawn {
             Drawn::Uniform => Vec::new(),
-            Drawn::Clicks | Drawn::Popular => {
-                clicked.iter().scan(0, |sum, (_, count)| Some((*sum += count, *sum).1)).collect()
-            }
+            Drawn::Clicks => clicked.iter().scan(0, |sum, (_, count)| Some((*sum += count, *sum).1)).collect(),
         };
         for _ in 0..self.negatives {
             let place = match ends.last() {
@@ -150,11 +145,9 @@ impl TrainSettings {
                 Some(all) => {
                     let click = random.random_range(0..*all);
                     let place = ends.partition_point(|end| *end <= click);
-                    if self.drawn == Drawn::Clicks {
-                        // Relative to a uniform draw, so that either kind of negatives weighs alike.
-                        let share = clicked[place].1 as f64 / *all as f64;
-                        negatives.log_q.push((share * clicked.len() as f64).ln() as f32);
-                    }
+                    // Relative to a uniform draw, so that either kind of negatives weighs alike.
+                    let share = clicked[place].1 as f64 / *all as f64;
+                    negatives.log_q.push((share * clicked.len() as f64).ln() as f32);
                     place
                 }
             };
@@ -274,18 +267,9 @@ impl Artifact for Train {
                 let measured = measure(&run.model, &histories.valid, &named).map_err(candle)?;
                 run.log.note(step, "valid.recall@10", measured.recall_10)?;
                 run.log.note(step, "valid.ndcg@10", measured.ndcg_10)?;
-                let valid_loss = settings.valid_loss(&run.model, &histories.valid, &clicked)?;
-                run.log.note(step, "valid.loss", valid_loss)?;
-                progress.say(format!(
-                    "loss {loss:.3}, of valid {valid_loss:.3}; valid recall@10 {:.4}",
-                    measured.recall_10
-                ));
-                run.save(match settings.drawn {
-                    // Most of what is clicked is what everybody clicks, of which nothing is learnt.
-                    Drawn::Popular => -valid_loss,
-                    // Recall takes few values; of equal ones the better order is the better one.
-                    Drawn::Uniform | Drawn::Clicks => measured.recall_10 + 1e-3 * measured.ndcg_10,
-                })?;
+                progress.say(format!("loss {loss:.3}, valid recall@10 {:.4}", measured.recall_10));
+                // Recall takes few values; of equal ones the better order is the better one.
+                run.save(measured.recall_10 + 1e-3 * measured.ndcg_10)?;
             }
             progress.step(clicks);
         }
@@ -295,23 +279,6 @@ impl Artifact for Train {
 }
 
 impl TrainSettings {
-    /// Mean loss of telling each click of users from those before it, among articles drawn as in training, at every look the same ones.
-    fn valid_loss(&self, network: &Network, users: &[Clicks], clicked: &[(u32, u64)]) -> Result<f64> {
-        let negatives = self.draw(clicked, 0);
-        let lengths: Vec<usize> = users.iter().map(Clicks::len).collect();
-        let losses: Vec<(f64, usize)> = by_length(&lengths, TOGETHER)
-            .par_iter()
-            .map(|group| {
-                let group: Vec<&Clicks> = group.iter().map(|&user| &users[user]).collect();
-                let (loss, count) = network.loss(&group, &negatives, &mut Dropout::off())?;
-                Ok((f64::from(loss.to_scalar::<f32>()?), count))
-            })
-            .collect::<candle_core::Result<_>>()
-            .map_err(candle)?;
-        let (loss, count) = losses.iter().fold((0.0, 0), |sum, group| (sum.0 + group.0, sum.1 + group.1));
-        Ok(loss / count.max(1) as f64)
-    }
-
     /// Whether no look has been better for long. Asked at checkpoints, where a killed run goes on.
     fn is_over(&self, run: &Run<'_, Network>) -> Result<bool> {
         if !run.state.step.is_multiple_of(self.look_every) {
