@@ -42,7 +42,7 @@ use frame::{Commands, Completions, Run, job, tool};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Keeps memory that is dropped for some seconds, for what is made next: a bucket's rows, a step of training. The kernel would have to clear it anew
-/// each time, a quarter of the time of ingest and cap.
+/// each time, on a busy machine a quarter of the time of ingest and cap.
 fn keep_memory() {
     const PURGE_DELAY: std::ffi::c_int = 15;
     const MILLISECONDS: std::ffi::c_long = 10_000;
