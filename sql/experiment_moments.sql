@@ -22,7 +22,7 @@ visits AS (
 days AS (
     SELECT
         cold, variant, day,
-        sum(entered) AS users, sum(again) AS again,
+        sum(entered) AS users, CAST(sum(entered) AS DOUBLE) AS u, sum(again) AS again,
         sum(active) AS a, sum(impressions) AS i, sum(clicks) AS c,
         sum(entered * pre_active) AS pa, sum(entered * pre_impressions) AS pi, sum(entered * pre_clicks) AS pc,
         sum(active * (2 * all_active - active)) AS a_a,
@@ -42,9 +42,9 @@ days AS (
 lines AS (
     SELECT cold, variant, day, users, again, unnest(make_array(
         struct(
-            'dau', a, CAST(users AS DOUBLE), pa, CAST(users AS DOUBLE),
-            a_a, a, a_pa, a, CAST(users AS DOUBLE), pa, CAST(users AS DOUBLE),
-            pa_pa, pa, CAST(users AS DOUBLE)
+            'dau', a, u, pa, u,
+            a_a, a, a_pa, a, u, pa, u,
+            pa_pa, pa, u
         ),
         struct(
             'ctr', c, i, pc, pi,

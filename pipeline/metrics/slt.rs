@@ -65,9 +65,7 @@ impl Session {
             _ => Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any; columns], rows }),
         }
     }
-}
 
-impl Session {
     /// A name in WITH stands for its text, and what is named twice is read and computed twice. A query whose first lines say
     /// `truth twice` may read it so.
     fn reads_each_table_once(&self, file: &str, text: &str, query: &DataFrame) -> Result<(), DataFusionError> {

@@ -9,14 +9,13 @@ of tea-tasting the seconds without imports are told too. tea-tasting 2.0 needs P
 """
 
 import json
-import multiprocessing
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
-from tools import Run, installed, machine, querent, querent_and_listen, ratio, run_and_listen, show
+from tools import Run, in_own_process, installed, machine, querent, querent_and_listen, ratio, run_and_listen, show
 
 if len(sys.argv) < 2:
     sys.exit(__doc__)
@@ -92,19 +91,11 @@ def agree(lifts: dict) -> None:
         sys.exit(f"tea-tasting does not agree with querent: {lifts}")
 
 
-def apart(job) -> None:
-    """Does something in a process of its own, whose memory is not this one's."""
-    process = multiprocessing.get_context("fork").Process(target=job)
-    process.start()
-    process.join()
-    assert process.exitcode == 0
-
-
 machine()
 shutil.rmtree(folder, ignore_errors=True)
 data.mkdir(parents=True)
 simulated = querent(data, "simulate", "--experiment", "--users", str(rows // DAYS), "--experiment-days", str(DAYS), "--threads", "2")
-apart(one_file)
+in_own_process(one_file)
 shutil.rmtree(data / "raw_experiment")
 print(f"{rows // DAYS:,} users, {rows // DAYS * DAYS:,} user-days, {table.stat().st_size / 1e6:.0f} MB of Parquet; simulated in {simulated.seconds:.1f} s")
 

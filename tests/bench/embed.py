@@ -19,7 +19,7 @@ from pathlib import Path
 if len(sys.argv) < 2:
     sys.exit(__doc__)
 os.environ |= {"RAYON_NUM_THREADS": "2", "POLARS_MAX_THREADS": "2", "OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "true"}
-from tools import ROOT, installed, machine, median, querent, querent_and_listen, ratio, run_and_listen  # noqa: E402
+from tools import ROOT, ingest_clicks, installed, machine, median, querent, querent_and_listen, ratio, run_and_listen  # noqa: E402
 
 there = installed(
     own=["numpy", "polars"],
@@ -36,22 +36,6 @@ data, model = folder / "data", ROOT / "models/minilm"
 if not (model / "model.int8.onnx").exists():
     sys.exit(f"error: {model} has no model.int8.onnx: make setup")
 CHECKED = 500
-CONFIG = """
-[ingest]
-cut_off = "2025-12-01T00:00:00Z"
-[[ingest.events]]
-name = "clicks"
-domain = "news"
-files = ["{folder}/clicks.parquet"]
-user = "user"
-time = "at"
-news_id = "news_id"
-[[ingest.news]]
-name = "news"
-files = ["{folder}/news.parquet"]
-news_id = "news_id"
-title = "title"
-"""
 LOOP = """
 import json, sys, time
 import numpy, onnxruntime
@@ -155,11 +139,10 @@ os.chdir(ROOT)  # where querent finds ONNX Runtime
 shutil.rmtree(data, ignore_errors=True)
 data.mkdir(parents=True)
 raw = titles()
-raw.write_parquet(folder / "news.parquet")
-click = polars.DataFrame({"user": ["u"], "at": ["2025-11-30T00:00:00Z"], "news_id": raw["news_id"][:1]})
+raw.with_columns(published=polars.lit("2025-11-01T00:00:00Z")).write_parquet(folder / "news.parquet")
+click = polars.DataFrame({"user_id": ["u"], "at": ["2025-11-30T00:00:00Z"], "news_id": raw["news_id"][:1]})
 click.write_parquet(folder / "clicks.parquet")
-(folder / "bench.toml").write_text(CONFIG.format(folder=folder))
-querent(data, "ingest", "--config", str(folder / "bench.toml"), "--buckets", "1")
+ingest_clicks(folder, data, 1)
 # The titles as `embed` reads them.
 clean = polars.read_parquet(f"{data}/news/**/*.parquet", columns=["news_id", "title"], hive_partitioning=False)
 news = raw.select("news_id").join(clean, on="news_id", maintain_order="left").unique("title", keep="first", maintain_order=True)

@@ -9,14 +9,13 @@ Needs numpy and polars; compares with what is there of pytrec-eval-terrier and r
 """
 
 import json
-import multiprocessing
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
-from tools import Run, installed, machine, querent, querent_and_listen, ratio, run_and_listen, show
+from tools import Run, in_own_process, ingest_clicks, installed, machine, querent, querent_and_listen, ratio, run_and_listen, show
 
 if len(sys.argv) < 2:
     sys.exit(__doc__)
@@ -27,24 +26,6 @@ runs = int(sys.argv[3]) if len(sys.argv) > 3 else 3
 folder = Path(sys.argv[1]).resolve() / f"evaluate-{users}"
 data = folder / "data"
 ARTICLES, LENGTH = 20_000, 10
-CONFIG = """
-[ingest]
-cut_off = "2025-12-01T00:00:00Z"
-window_days = 7
-[[ingest.events]]
-name = "clicks"
-domain = "news"
-files = ["{folder}/clicks.parquet"]
-user = "user_id"
-time = "at"
-news_id = "news_id"
-[[ingest.news]]
-name = "news"
-files = ["{folder}/news.parquet"]
-news_id = "news_id"
-time = "published"
-title = "title"
-"""
 READ = """
 import json, sys, time
 import polars
@@ -140,12 +121,8 @@ def agree(name: str, means: list) -> None:
 machine()
 shutil.rmtree(folder, ignore_errors=True)
 data.mkdir(parents=True)
-(folder / "bench.toml").write_text(CONFIG.format(folder=folder))
-maker = multiprocessing.get_context("fork").Process(target=make)
-maker.start()
-maker.join()
-assert maker.exitcode == 0
-querent(data, "ingest", "--config", str(folder / "bench.toml"), "--buckets", str(max(64, users // 8000)))
+in_own_process(make)
+ingest_clicks(folder, data, max(64, users // 8000))
 querent(data, "clean", "--model", "none")
 querent(data, "cap")
 imported = querent(data, "import", "bench", str(folder / "recommendations.parquet"), "--threads", "2")

@@ -9,13 +9,12 @@ Lists must agree: of the first ten articles of 1,000 users at least 99.5%.
 Needs numpy and polars; compares with what is there of torch and pyarrow.
 """
 
-import multiprocessing
 import os
 import shutil
 import sys
 from pathlib import Path
 
-from tools import ROOT, Run, installed, machine, querent, ratio, run_and_listen, show
+from tools import ROOT, Run, in_own_process, ingest_clicks, installed, machine, querent, ratio, run_and_listen, show
 
 if len(sys.argv) < 2 and "--check" not in sys.argv:
     sys.exit(__doc__)
@@ -27,24 +26,6 @@ folder = Path(sys.argv[1]).resolve() / f"recommend-{users}"
 data = folder / "data"
 ARTICLES, LENGTH = 7_457, 100
 MODELS = ["gru", "sasrec", "hstu"]
-CONFIG = """
-[ingest]
-cut_off = "2025-12-01T00:00:00Z"
-window_days = 7
-[[ingest.events]]
-name = "clicks"
-domain = "news"
-files = ["{folder}/clicks.parquet"]
-user = "user_id"
-time = "at"
-news_id = "news_id"
-[[ingest.news]]
-name = "news"
-files = ["{folder}/news.parquet"]
-news_id = "news_id"
-time = "published"
-title = "title"
-"""
 THEIRS = """
 import glob, json, sys, numpy, pyarrow as pa, pyarrow.parquet as pq, torch
 from torch.nn import functional
@@ -175,17 +156,11 @@ def agree(model: str) -> None:
 machine()
 shutil.rmtree(folder, ignore_errors=True)
 data.mkdir(parents=True)
-(folder / "bench.toml").write_text(CONFIG.format(folder=folder))
-maker = multiprocessing.get_context("fork").Process(target=make)
-maker.start()
-maker.join()
-assert maker.exitcode == 0
-querent(data, "ingest", "--config", str(folder / "bench.toml"), "--buckets", str(max(16, users // 8000)))
+in_own_process(make)
+ingest_clicks(folder, data, max(16, users // 8000))
 querent(data, "clean", "--model", "none")
-for job in ["cap", "statistics"]:
-    querent(data, job)
+querent(data, "cap")
 querent(data, "embed", "--model", str(ROOT / "models/minilm"), "--fields", "title")
-querent(data, "index", "--candidates", "live")
 (folder / "theirs.py").write_text(THEIRS)
 for model in MODELS:
     training = ours(model)

@@ -6,6 +6,7 @@ Every benchmark first says which tools it cannot compare with, and how to get th
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import os
 import re
 import shutil
@@ -14,11 +15,29 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = {"QUERENT_USER_KEY": "000102030405060708090a0b0c0d0e0f"}  # for benchmarks only
 WHEELS = {"Stemmer": "PyStemmer", "faiss": "faiss-cpu", "llama_cpp": "llama-cpp-python", "presidio_analyzer": "presidio-analyzer", "pytrec_eval": "pytrec-eval-terrier", "sklearn": "scikit-learn", "tea_tasting": "tea-tasting"}
+CLICKS = """
+[ingest]
+cut_off = "2025-12-01T00:00:00Z"
+window_days = 7
+[[ingest.events]]
+name = "clicks"
+domain = "news"
+files = ["{folder}/clicks.parquet"]
+user = "user_id"
+time = "at"
+news_id = "news_id"
+[[ingest.news]]
+name = "news"
+files = ["{folder}/news.parquet"]
+news_id = "news_id"
+time = "published"
+title = "title"
+"""
 CHECK = "--check" in sys.argv
 if CHECK:
     sys.argv.remove("--check")
@@ -84,6 +103,20 @@ def reading_seconds(data: Path, *arguments: str) -> tuple[Run, float]:
     """As `querent`, and how many seconds the job says it spent reading raw files and regrouping their rows."""
     figures, said = querent_and_listen(data, *arguments)
     return figures, sum(float(s) for s in re.findall(r"([0-9.]+) s of them reading", said))
+
+
+def ingest_clicks(folder: Path, data: Path, buckets: int) -> None:
+    """Ingests a folder's clicks.parquet (user_id, at, news_id) and news.parquet (news_id, published, title), cut off on 1 December 2025."""
+    (folder / "bench.toml").write_text(CLICKS.format(folder=folder))
+    querent(data, "ingest", "--config", str(folder / "bench.toml"), "--buckets", str(buckets))
+
+
+def in_own_process(job: Callable[[], None]) -> None:
+    """Does something in a process of its own, whose memory is not this one's."""
+    process = multiprocessing.get_context("fork").Process(target=job)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
 
 
 def python(script: str) -> Run:
