@@ -172,7 +172,7 @@ for name, theirs in [("file order", plain), ("sorted", by_length)]:
     ratio(f"times as fast as the loop, {name}: as the job tells", theirs, told)
 
 vectors = polars.read_parquet(f"{data}/news_vectors/**/*.parquet", columns=["news_id", "vector"], hive_partitioning=False)
-ours = news.head(CHECKED).join(vectors, on="news_id", maintain_order="left")["vector"].to_numpy()
+ours = numpy.stack(news.head(CHECKED).join(vectors, on="news_id", maintain_order="left")["vector"].to_numpy())
 print(f"the first {len(ours):,} texts:")
 if "python loop" in there:
     alone = loop(texts[:CHECKED], "file", 1)[2]

@@ -99,7 +99,7 @@ def originals() -> numpy.ndarray:
         import polars
 
         files = polars.read_parquet(f"{dataset}/**/*.parquet", columns=["vector"], hive_partitioning=False)
-        return unit(files["vector"].to_numpy())
+        return unit(numpy.stack(files["vector"].to_numpy()))
     random = numpy.random.default_rng(1)
     mixtures = random.normal(size=(5000, 60)) * (random.random((5000, 60)) < 0.1) @ random.normal(size=(60, DIMENSIONS))
     return unit(mixtures + random.normal(0, 5, mixtures.shape) / DIMENSIONS**0.5)
