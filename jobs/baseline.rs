@@ -17,7 +17,8 @@ use crate::frame::{Context, Job};
 /// histories, candidates, seen articles left out, and length of lists. pinnersage asks with the medoids of the clusters of what a user
 /// read (Ward's, up to the cost --alpha), those of the largest importance; it is not trained. gru, sasrec, hstu and nrhub are: they learn
 /// to tell each click of the users of the split train from the clicks before it, until those of valid say that it gets no better. nrhub also
-/// looks at what a user searched and visited, by its words; so who never clicked gets a list from it, too. The model is a folder,
+/// looks at what a user searched and visited, by its words, the others with --cross-domain; so who never clicked gets a list, too. (For
+/// pinnersage that is the method themes of retrieve.) The model is a folder,
 /// baseline.MODEL, with train_log/ in it, which inspect shows; a killed run goes on from its last look. A step baseline@NAME writes
 /// recommendations.NAME, so several settings of one model can stand side by side.
 #[derive(Debug, Args, Serialize, Deserialize)]
@@ -64,11 +65,14 @@ impl Job for Baseline {
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let (model, method) = self.named(context)?;
         let mut summaries = fallback(&context.unnamed(), &self.lists.pool, self.lists.articles)?;
+        let mut reads_words = false;
         let trained = if model.is_trained() {
             let folder = context.output(self.output.as_deref(), &format!("{}.{method}", Self::NAME))?;
             crate::undivided_operations();
             let Some(settings) = self.tuned(context, model, &method, &mut summaries)? else { return Ok(summaries) };
-            let made = context.make(&Train { model, settings }, &folder)?;
+            let train = Train { model, settings };
+            reads_words = train.reads_words();
+            let made = context.make(&train, &folder)?;
             let would_run = matches!(made.outcome, Outcome::WouldRun(_));
             summaries.push(made);
             if would_run {
@@ -83,6 +87,7 @@ impl Job for Baseline {
             model,
             pinnersage: (model == Model::Pinnersage).then_some(self.pinnersage),
             trained,
+            reads_words,
             fusion: self.fusion,
             lists: self.lists.clone(),
             shown: false,

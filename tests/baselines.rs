@@ -124,6 +124,19 @@ fn baselines_stand_beside_other_methods_and_a_killed_training_ends_the_same() {
     let page = std::fs::read_to_string(root.join("report.html")).expect("written");
     assert!(page.contains("hstu") && page.contains("<h3>baseline.gru</h3>"));
 
+    // Across domains who never clicked has a list, too, and the report has it as a method of its own.
+    let mut across = querent();
+    let file = root.with_extension("across.toml");
+    let text = "[run]\njobs = [\"baseline@across\"]\n[baseline.across]\nmodel = \"sasrec\"\ncross_domain = true\nwidth = 16\n\
+                length = 20\nusers = 24\nsteps = 20\nlook_every = 5\nnegatives = 64\narticles = 30\n";
+    std::fs::write(&file, text).expect("writable");
+    across.arg("run").arg(&file).arg("--quiet").arg("--data").arg(&root);
+    succeed(&mut across);
+    let of = |model: &str| lists(&root, &format!("recommendations.{model}"));
+    let (clicks, across) = (of("sasrec"), of("across"));
+    assert!(clicks.len() < across.len() && clicks.keys().all(|user| across.contains_key(user)), "{}", across.len());
+    assert_eq!(across.keys().collect::<Vec<_>>(), of("nrhub").keys().collect::<Vec<_>>());
+
     // Killed at any point, it goes on to the same model and the same lists.
     let killed = [
         ("hstu", "updated:8"),
@@ -165,6 +178,7 @@ fn baselines_stand_beside_other_methods_and_a_killed_training_ends_the_same() {
     let wrong = |more: [&str; 2]| fail(baseline(&root, "sasrec").args(more), 2);
     assert!(wrong(["--heads", "3"]).contains("baseline.heads: expected a divisor of the width, got 3"));
     assert!(fail(baseline(&root, "nrhub").args(["--item", "id"]), 2).contains("baseline.item: expected text, got id"));
+    assert!(wrong(["--cross-domain", "--item=id"]).contains("baseline.item: expected text, got id"));
     assert!(wrong(["--dropout", "1"]).contains("baseline.dropout: expected a share"));
     let said = fail(querent().args(["baseline", "--data"]).arg(&root), 2);
     assert!(said.contains("baseline.model: expected one of pinnersage, gru, sasrec, hstu, nrhub"), "{said}");

@@ -21,7 +21,7 @@ impl Records {
         self.at_us.partition_point(|at| *at < at_us)
     }
 
-    fn push(&mut self, words: &[u32], at_us: i64) {
+    pub(crate) fn push(&mut self, words: &[u32], at_us: i64) {
         if !words.is_empty() {
             self.texts.push(words);
             self.at_us.push(at_us);
@@ -78,23 +78,6 @@ impl Clicks {
         clicks
     }
 
-    /// At most so many of the latest clicks, without the last `left_out`: articles, and times in seconds.
-    pub(crate) fn latest(&self, length: usize, left_out: usize) -> (&[u32], Vec<i64>) {
-        let end = self.len().saturating_sub(left_out);
-        let range = end.saturating_sub(length)..end;
-        (&self.articles[range.clone()], self.at_us[range].iter().map(|us| us.div_euclid(1_000_000)).collect())
-    }
-
-    /// What is to be told after each of the clicks of `latest(length, 1)`: the next one.
-    pub fn targets(&self, length: usize) -> &[u32] {
-        &self.articles[self.len().saturating_sub(length.saturating_add(1)) + 1..]
-    }
-
-    /// When the clicks of `targets(length)` were made, in microseconds.
-    pub(crate) fn target_times(&self, length: usize) -> &[i64] {
-        &self.at_us[self.len() - self.targets(length).len()..]
-    }
-
     /// All but the last clicks, and what was searched and visited before the first of those.
     pub fn without_last(&self, left_out: usize) -> Self {
         let end = self.len().saturating_sub(left_out);
@@ -134,21 +117,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_click_is_told_from_those_before_it() {
+    fn what_is_before_the_last_clicks_is_kept() {
         let mut clicks = Clicks::new(vec![5, 6, 7, 8], vec![-1, 1_000_000, 2_999_999, 3_000_000]);
         for at_us in [0, 2_999_999, 3_000_000] {
             clicks.searches.push(&[1], at_us);
         }
         clicks.searches.push(&[], 0);
-        assert_eq!(clicks.latest(2, 1), (&[6, 7][..], vec![1, 2]));
-        assert_eq!(clicks.targets(2), [7, 8]);
-        assert_eq!(clicks.latest(9, 1), (&[5, 6, 7][..], vec![-1, 1, 2]));
-        assert_eq!(clicks.targets(9), [6, 7, 8]);
-        assert_eq!(clicks.latest(2, 0).0, [7, 8]);
-        assert_eq!(clicks.target_times(2), [2_999_999, 3_000_000]);
         assert_eq!(clicks.without_last(1).articles, [5, 6, 7]);
         assert_eq!(clicks.without_last(1).searches.at_us, [0, 2_999_999]);
         assert_eq!(clicks.without_last(2).searches.at_us, [0]);
-        assert_eq!(Clicks::default().latest(2, 1).0, [0_u32; 0]);
     }
 }

@@ -102,7 +102,7 @@ mod tests {
         assert_eq!([0, 1, 2, -2, 60, 3600, 86_400].map(bucket), [0, 0, 2, 2, 13, 27, 37]);
         assert_eq!(bucket(i64::MIN), 128);
         assert_eq!(distances(2), [Some(0), None, Some(1), Some(0)]);
-        let batch = Batch::new(&[(&[1, 2], vec![0, 60]), (&[3], vec![5])]);
+        let batch = Batch::new(&[(vec![1, 2], vec![0, 60]), (vec![3], vec![5])]);
         assert_eq!(buckets(&batch), [0, 13, 13, 0, 0, 0, 0, 0]);
     }
 }

@@ -25,6 +25,7 @@ mod train;
 mod trained;
 mod tune;
 pub mod ward;
+mod window;
 mod words;
 
 pub use clicks::{Clicks, Records};
@@ -35,6 +36,7 @@ pub use pinnersage::{Cluster, PinnerSage};
 pub use recommend::{ListSettings, Model, Recommend, Shared, Sources};
 pub use train::{Drawn, Train, TrainInputs, TrainSettings};
 pub use tune::Compare;
+pub use window::Window;
 pub use words::{Texts, Vocabulary};
 
 /// What only a fault of ours makes fail.

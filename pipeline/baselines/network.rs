@@ -3,6 +3,9 @@
 //! An article is its text's vector under a learnt projection, or a row of a learnt table; to NRHUB it is the words of its title. A user
 //! after a click is what a model makes of the clicks until then, NRHUB of searches and visits, too. Both are brought to unit length, and told apart by their cosine over a temperature (as HSTU's authors
 //! train it, and SASRec beside it): so lists are found by the same exact search as all others.
+//!
+//! Across domains ([`Sizes::cross_domain`]) a search or a visit is an item like a click: the mean of its words' vectors, brought to unit length, under the
+//! projection of articles, and a learnt vector that says which of the two it is.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +18,7 @@ use nn::{Batch, Dropout, Negatives, Parameter, Start, Weights, linear, select, s
 use serde::{Deserialize, Serialize};
 
 use crate::nrhub::{self, Words};
+use crate::window::{Seen, Window};
 use crate::{Clicks, Model, Vocabulary, gru, hstu, sasrec};
 
 /// Articles that are embedded together where all of them are.
@@ -50,9 +54,14 @@ pub struct Sizes {
     /// Heads of attention (sasrec, hstu)
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub heads: usize,
-    /// Latest clicks that a model looks at; nrhub at as many searches and visits
+    /// Latest clicks that a model looks at; nrhub at as many searches and visits, too
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub length: usize,
+    /// What was searched and visited stands among the clicks, in the order of time, by its words (gru, sasrec, hstu; nrhub always reads it); the
+    /// length counts all of it then
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cross_domain: bool,
     /// Users and articles are compared by their cosine over this
     #[arg(long, value_name = "TAU", default_value_t = 0.05)]
     pub temperature: f64,
@@ -92,8 +101,8 @@ pub struct Prepared {
 enum Source {
     /// Nothing: they are rows of a learnt table.
     Ids,
-    /// `[articles, dimensions]`: their texts' vectors.
-    Texts(Tensor),
+    /// `[articles, dimensions]`: their texts' vectors; and those of words, of which searches and visits are made.
+    Texts(Tensor, Option<Vectors>),
     Words(Words),
 }
 
@@ -115,6 +124,9 @@ impl Network {
             }
             Item::Id => vec![Parameter::new(format!("{ITEMS}.weight"), &[inner, sizes.width], Start::Normal(0.02))],
         };
+        if sizes.cross_domain {
+            parameters.push(Parameter::new(KINDS, &[2, sizes.width], Start::Zeros));
+        }
         parameters.extend(match model {
             Model::Pinnersage | Model::Nrhub => Vec::new(),
             Model::Gru => gru::parameters(sizes),
@@ -137,7 +149,7 @@ impl Network {
         };
         let source = match articles {
             Articles::Ids(_) => Source::Ids,
-            Articles::Texts(vectors) => Source::Texts(tensor(vectors)?),
+            Articles::Texts { articles, words } => Source::Texts(tensor(articles)?, words.cloned()),
             Articles::Words(Vocabulary { vectors, titles, .. }) => {
                 Source::Words(Words { vectors: tensor(vectors)?, titles: titles.clone() })
             }
@@ -145,7 +157,12 @@ impl Network {
         if (model == Model::Nrhub) != matches!(source, Source::Words(_)) {
             candle_core::bail!("{model}: these articles are nothing that it reads")
         }
-        Ok(Network { model, sizes: sizes.clone(), weights, source })
+        // NRHUB has its own way to look at them.
+        let sizes = Sizes { cross_domain: sizes.cross_domain && model != Model::Nrhub, ..sizes.clone() };
+        if sizes.cross_domain && !matches!(source, Source::Texts(_, Some(_))) {
+            candle_core::bail!("{model}: searches and visits without words")
+        }
+        Ok(Network { model, sizes, weights, source })
     }
 
     /// The network, to be asked about users who clicked only these of the articles.
@@ -168,7 +185,7 @@ impl Network {
     fn articles_known(&self) -> u32 {
         let count = match &self.source {
             Source::Ids => self.weights.get(&format!("{ITEMS}.weight")).dims()[0],
-            Source::Texts(vectors) => vectors.dims()[0],
+            Source::Texts(articles, _) => articles.dims()[0],
             Source::Words(words) => words.titles.len(),
         };
         count as u32
@@ -179,7 +196,30 @@ impl Network {
         if let Source::Words(words) = &self.source {
             return nrhub::articles(&self.weights, words, items, dropout);
         }
-        let x_nd = (self.embed(items)? * (self.sizes.width as f64).sqrt())?;
+        self.entered(&self.embed(items)?, dropout)
+    }
+
+    /// `[n, _]`: what the model reads of searches and visits.
+    fn reads_texts(&self, texts: &[Seen<'_>], dropout: &mut Dropout) -> Result<Tensor> {
+        let Source::Texts(_, Some(words)) = &self.source else { candle_core::bail!("texts without words") };
+        let (mut values, mut kinds) = (Vec::with_capacity(texts.len() * words.dimensions()), Vec::new());
+        for text in texts {
+            let (kind, numbers) = match text {
+                Seen::Search(words) => (0, *words),
+                Seen::Visit(words) => (1, *words),
+                Seen::Click(_) => candle_core::bail!("a click is no text"),
+            };
+            kinds.push(kind);
+            values.extend(mean_direction(words, numbers));
+        }
+        let values = Tensor::from_vec(values, (texts.len(), words.dimensions()), &Device::Cpu)?;
+        let x_nd = (linear(&self.weights, ITEMS, &values)? + select(self.weights.get(KINDS), &kinds)?)?;
+        self.entered(&x_nd, dropout)
+    }
+
+    /// `[n, _]`: what the model reads of embedded items, `[n, D]`.
+    fn entered(&self, x_nd: &Tensor, dropout: &mut Dropout) -> Result<Tensor> {
+        let x_nd = (x_nd * (self.sizes.width as f64).sqrt())?;
         match self.model {
             Model::Gru => gru::gates(&self.weights, &dropout.apply(&x_nd)?),
             _ => Ok(x_nd),
@@ -190,7 +230,7 @@ impl Network {
     fn embed(&self, items: &[u32]) -> Result<Tensor> {
         match &self.source {
             Source::Ids => select(self.weights.get(&format!("{ITEMS}.weight")), items),
-            Source::Texts(vectors) => linear(&self.weights, ITEMS, &select(vectors, items)?),
+            Source::Texts(articles, _) => linear(&self.weights, ITEMS, &select(articles, items)?),
             Source::Words(words) => nrhub::articles(&self.weights, words, items, &mut Dropout::off()),
         }
     }
@@ -213,10 +253,35 @@ impl Network {
         if let Source::Words(words) = &self.source {
             return unit_length(&nrhub::states(weights, sizes, words, users, each, read, dropout)?);
         }
-        let sequences: Vec<_> = users.iter().map(|clicks| clicks.latest(sizes.length, usize::from(each))).collect();
-        let batch = Batch::new(&sequences);
-        let places = if each { batch.places() } else { batch.last() };
-        let read = read(&batch.items, dropout)?;
+        let windows: Vec<Window<'_>> =
+            users.iter().map(|user| if each { sizes.learnt(user) } else { sizes.latest(user) }).collect();
+        let (batch, texts) = self.batch(&windows);
+        let places = match each {
+            false => batch.last(),
+            true => {
+                let row = |(row, window): (usize, &Window<'_>)| {
+                    let start = (row * batch.length) as u32;
+                    window.places.iter().map(move |place| start + place).collect::<Vec<_>>()
+                };
+                windows.iter().enumerate().flat_map(row).collect()
+            }
+        };
+        let read = match texts.is_empty() {
+            true => read(&batch.items, dropout)?,
+            false => {
+                let known = self.articles_known();
+                let clicked: Vec<u32> = batch.items.iter().copied().filter(|item| *item < known).collect();
+                let mut click = 0..;
+                let place = |item: &u32| match item.checked_sub(known) {
+                    Some(text) => clicked.len() as u32 + text,
+                    None => click.next().unwrap_or_default(),
+                };
+                let rows: Vec<u32> = batch.items.iter().map(place).collect();
+                let of_clicks = (!clicked.is_empty()).then(|| read(&clicked, dropout)).transpose()?;
+                let parts: Vec<Tensor> = of_clicks.into_iter().chain([self.reads_texts(&texts, dropout)?]).collect();
+                select(&Tensor::cat(&parts, 0)?, &rows)?
+            }
+        };
         let states_nd = match self.model {
             Model::Gru => gru::states(weights, sizes, &read, &batch, &places, dropout),
             Model::Sasrec => sasrec::states(weights, sizes, &read, &batch, &places, dropout),
@@ -226,17 +291,32 @@ impl Network {
         unit_length(&states_nd)
     }
 
+    /// Windows as a batch. The texts in them have the numbers that follow the articles'.
+    fn batch<'a>(&self, windows: &[Window<'a>]) -> (Batch, Vec<Seen<'a>>) {
+        let (known, mut texts) = (self.articles_known(), Vec::new());
+        let mut number = |seen: &Seen<'a>| match seen {
+            Seen::Click(article) => *article,
+            text => {
+                texts.push(*text);
+                known + texts.len() as u32 - 1
+            }
+        };
+        let sequence =
+            |window: &Window<'a>| (window.seen.iter().map(&mut number).collect::<Vec<u32>>(), window.at_s.clone());
+        let batch = Batch::new(&windows.iter().map(sequence).collect::<Vec<_>>());
+        (batch, texts)
+    }
+
     /// Whether anything that the model looks at is known of a user.
     pub fn knows(&self, user: &Clicks) -> bool {
-        if self.model == Model::Nrhub { !user.is_nothing() } else { !user.is_empty() }
+        if self.model == Model::Nrhub || self.sizes.cross_domain { !user.is_nothing() } else { !user.is_empty() }
     }
 
     /// Summed loss of telling each click from the clicks before it, and how many there are. Users have at least two clicks.
     pub fn loss(&self, users: &[&Clicks], negatives: &Negatives, dropout: &mut Dropout) -> Result<(Tensor, usize)> {
-        let length = self.sizes.length;
         let read = |items: &[u32], dropout: &mut Dropout| self.reads(items, dropout);
         let states_pd = self.users(users, true, read, dropout)?;
-        let targets: Vec<u32> = users.iter().flat_map(|clicks| clicks.targets(length).iter().copied()).collect();
+        let targets: Vec<u32> = users.iter().flat_map(|user| self.sizes.learnt(user).targets).collect();
         let targets_pd = self.articles(&targets)?;
         let negatives_sd = self.articles(&negatives.items)?;
         let temperature = self.sizes.temperature;
@@ -249,7 +329,9 @@ impl Network {
         let weights: usize = self.weights.tensors().values().map(Tensor::elem_count).sum();
         let source = match &self.source {
             Source::Ids => 0,
-            Source::Texts(vectors) => 4 * vectors.elem_count() as u64,
+            Source::Texts(articles, words) => {
+                4 * (articles.elem_count() + words.as_ref().map_or(0, |words| words.values().len())) as u64
+            }
             Source::Words(Words { vectors, titles }) => 4 * vectors.elem_count() as u64 + titles.memory_bytes(),
         };
         4 * weights as u64 + source
@@ -278,15 +360,16 @@ impl Prepared {
         self.network.users(users, false, read, &mut Dropout::off())
     }
 
-    /// Each user's vector of unit length; none of who [is not known](Network::knows). Users with as many clicks are put to the network together, so
+    /// Each user's vector of unit length; none of who [is not known](Network::knows). Users of whom as much is seen are put to the network together, so
     /// nothing is padded; NRHUB, which pads words, is asked one at a time. A user's last digits follow from the users of the call.
     pub fn ask(&self, users: &[&Clicks]) -> Result<Vec<Vectors>> {
-        let Sizes { width, length, .. } = self.network.sizes;
+        let sizes = &self.network.sizes;
+        let width = sizes.width;
         let mut asked = vec![Vectors::new(width, Vec::new()); users.len()];
         let mut known: Vec<usize> = (0..users.len()).filter(|&at| self.network.knows(users[at])).collect();
-        known.sort_by_key(|&at| users[at].len());
+        let seen = |at: &usize| sizes.latest_len(users[*at]);
+        known.sort_by_key(seen);
         let together = if self.network.model == Model::Nrhub { 1 } else { ASKED };
-        let seen = |at: &usize| users[*at].len().min(length);
         for group in known.chunk_by(|a, b| seen(a) == seen(b)).flat_map(|alike| alike.chunks(together)) {
             let group_users: Vec<&Clicks> = group.iter().map(|&at| users[at]).collect();
             for (&at, vector) in group.iter().zip(self.last(&group_users)?.to_vec2()?) {
@@ -304,12 +387,32 @@ impl Prepared {
 
 /// The learnt projection, or the learnt table.
 const ITEMS: &str = "items";
+/// `[2, D]`: what is added to a search, and to a visit.
+const KINDS: &str = "kinds.bias";
+
+/// The mean of words' vectors, brought to unit length; of words whose vectors are 0 it is 0.
+fn mean_direction(words: &Vectors, numbers: &[u32]) -> Vec<f32> {
+    let mut sum = vec![0.0_f32; words.dimensions()];
+    for &word in numbers {
+        sum.iter_mut().zip(words.get(word as usize)).for_each(|(sum, x)| *sum += x);
+    }
+    let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
+    if length > 0.0 {
+        sum.iter_mut().for_each(|x| *x /= length);
+    }
+    sum
+}
 
 /// All articles, by what they are.
 #[derive(Debug, Clone, Copy)]
 pub enum Articles<'a> {
-    /// Vectors of their texts, in the order of their numbers.
-    Texts(&'a Vectors),
+    /// Texts.
+    Texts {
+        /// Vectors of their texts, in the order of their numbers.
+        articles: &'a Vectors,
+        /// Vectors of words, where searches and visits are read.
+        words: Option<&'a Vectors>,
+    },
     /// Words of their titles.
     Words(&'a Vocabulary),
     /// So many.
@@ -319,7 +422,7 @@ pub enum Articles<'a> {
 impl Articles<'_> {
     pub(crate) fn inner(&self) -> usize {
         match self {
-            Articles::Texts(vectors) => vectors.dimensions(),
+            Articles::Texts { articles, .. } => articles.dimensions(),
             Articles::Words(vocabulary) => vocabulary.vectors.dimensions(),
             Articles::Ids(count) => *count,
         }

@@ -67,10 +67,12 @@ pub(crate) fn states(
     // For each view and state, from where to where texts are looked at.
     let mut looks: [Vec<[usize; 2]>; 3] = Default::default();
     for user in users {
-        let (clicked, _) = user.latest(sizes.length, usize::from(each));
+        let known = user.len().saturating_sub(usize::from(each));
+        let first = known.saturating_sub(sizes.length);
+        let clicked = &user.articles[first..known];
         let start = items.len();
         items.extend_from_slice(clicked);
-        let until = if each { user.target_times(sizes.length) } else { &[i64::MAX][..] };
+        let until = if each { &user.at_us[first + 1..] } else { &[i64::MAX][..] };
         let counts = if each { 1..=clicked.len() } else { clicked.len()..=clicked.len() };
         looks[0].extend(counts.map(|count| [start, start + count]));
         for ((records, texts), looks) in [&user.searches, &user.visits].iter().zip(&mut other).zip(&mut looks[1..]) {

@@ -83,6 +83,9 @@ pub struct Recommend {
     /// The folder of the trained model; none of [`Model::Pinnersage`].
     #[serde(skip)]
     pub trained: Option<PathBuf>,
+    /// Whether it reads searches and visits, by the words of titles: [`Train::reads_words`](crate::Train::reads_words).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reads_words: bool,
     /// How the lists that several vectors of a user fetch become one.
     pub fusion: Fusion,
     /// Who gets lists, of which articles.
@@ -127,7 +130,7 @@ pub struct Sources {
     news: Whole<News>,
     vectors: Whole<NewsVectors>,
     encoder: String,
-    /// The articles whose words are known, to [`Model::Nrhub`].
+    /// The articles whose words are known, where words are read.
     before: Option<Corpus>,
     cut_off_us: i64,
     trained: Option<PathBuf>,
@@ -139,7 +142,7 @@ pub struct Shared {
     lists: ByVectors,
     /// All articles, candidates or not: their numbers are those of clicks.
     all: Pool,
-    /// What [`Model::Nrhub`] reads searches and visits with.
+    /// What searches and visits are read with.
     vocabulary: Option<Vocabulary>,
     asks: Asks,
 }
@@ -177,7 +180,7 @@ impl Stage for Recommend {
         let corpus = pool.declare(declare)?;
         declare.remark(format!("from {}", corpus.about()));
         let columns = [News::news_id.name(), News::title.name()];
-        let words = self.model == Model::Nrhub;
+        let words = self.reads_words;
         let news = declare.whole::<News>("news")?.columns(if words { &columns } else { &columns[..1] });
         let before = words.then(|| Corpus::before(declare)).transpose()?;
         let (vectors, encoder) = declare_vectors(declare, None)?;
@@ -201,9 +204,11 @@ impl Stage for Recommend {
             None => (vectors.gather(&candidates), Asks::Medoids(vectors)),
             Some(folder) => {
                 let articles = |item| match (item, &vocabulary) {
-                    (_, Some(vocabulary)) => Articles::Words(vocabulary),
-                    (Item::Text, None) => Articles::Texts(&vectors),
-                    (Item::Id, None) => Articles::Ids(vectors.len()),
+                    (_, Some(vocabulary)) if self.model == Model::Nrhub => Articles::Words(vocabulary),
+                    (Item::Text, words) => {
+                        Articles::Texts { articles: &vectors, words: words.as_ref().map(|words| &words.vectors) }
+                    }
+                    (Item::Id, _) => Articles::Ids(vectors.len()),
                 };
                 let (network, ..) = Network::load(folder, articles)?;
                 let table = network.table(&candidates).map_err(candle)?;

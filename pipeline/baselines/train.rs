@@ -98,7 +98,7 @@ pub struct TrainInputs {
     profiles: Whole<Profiles>,
     news: Whole<News>,
     vectors: Option<(Whole<NewsVectors>, String)>,
-    /// The articles whose words are known, to [`Model::Nrhub`].
+    /// The articles whose words are known, where words are read.
     before: Option<Corpus>,
 }
 
@@ -164,8 +164,11 @@ impl TrainSettings {
         negatives: &Negatives,
         step: u64,
     ) -> Result<(f64, Gradients)> {
-        let lengths: Vec<usize> = users.iter().map(|clicks| clicks.len().min(self.sizes.length + 1)).collect();
-        let all: usize = lengths.iter().map(|length| length - 1).sum();
+        let (mut lengths, mut all) = (Vec::with_capacity(users.len()), 0);
+        for window in users.iter().map(|user| network.sizes.learnt(user)) {
+            lengths.push(window.len());
+            all += window.targets.len();
+        }
         let groups = by_length(&lengths, TOGETHER);
         let done: Vec<(f64, Gradients)> = groups
             .par_iter()
@@ -193,6 +196,13 @@ impl TrainSettings {
     }
 }
 
+impl Train {
+    /// Whether searches and visits are read, and so the words of titles.
+    pub fn reads_words(&self) -> bool {
+        self.model == Model::Nrhub || self.settings.sizes.cross_domain
+    }
+}
+
 impl Artifact for Train {
     const NAME: &'static str = "baseline";
     const VERSION: u32 = 3;
@@ -201,9 +211,10 @@ impl Artifact for Train {
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<TrainInputs> {
         self.settings.check()?;
         let profiles = declare.whole::<Profiles>("profiles")?.columns(&Histories::COLUMNS);
-        let words = self.model == Model::Nrhub;
+        let words = self.reads_words();
         if words && self.settings.sizes.item != Item::Text {
-            return Err(Error::setting("baseline.item", "text", "id", "nrhub reads the words of titles"));
+            let hint = "searches and visits have words, and no id: so nrhub, and others with --cross-domain, read those of titles";
+            return Err(Error::setting("baseline.item", "text", "id", hint));
         }
         let columns = [News::news_id.name(), News::title.name()];
         let news = declare.whole::<News>("news")?.columns(if words { &columns } else { &columns[..1] });
@@ -232,10 +243,12 @@ impl Artifact for Train {
             let expected = "users of the splits train and valid with two clicks or more";
             return Err(Error::setting("profiles", expected, got, "give more users"));
         }
-        let articles = match (&vocabulary, &vectors) {
-            (Some(vocabulary), _) => Articles::Words(vocabulary),
-            (None, Some(vectors)) => Articles::Texts(vectors),
-            (None, None) => Articles::Ids(all.len()),
+        let articles = match (&vectors, &vocabulary) {
+            (_, Some(vocabulary)) if *model == Model::Nrhub => Articles::Words(vocabulary),
+            (Some(articles), vocabulary) => {
+                Articles::Texts { articles, words: vocabulary.as_ref().map(|vocabulary| &vocabulary.vectors) }
+            }
+            (None, _) => Articles::Ids(all.len()),
         };
         let start = || {
             let network = Network::random(*model, &settings.sizes, &articles, settings.seed).map_err(candle)?;
@@ -253,7 +266,7 @@ impl Artifact for Train {
             let (loss, gradients) = settings.gradients(&run.model, &users, &settings.draw(&clicked, step), step)?;
             let update = run.update(&settings.optimizer(), settings.steps, &gradients)?;
             (run.state.step, run.state.prompt_cursor) = (step, next);
-            let clicks = users.iter().map(|clicks| clicks.targets(settings.sizes.length).len() as u64).sum();
+            let clicks = users.iter().map(|user| run.model.sizes.learnt(user).targets.len() as u64).sum();
             for (figure, value) in [
                 ("loss", loss),
                 ("gradient_norm", update.gradient_norm),

@@ -19,7 +19,7 @@ pub struct Batch {
 
 impl Batch {
     /// Of sequences of items and their times, none empty.
-    pub fn new(sequences: &[(&[u32], Vec<i64>)]) -> Self {
+    pub fn new(sequences: &[(Vec<u32>, Vec<i64>)]) -> Self {
         let length = sequences.iter().map(|(items, _)| items.len()).max().unwrap_or(0);
         let mut batch =
             Batch { rows: sequences.len(), length, items: Vec::new(), at_s: Vec::new(), lengths: Vec::new() };
@@ -32,12 +32,6 @@ impl Batch {
             batch.lengths.push(items.len());
         }
         batch
-    }
-
-    /// The places of `[B·T]` that are no padding.
-    pub fn places(&self) -> Vec<u32> {
-        let row = |(row, length): (usize, &usize)| (row * self.length) as u32..(row * self.length + length) as u32;
-        self.lengths.iter().enumerate().flat_map(row).collect()
     }
 
     /// The last place of each sequence.
@@ -64,9 +58,9 @@ mod tests {
 
     #[test]
     fn padding_lies_behind() -> Result<()> {
-        let batch = Batch::new(&[(&[7, 8, 9], vec![1, 2, 3]), (&[5], vec![4])]);
+        let batch = Batch::new(&[(vec![7, 8, 9], vec![1, 2, 3]), (vec![5], vec![4])]);
         assert_eq!((batch.items.as_slice(), batch.at_s.as_slice()), (&[7, 8, 9, 5, 0, 0][..], &[1, 2, 3, 4, 4, 4][..]));
-        assert_eq!((batch.places(), batch.last()), (vec![0, 1, 2, 3], vec![2, 3]));
+        assert_eq!(batch.last(), vec![2, 3]);
         assert_eq!(by_length(&[3, 1, 2, 1], 2), [vec![1, 3], vec![2, 0]]);
         let x = Tensor::from_slice(&[0.0_f32, 1.0, 2.0, 3.0], (2, 2), &Device::Cpu)?;
         assert_eq!(select(&x, &[1, 1])?.to_vec2::<f32>()?, [[2.0, 3.0], [2.0, 3.0]]);

@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         settings.optimizer().step(step, settings.steps, &mut parameters, &gradients)?;
         network.weights.set(&parameters.values)?;
         learning += started.elapsed();
-        learnt += of_step.iter().map(|clicks| clicks.targets(settings.sizes.length).len()).sum::<usize>();
+        learnt += of_step.iter().map(|user| settings.sizes.learnt(user).targets.len()).sum::<usize>();
         if step % settings.look_every == 0 {
             let started = Instant::now();
             let valid = measure(&network, &histories.valid, &all)?;
