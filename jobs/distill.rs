@@ -12,7 +12,8 @@ use crate::frame::{Context, Job};
 ///
 /// Reads profiles. Writes a folder that is a policy, with train_log/ (a row per step and figure) and rollouts/ (every list, with the log-probabilities
 /// that student and teacher give its tokens) in it. Each step the student writes lists for some users, the teacher reads them, and the student's
-/// distribution at each token moves towards the teacher's. Student and teacher have the same tokens: two models of one family, or two from
+/// distribution at each token moves towards the teacher's. The teacher may be behind a server (--teacher-endpoint), which is sent what a prompt shows of
+/// people; it says how likely the lists' own tokens are, so their mean stands for the distance. Student and teacher have the same tokens: two models of one family, or two from
 /// scratch (querent sft --init scratch --vocabulary-of TEACHER). Other ways to a student need no job of their own: one that learns the teacher's
 /// lists is sft --lists NAME, one that learns by rewards is grpo. Users of the split train are learnt from, those of valid say which checkpoint is
 /// kept, those of test are never seen. A killed run goes on from its last look, and ends with the same weights to the bit.
@@ -38,7 +39,10 @@ impl Job for Distill {
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let policy = context.folder(&self.artifact.policy)?;
-        let teacher = context.folder(&self.artifact.teacher)?;
+        let teacher = match self.artifact.served.teacher_endpoint.is_empty() {
+            true => context.folder(&self.artifact.teacher)?,
+            false => PathBuf::new(),
+        };
         let artifact = training::Distill { policy, teacher, ..self.artifact.clone() };
         Ok(vec![context.make(&artifact, &self.folder(context)?)?])
     }

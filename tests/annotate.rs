@@ -1,8 +1,6 @@
 //! The endpoint client against a server that fails in every way: each behaviour ends labelled or counted, none is asked twice.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +11,7 @@ use arrow::array::AsArray;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{batches, config, contents, datasets, fail, pipeline, querent, succeed};
+use crate::support::{batches, config, contents, datasets, fail, http_server, pipeline, querent, succeed};
 
 /// How often each behaviour was asked about, and what is answered to the n-th question about it.
 struct Server {
@@ -33,70 +31,37 @@ enum Reply {
 
 impl Server {
     fn start(answer: impl Fn(&Value, &str, usize) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = format!("http://{}/v1", listener.local_addr().expect("bound"));
         let asked: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
-        let (counts, answer) = (asked.clone(), Arc::new(answer));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (counts, answer) = (counts.clone(), answer.clone());
-                std::thread::spawn(move || serve(stream, &counts, &*answer));
-            }
+        let counts = asked.clone();
+        let address = http_server(move |request| {
+            let behaviour = request["messages"][1]["content"].as_str()?.to_owned();
+            let n = {
+                let mut counts = counts.lock().expect("no panic");
+                let n = counts.entry(behaviour.clone()).or_default();
+                *n += 1;
+                *n
+            };
+            let (head, body) = match answer(request, &behaviour, n) {
+                Reply::Content(content) => {
+                    let choice = json!({"message": {"role": "assistant", "content": content}, "finish_reason": "stop"});
+                    let usage = json!({"prompt_tokens": 100, "completion_tokens": 10});
+                    ("200 OK".into(), json!({"choices": [choice], "usage": usage}).to_string())
+                }
+                Reply::Status(status, headers) => (format!("{status}\r\n{headers}"), String::new()),
+                Reply::Hang => {
+                    std::thread::sleep(Duration::from_secs(5));
+                    return None;
+                }
+                Reply::Body(body) => ("200 OK".into(), body.to_owned()),
+                Reply::Refusal(why) => ("400 Bad Request".into(), json!({"error": {"message": why}}).to_string()),
+            };
+            Some((head, body))
         });
         Server { address, asked }
     }
 
     fn requests(&self) -> usize {
         self.asked.lock().expect("no panic").values().sum()
-    }
-}
-
-/// Answers the requests of one connection.
-fn serve(
-    stream: TcpStream,
-    asked: &Mutex<BTreeMap<String, usize>>,
-    answer: &dyn Fn(&Value, &str, usize) -> Reply,
-) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut writer = stream;
-    loop {
-        let (mut line, mut length) = (String::new(), 0);
-        while reader.read_line(&mut line).ok()? > 0 && line.trim() != "" {
-            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().ok()?;
-            }
-            line.clear();
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
-        let request: Value = serde_json::from_slice(&body).ok()?;
-        let behaviour = request["messages"][1]["content"].as_str()?.to_owned();
-        let n = {
-            let mut asked = asked.lock().expect("no panic");
-            let n = asked.entry(behaviour.clone()).or_default();
-            *n += 1;
-            *n
-        };
-        let (status, body) = match answer(&request, &behaviour, n) {
-            Reply::Content(content) => {
-                let choice = json!({"message": {"role": "assistant", "content": content}, "finish_reason": "stop"});
-                (
-                    "200 OK",
-                    json!({"choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}).to_string(),
-                )
-            }
-            Reply::Status(status, headers) => {
-                write!(writer, "HTTP/1.1 {status}\r\n{headers}content-length: 0\r\n\r\n").ok()?;
-                continue;
-            }
-            Reply::Hang => {
-                std::thread::sleep(Duration::from_secs(5));
-                return None;
-            }
-            Reply::Body(body) => ("200 OK", body.to_owned()),
-            Reply::Refusal(why) => ("400 Bad Request", json!({"error": {"message": why}}).to_string()),
-        };
-        write!(writer, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).ok()?;
     }
 }
 

@@ -1,13 +1,16 @@
 //! What end-to-end tests share: a tiny pipeline, the binary, and two ways of reading what it wrote.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use dataset::{Dataset, Manifest, Store, read_part};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A pipeline over a tiny world, its datasets under `root`.
@@ -251,5 +254,41 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         let target = to.join(path.strip_prefix(from).expect("below it"));
         std::fs::create_dir_all(target.parent().expect("has a parent")).expect("writable");
         std::fs::copy(&path, target).expect("copies");
+    }
+}
+
+/// What a server answers: a status such as `200 OK`, with more lines of the head, each with its end; and a body.
+pub(crate) type HttpAnswer = (String, String);
+
+/// A server on this machine, and its address. `answer` is asked with a request's JSON; none: the connection ends.
+pub(crate) fn http_server(answer: impl Fn(&Value) -> Option<HttpAnswer> + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}/v1", listener.local_addr().expect("bound"));
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = answer.clone();
+            std::thread::spawn(move || serve(stream, &*answer));
+        }
+    });
+    address
+}
+
+/// Answers the requests of one connection.
+fn serve(stream: TcpStream, answer: &dyn Fn(&Value) -> Option<HttpAnswer>) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut writer = stream;
+    loop {
+        let (mut line, mut length) = (String::new(), 0);
+        while reader.read_line(&mut line).ok()? > 0 && line.trim() != "" {
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+            line.clear();
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let (head, body) = answer(&serde_json::from_slice(&body).ok()?)?;
+        write!(writer, "HTTP/1.1 {}\r\ncontent-length: {}\r\n\r\n{body}", head.trim_end(), body.len()).ok()?;
     }
 }

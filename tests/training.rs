@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, AsArray, Float32Array};
 use arrow::datatypes::{Float32Type, Float64Type, Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{batches, config, fail, pipeline, querent, succeed};
+use crate::support::{batches, config, fail, http_server, pipeline, querent, succeed};
 
 /// A tiny world with vectors.
 fn world(folder: &TempDir) -> PathBuf {
@@ -61,6 +63,15 @@ fn distill(root: &Path, output: &Path, student: &Path, teacher: &Path) -> Comman
     command.args(["--steps", "6", "--users", "3", "--samples", "2", "--look-every", "2", "--lora-rank", "0"]);
     command.args(["--max-new-tokens", "24", "--learning-rate", "0.003"]);
     command
+}
+
+/// Tokens that a policy's tokenizer has.
+fn vocabulary(policy: &Path) -> u64 {
+    let folder = policy.with_extension("exported");
+    succeed(querent().arg("export").arg(policy).arg(&folder).arg("--quiet"));
+    let tokenizer = std::fs::read(folder.join("tokenizer.json")).expect("exported");
+    let tokenizer: Value = serde_json::from_slice(&tokenizer).expect("JSON");
+    tokenizer["model"]["vocab"].as_object().expect("tokens").values().filter_map(Value::as_u64).max().expect("some") + 1
 }
 
 /// The rows of the Parquet files in a folder.
@@ -179,6 +190,46 @@ fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
             std::fs::remove_dir_all(&output).expect("there");
         }
     }
+
+    // A teacher behind a server says how likely it finds each token: here all the same. It is busy now and then.
+    let calls = AtomicUsize::new(0);
+    let vocabulary = vocabulary(&at("student"));
+    let busy = move |request: &Value| {
+        if calls.fetch_add(1, Ordering::Relaxed) % 5 == 0 {
+            return Some(("503 Busy".into(), String::new()));
+        }
+        let Some(tokens) = request["prompt"].as_array() else { return Some(("200 OK".into(), "{}".into())) };
+        assert!(tokens.iter().all(|token| token.as_u64() < Some(vocabulary)), "vLLM refuses others");
+        let likely = |token: &Value| json!({token.to_string(): {"logprob": -1.5}});
+        let all: Vec<Value> =
+            tokens.iter().enumerate().map(|(at, token)| if at == 0 { Value::Null } else { likely(token) }).collect();
+        Some(("200 OK".into(), json!({"choices": [{"prompt_logprobs": all}]}).to_string()))
+    };
+    let served = |output: &str, address: &str, divergence: &str| {
+        let mut command = distill(&root, &at(output), &at("student"), &at("nowhere"));
+        command.args(["--teacher-endpoint", address, "--teacher-model", "large", "--divergence", divergence]);
+        command
+    };
+    let address = http_server(busy);
+    succeed(&mut served("served", &address, "sampled"));
+    for batch in rows(&at("served").join("rollouts")) {
+        let said = batch.column_by_name("reference").expect("there").as_list::<i32>().clone();
+        let said = said.values().as_primitive::<Float32Type>().values();
+        // What stands for no token, and what follows it, the server is not asked about.
+        let asked = said.iter().filter(|said| **said == -1.5).count();
+        let none = said.iter().filter(|said| **said == f32::NEG_INFINITY).count();
+        assert!(asked + none == said.len() && asked > 0, "{said:?}");
+    }
+    let log = figures(&at("served"));
+    assert!(log[&(6, "valid.reverse".to_owned())].is_finite() && !log.contains_key(&(6, "overlap".to_owned())));
+    let mut killed = served("killed", &address, "sampled");
+    assert!(!killed.env("QUERENT_FAULT", "updated:3").status().expect("the binary starts").success());
+    succeed(killed.env_remove("QUERENT_FAULT"));
+    assert_eq!(content(&at("killed")), content(&at("served")));
+    let said = fail(&mut served("other", &address, "reverse"), 2);
+    assert!(said.contains("distill.divergence: expected sampled"), "{said}");
+    let said = fail(served("other", &address, "sampled").args(["--teacher-wire", "sglang"]), 2);
+    assert!(said.contains("distill.teacher_endpoint") && !at("other").exists(), "{said}");
 
     // Other tokens are no teacher's.
     succeed(&mut scratch(&root, &at("stranger"), 2, ["1", "32", "512"]));

@@ -1,4 +1,4 @@
-//! Language models behind OpenAI-compatible servers: who labels behaviours, and who judges lists.
+//! Language models behind servers: who labels behaviours, who judges lists ([`Answers`]), and who says how likely lists are ([`Likelihoods`]).
 //!
 //! A question is asked once over all runs ([`Answers`]), within bounded waits. One that the server refuses, or answers with nonsense, is counted,
 //! and the others go on. What may be had another day is an error, for a result without it would be taken for whole. No question's text gets into
@@ -6,10 +6,14 @@
 
 mod answers;
 mod client;
+mod http;
+mod likelihoods;
 mod server;
 mod wire;
 
 pub use answers::{Answers, Form, Reply};
-pub use client::{Client, Unanswered};
+pub use client::Client;
+pub use http::Unanswered;
+pub use likelihoods::{Likelihoods, Said, Sequence, Wire};
 pub use server::{Server, ServerSettings};
 pub use wire::{Answer, bit};

@@ -31,8 +31,8 @@ pub struct ServerSettings<'a> {
 /// Where and how a language model is asked.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// Where chats are completed.
-    pub(crate) url: Url,
+    /// Its address, such as `http://localhost:8000/v1`.
+    url: Url,
     /// The model, as the server names it.
     pub model: String,
     /// Requests at a time.
@@ -84,18 +84,25 @@ impl Server {
         format!("{}{field}", self.prefix)
     }
 
+    /// What is asked below its address.
+    pub(crate) fn at(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/{path}", self.url.path().trim_end_matches('/')));
+        url
+    }
+
     /// Its host.
     pub fn name(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
 }
 
-/// The address for chats. What it is taken for when it is checked is what is connected to: no second reader of the setting.
+/// The address. What it is taken for when it is checked is what is connected to: no second reader of the setting.
 fn address(setting: &str, endpoint: &str, remote: bool) -> Result<Url> {
     let wrong = |expected: &str, got: &str, hint: &str| Err(Error::setting(setting, expected, got, hint));
     let example = "for example http://localhost:8000/v1";
     let got = if endpoint.is_empty() { "nothing" } else { "something else" };
-    let Ok(mut url) = Url::parse(endpoint) else {
+    let Ok(url) = Url::parse(endpoint) else {
         return wrong("the address of an OpenAI-compatible server", got, example);
     };
     let secret = !url.username().is_empty() || url.password().is_some();
@@ -110,8 +117,6 @@ fn address(setting: &str, endpoint: &str, remote: bool) -> Result<Url> {
         let host = url.host_str().unwrap_or_default();
         return wrong("a server on this machine", host, "--allow-remote-text lets people's texts leave it");
     }
-    let path = format!("{}/chat/completions", url.path().trim_end_matches('/'));
-    url.set_path(&path);
     Ok(url)
 }
 
@@ -159,7 +164,7 @@ mod tests {
             ("http://0x7f.1:8000\\v1", "http://127.0.0.1:8000/v1/chat/completions"),
             ("http://localhost:8000\\@example.com/v1", "http://localhost:8000/@example.com/v1/chat/completions"),
         ] {
-            assert_eq!(Server::new(&settings(endpoint))?.url.as_str(), url, "{endpoint}");
+            assert_eq!(Server::new(&settings(endpoint))?.at("chat/completions").as_str(), url, "{endpoint}");
         }
         let remote = ServerSettings { allow_remote_text: true, ..settings("https://models.example/v1") };
         assert_eq!(Server::new(&remote)?.name(), "models.example");

@@ -111,14 +111,12 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// What the server says of an error, as `: message`. Left out where it says again what it was asked, or the key.
-pub(crate) fn message(body: &str, messages: &Value, key: Option<&str>) -> String {
+pub(crate) fn message(body: &str, question: &str, key: Option<&str>) -> String {
     let Ok(body) = serde_json::from_str::<Value>(body) else { return String::new() };
     let error = &body["error"];
     let said = [&error["message"], error, &body["message"], &body["detail"]].into_iter().find_map(Value::as_str);
     let said: String = plain(said.unwrap_or_default()).chars().take(LONGEST_MESSAGE).collect();
-    // The last message is the question; the others are ours.
-    let question = messages.as_array().and_then(|all| all.last()).and_then(|last| last["content"].as_str());
-    let asked: HashSet<String> = words(question.unwrap_or_default()).collect();
+    let asked: HashSet<String> = words(question).collect();
     let repeats = words(&said).any(|word| asked.contains(&word)) || key.is_some_and(|key| said.contains(key));
     if said.is_empty() || repeats { String::new() } else { format!(": {said}") }
 }
@@ -210,8 +208,8 @@ mod tests {
 
     #[test]
     fn a_servers_message_is_shown_unless_it_repeats_what_it_was_asked() {
-        let messages = json!([{"content": "You decide"}, {"content": "Behaviour: \"planted words of Bob, 北京天气\""}]);
-        let shown = |body: Value| message(&body.to_string(), &messages, Some("sk-1"));
+        let question = "Behaviour: \"planted words of Bob, 北京天气\"";
+        let shown = |body: Value| message(&body.to_string(), question, Some("sk-1"));
         assert_eq!(shown(json!({"error": {"message": "no such model"}})), ": no such model");
         assert_eq!(shown(json!({"error": "no such model"})), ": no such model");
         assert_eq!(shown(json!({"detail": "no such model"})), ": no such model");
@@ -220,6 +218,6 @@ mod tests {
         }
         let long = shown(json!({"message": format!("\u{1b}[31m{}", "x".repeat(999))}));
         assert!(long.chars().count() <= LONGEST_MESSAGE + 2 && !long.contains('\u{1b}'), "{long}");
-        assert_eq!(message("<html>", &messages, None), "");
+        assert_eq!(message("<html>", question, None), "");
     }
 }

@@ -5,11 +5,13 @@
 //! ```
 //!
 //! Lists are the student's, so it learns where it goes wrong itself (on-policy; Agarwal et al., 2024). The teacher reads each prompt once for
-//! all its lists, as the student does, and its distribution counts over the whole vocabulary.
+//! all its lists, as the student does, and its distribution counts over the whole vocabulary. A teacher behind a server ([`ServedSettings`]) says of each token
+//! of a list how likely it finds it, and no more: then the tokens that were sampled stand for all ([`Divergence::Sampled`]).
 
 use std::path::PathBuf;
 use std::time::Instant;
 
+use chat::{Server, Wire};
 use clap::Args;
 use dataset::{Artifact, Draft, Error, Inputs, Progress, Resources, Result, Rows, Whole};
 use engine::{Pass, Reference, Tree};
@@ -23,7 +25,8 @@ use crate::order::Order;
 use crate::people::{self, People, Person};
 use crate::rows::{Row, columns};
 use crate::run::{Run, has_ended};
-use crate::{AdamW, Adaptation, Apart, Distance, Divergence, candle};
+use crate::served::{Served, ServedSettings};
+use crate::{AdamW, Adaptation, Apart, Distance, Divergence, Told, candle};
 
 /// Settings of `distill`, and the artifact that it makes: a policy, with `train_log/` and `rollouts/`.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
@@ -37,6 +40,10 @@ pub struct Distill {
     #[arg(long, value_name = "PATH", default_value = "grpo")]
     #[serde(skip_serializing)]
     pub teacher: PathBuf,
+    /// The teacher, if it is behind a server
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub served: ServedSettings,
     /// What users are asked
     #[command(flatten)]
     #[serde(flatten)]
@@ -86,8 +93,23 @@ impl Default for Distill {
 pub struct DistillInputs {
     profiles: Whole<Profiles>,
     policy: PathBuf,
-    teacher: PathBuf,
+    teacher: Whose,
     template: Template,
+}
+
+/// Where the teacher is.
+#[derive(Debug)]
+enum Whose {
+    Here(PathBuf),
+    Served(Server, Wire),
+}
+
+/// The teacher at work.
+enum Teacher {
+    /// A policy of ours: all that it would say.
+    Here(Snapshot),
+    /// A server: of these tokens alone.
+    Served(Served),
 }
 
 impl Distill {
@@ -98,6 +120,10 @@ impl Distill {
         check("distill", &pace(self.users, self.steps, self.look_every, self.valid_users))?;
         let samples = (1..=1024).contains(&self.samples);
         check("distill", &[("samples", samples, "1 to 1024", self.samples.to_string())])?;
+        if self.served.server()?.is_some() && self.divergence != Divergence::Sampled {
+            let hint = "a server says how likely a list's own tokens are, and no more";
+            return Err(Error::setting("distill.divergence", "sampled", "another", hint));
+        }
         self.writing().check()
     }
 
@@ -114,15 +140,26 @@ impl Artifact for Distill {
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<DistillInputs> {
         self.check()?;
         declare.files("policy", &Model::files(&self.policy)?)?;
-        declare.files("teacher", &Model::files(&self.teacher)?)?;
+        let teacher = match self.served.server()? {
+            Some(server) => {
+                declare.value("teacher", [server.name(), &server.model])?;
+                Whose::Served(server, self.served.teacher_wire)
+            }
+            None => {
+                declare.files("teacher", &Model::files(&self.teacher)?)?;
+                Whose::Here(self.teacher.clone())
+            }
+        };
         let template = self.prompts.declare(declare, Some(&self.policy))?;
-        if Model::prompt(&self.teacher)?.is_some_and(|own| own != template.text()) {
-            let what = format!("distill.teacher {}", self.teacher.display());
+        if let Whose::Here(teacher) = &teacher
+            && Model::prompt(teacher)?.is_some_and(|own| own != template.text())
+        {
+            let what = format!("distill.teacher {}", teacher.display());
             let hint = "train both with one template: see --prompt";
             return Err(Error::setting(&what, "a teacher that was trained with the student's prompt", "another", hint));
         }
         let profiles = declare.whole::<Profiles>("profiles")?.columns(&people::COLUMNS);
-        Ok(DistillInputs { profiles, policy: self.policy.clone(), teacher: self.teacher.clone(), template })
+        Ok(DistillInputs { profiles, policy: self.policy.clone(), teacher, template })
     }
 
     fn make(&self, inputs: &DistillInputs, draft: &Draft, resources: &Resources) -> Result<()> {
@@ -131,16 +168,27 @@ impl Artifact for Distill {
         }
         let people = People::read(&inputs.profiles)?;
         people.suffice(self.users)?;
-        // The larger one first: while a model is read, its weights are in memory twice.
-        let Model { policy, tokenizer } = Model::open(&inputs.teacher)?;
-        let of_teacher = policy.config.vocab_size;
-        let teacher = Snapshot::new(&policy.merged().map_err(candle)?, Adapters::Off).map_err(candle)?;
-        let mut run = Run::begin(draft, Some(&inputs.policy), || self.adaptation.start(&inputs.policy, self.seed))?;
-        let vocabulary = run.model().tokenizer.shared(&tokenizer).map_err(|differ| {
-            let what = format!("distill.teacher {}", inputs.teacher.display());
-            Error::setting(&what, "the student's tokens", differ, "take a student and a teacher of one family")
-        })?;
-        let vocabulary = vocabulary.min(run.model().policy.config.vocab_size).min(of_teacher);
+        let begin = || Run::begin(draft, Some(&inputs.policy), || self.adaptation.start(&inputs.policy, self.seed));
+        let (teacher, vocabulary, mut run) = match &inputs.teacher {
+            Whose::Served(server, wire) => {
+                let run = begin()?;
+                (Teacher::Served(Served::open(server, *wire)?), run.model().tokenizer.vocabulary(), run)
+            }
+            Whose::Here(teacher) => {
+                // The larger one first: while a model is read, its weights are in memory twice.
+                let Model { policy, tokenizer } = Model::open(teacher)?;
+                let of_teacher = policy.config.vocab_size;
+                let snapshot = Snapshot::new(&policy.merged().map_err(candle)?, Adapters::Off).map_err(candle)?;
+                let run = begin()?;
+                let vocabulary = run.model().tokenizer.shared(&tokenizer).map_err(|differ| {
+                    let what = format!("distill.teacher {}", teacher.display());
+                    let hint = "take a student and a teacher of one family";
+                    Error::setting(&what, "the student's tokens", differ, hint)
+                })?;
+                (Teacher::Here(snapshot), vocabulary.min(of_teacher), run)
+            }
+        };
+        let vocabulary = vocabulary.min(run.model().policy.config.vocab_size);
         let task = run.task(&inputs.template, &self.writing())?;
         let order = Order::new(people.train.len(), self.seed);
         Steps { settings: self, people, task, teacher, vocabulary, run, order, lists: Vec::new() }.run(resources)
@@ -152,7 +200,7 @@ struct Steps<'a> {
     settings: &'a Distill,
     people: People,
     task: Task,
-    teacher: Snapshot,
+    teacher: Teacher,
     /// Tokens that both know.
     vocabulary: usize,
     run: Run<'a>,
@@ -199,11 +247,24 @@ impl Steps<'_> {
             })
             .collect();
         let Distill { divergence, optimizer, steps, .. } = self.settings;
-        let objective =
-            Distance { divergence: *divergence, tokens: drawn.learnt().max(1), vocabulary: self.vocabulary };
-        let reference = Some(Reference { snapshot: &self.teacher, adapters: Adapters::Off });
-        let mut pass = Pass::new(self.run.snapshot(), self.task.prefix(), self.task.positions(), reference, update);
-        let apart = trees.chunks(1).flat_map(|tree| pass.put(tree, &objective)).collect();
+        let (tokens, vocabulary) = (drawn.learnt().max(1), self.vocabulary);
+        let (snapshot, prefix, positions) = (self.run.snapshot(), self.task.prefix(), self.task.positions());
+        let (pass, apart): (_, Vec<Vec<Apart>>) = match &self.teacher {
+            Teacher::Here(teacher) => {
+                let reference = Some(Reference { snapshot: teacher, adapters: Adapters::Off });
+                let mut pass = Pass::new(snapshot, prefix, positions, reference, update);
+                let objective = Distance { divergence: *divergence, tokens, vocabulary };
+                let apart = trees.chunks(1).flat_map(|tree| pass.put(tree, &objective)).collect();
+                (pass, apart)
+            }
+            Teacher::Served(served) => {
+                let teacher = served.read(&self.task, &trees, vocabulary)?;
+                let mut pass = Pass::new(snapshot, prefix, positions, None, update);
+                let objective = Told { teacher: &teacher, tokens, vocabulary };
+                let apart = trees.chunks(1).flat_map(|tree| pass.put(tree, &objective)).collect();
+                (pass, apart)
+            }
+        };
         if !update {
             return Ok((apart, None));
         }
@@ -248,14 +309,17 @@ impl Steps<'_> {
         let all: Vec<&Apart> = apart.iter().flatten().collect();
         let tokens = all.iter().map(|apart| apart.teacher.len()).sum::<usize>().max(1) as f64;
         let mean = |of: fn(&Apart) -> f64| all.iter().map(|apart| of(apart)).sum::<f64>() / tokens;
-        for (figure, value) in [
+        let mut figures = vec![
             ("loss", mean(|apart| apart.loss)),
             ("reverse", mean(|apart| apart.reverse)),
-            ("forward", mean(|apart| apart.forward)),
             ("entropy", mean(|apart| apart.entropy)),
-            ("overlap", mean(|apart| apart.overlap)),
             ("length", tokens / all.len().max(1) as f64),
-        ] {
+        ];
+        if all.iter().all(|apart| apart.whole.is_some()) {
+            figures.push(("forward", mean(|apart| apart.whole.unwrap_or_default().forward)));
+            figures.push(("overlap", mean(|apart| apart.whole.unwrap_or_default().overlap)));
+        }
+        for (figure, value) in figures {
             self.run.log.note(step, format!("{of}{figure}"), value)?;
         }
         Ok(())

@@ -29,6 +29,7 @@ mod ranked;
 mod rows;
 mod run;
 mod scratch;
+mod served;
 mod sft;
 
 pub use adamw::{AdamW, Parameters, Update};
@@ -39,11 +40,14 @@ pub use grpo::{GrpoInputs, TrainGrpo};
 pub use history::{History, thinned};
 pub use learner::Learner;
 pub use log::Log;
-pub use objective::{Apart, Distance, Divergence, Fitted, Form, Grpo, Kl, Likelihood, Ratio, Said, Sampled};
+pub use objective::{
+    Apart, Distance, Divergence, Fitted, Form, Grpo, Kl, Likelihood, Ratio, Said, Sampled, Told, Whole,
+};
 pub use order::Order;
 pub use ranked::{Ranked, Rolled};
 pub use run::{Run, Trainee, has_ended};
 pub use scratch::Scratch;
+pub use served::ServedSettings;
 pub use sft::{Init, Sft, SftInputs};
 
 /// What only a fault of ours makes fail.

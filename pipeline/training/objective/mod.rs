@@ -4,7 +4,7 @@ mod distance;
 mod grpo;
 mod likelihood;
 
-pub use distance::{Apart, Distance, Divergence};
+pub use distance::{Apart, Distance, Divergence, Told, Whole};
 pub use grpo::{Form, Grpo, Kl, Ratio, Said, Sampled};
 pub use likelihood::{Fitted, Likelihood};
 
