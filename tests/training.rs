@@ -195,7 +195,7 @@ fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
     let calls = AtomicUsize::new(0);
     let vocabulary = vocabulary(&at("student"));
     let busy = move |request: &Value| {
-        if calls.fetch_add(1, Ordering::Relaxed) % 5 == 0 {
+        if calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(5) {
             return Some(("503 Busy".into(), String::new()));
         }
         let Some(tokens) = request["prompt"].as_array() else { return Some(("200 OK".into(), "{}".into())) };

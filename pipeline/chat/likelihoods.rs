@@ -158,11 +158,12 @@ impl Wire {
             Wire::Vllm => &answer["choices"][0]["prompt_logprobs"],
             Wire::Sglang => &answer["meta_info"]["input_token_logprobs"],
         };
-        let all = all.as_array()?;
-        // vLLM speaks of all tokens, SGLang of those from the start that it was given.
+        // vLLM speaks of all tokens; SGLang of those from the start that it was given, by some versions of the one after the last, too, as token -1.
+        let is_one = |said: &&Value| self == Wire::Vllm || said[1].as_i64() >= Some(0);
+        let all: Vec<&Value> = all.as_array()?.iter().filter(is_one).collect();
         let complete = self == Wire::Sglang || all.len() == tokens.len();
         let last = all.get(all.len().checked_sub(*asked)?..).filter(|_| complete)?;
-        let said = |(token, said): (&u32, &Value)| {
+        let said = |(token, said): (&u32, &&Value)| {
             let (log_probability, text) = match self {
                 Wire::Vllm => {
                     let said = &said[token.to_string()];
@@ -240,8 +241,8 @@ mod tests {
         assert_eq!((path, &body["return_logprob"]), ("/v1/generate", &json!(true)));
         let start = body["logprob_start_len"].as_u64().expect("a start") as usize;
         let of = |(at, token): (usize, &Value)| json!([(at > 0).then(|| likely(token)), token, format!("t{token}")]);
-        let all: Vec<Value> =
-            body["input_ids"].as_array().expect("tokens")[start..].iter().enumerate().map(of).collect();
+        let tokens = &body["input_ids"].as_array().expect("tokens")[start..];
+        let all: Vec<Value> = tokens.iter().enumerate().map(of).chain([json!([-9.0, -1, null])]).collect();
         (200, json!({"text": "x", "meta_info": {"input_token_logprobs": all}}).to_string())
     }
 
