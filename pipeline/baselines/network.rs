@@ -240,7 +240,7 @@ impl Network {
         unit_length(&self.embed(items)?)
     }
 
-    /// `[n, D]`, of unit length: users after each of their latest clicks but the last, in order (`each`); or after all that is known of them.
+    /// `[n, D]`, of unit length: users before each of their clicks that is to be told, in order (`each`); or after all that is known of them.
     /// `read`: what the model reads of articles.
     fn users(
         &self,
@@ -256,32 +256,8 @@ impl Network {
         let windows: Vec<Window<'_>> =
             users.iter().map(|user| if each { sizes.learnt(user) } else { sizes.latest(user) }).collect();
         let (batch, texts) = self.batch(&windows);
-        let places = match each {
-            false => batch.last(),
-            true => {
-                let row = |(row, window): (usize, &Window<'_>)| {
-                    let start = (row * batch.length) as u32;
-                    window.places.iter().map(move |place| start + place).collect::<Vec<_>>()
-                };
-                windows.iter().enumerate().flat_map(row).collect()
-            }
-        };
-        let read = match texts.is_empty() {
-            true => read(&batch.items, dropout)?,
-            false => {
-                let known = self.articles_known();
-                let clicked: Vec<u32> = batch.items.iter().copied().filter(|item| *item < known).collect();
-                let mut click = 0..;
-                let place = |item: &u32| match item.checked_sub(known) {
-                    Some(text) => clicked.len() as u32 + text,
-                    None => click.next().unwrap_or_default(),
-                };
-                let rows: Vec<u32> = batch.items.iter().map(place).collect();
-                let of_clicks = (!clicked.is_empty()).then(|| read(&clicked, dropout)).transpose()?;
-                let parts: Vec<Tensor> = of_clicks.into_iter().chain([self.reads_texts(&texts, dropout)?]).collect();
-                select(&Tensor::cat(&parts, 0)?, &rows)?
-            }
-        };
+        let places = if each { before_targets(&windows, &batch) } else { batch.last() };
+        let read = self.read_batch(&batch, &texts, read, dropout)?;
         let states_nd = match self.model {
             Model::Gru => gru::states(weights, sizes, &read, &batch, &places, dropout),
             Model::Sasrec => sasrec::states(weights, sizes, &read, &batch, &places, dropout),
@@ -289,6 +265,30 @@ impl Network {
             Model::Pinnersage | Model::Nrhub => candle_core::bail!("{} has no sequences", self.model),
         }?;
         unit_length(&states_nd)
+    }
+
+    /// `[B·T, _]`: what the model reads of a batch's items.
+    fn read_batch(
+        &self,
+        batch: &Batch,
+        texts: &[Seen<'_>],
+        read: impl Fn(&[u32], &mut Dropout) -> Result<Tensor>,
+        dropout: &mut Dropout,
+    ) -> Result<Tensor> {
+        if texts.is_empty() {
+            return read(&batch.items, dropout);
+        }
+        let known = self.articles_known();
+        let clicked: Vec<u32> = batch.items.iter().copied().filter(|item| *item < known).collect();
+        let mut click = 0..;
+        let row = |item: &u32| match item.checked_sub(known) {
+            Some(text) => clicked.len() as u32 + text,
+            None => click.next().unwrap_or_default(),
+        };
+        let rows: Vec<u32> = batch.items.iter().map(row).collect();
+        let of_clicks = (!clicked.is_empty()).then(|| read(&clicked, dropout)).transpose()?;
+        let parts: Vec<Tensor> = of_clicks.into_iter().chain([self.reads_texts(texts, dropout)?]).collect();
+        select(&Tensor::cat(&parts, 0)?, &rows)
     }
 
     /// Windows as a batch. The texts in them have the numbers that follow the articles'.
@@ -389,6 +389,12 @@ impl Prepared {
 const ITEMS: &str = "items";
 /// `[2, D]`: what is added to a search, and to a visit.
 const KINDS: &str = "kinds.bias";
+
+/// The places of `[B·T]` after which a click follows.
+fn before_targets(windows: &[Window<'_>], batch: &Batch) -> Vec<u32> {
+    let starts = (0..).step_by(batch.length.max(1));
+    starts.zip(windows).flat_map(|(start, window)| window.places.iter().map(move |place| start + place)).collect()
+}
 
 /// The mean of words' vectors, brought to unit length; of words whose vectors are 0 it is 0.
 fn mean_direction(words: &Vectors, numbers: &[u32]) -> Vec<f32> {
