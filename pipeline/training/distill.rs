@@ -14,7 +14,7 @@ use std::time::Instant;
 use chat::{Server, Wire};
 use clap::Args;
 use dataset::{Artifact, Draft, Error, Inputs, Progress, Resources, Result, Rows, Whole};
-use engine::{Pass, Reference, Tree};
+use engine::{Objective, Pass, Reference, Tree};
 use policy::{Adapters, Generate, Model, PromptSettings, Snapshot, Task, Template};
 use schemas::{Profiles, Rollouts};
 use serde::{Deserialize, Serialize};
@@ -248,21 +248,18 @@ impl Steps<'_> {
             .collect();
         let Distill { divergence, optimizer, steps, .. } = self.settings;
         let (tokens, vocabulary) = (drawn.learnt().max(1), self.vocabulary);
-        let (snapshot, prefix, positions) = (self.run.snapshot(), self.task.prefix(), self.task.positions());
-        let (pass, apart): (_, Vec<Vec<Apart>>) = match &self.teacher {
-            Teacher::Here(teacher) => {
-                let reference = Some(Reference { snapshot: teacher, adapters: Adapters::Off });
-                let mut pass = Pass::new(snapshot, prefix, positions, reference, update);
-                let objective = Distance { divergence: *divergence, tokens, vocabulary };
-                let apart = trees.chunks(1).flat_map(|tree| pass.put(tree, &objective)).collect();
-                (pass, apart)
+        let reference = match &self.teacher {
+            Teacher::Here(snapshot) => Some(Reference { snapshot, adapters: Adapters::Off }),
+            Teacher::Served(_) => None,
+        };
+        let mut pass = Pass::new(self.run.snapshot(), self.task.prefix(), self.task.positions(), reference, update);
+        let apart = match &self.teacher {
+            Teacher::Here(_) => {
+                one_by_one(&mut pass, &trees, &Distance { divergence: *divergence, tokens, vocabulary })
             }
             Teacher::Served(served) => {
                 let teacher = served.read(&self.task, &trees, vocabulary)?;
-                let mut pass = Pass::new(snapshot, prefix, positions, None, update);
-                let objective = Told { teacher: &teacher, tokens, vocabulary };
-                let apart = trees.chunks(1).flat_map(|tree| pass.put(tree, &objective)).collect();
-                (pass, apart)
+                one_by_one(&mut pass, &trees, &Told { teacher: &teacher, tokens, vocabulary })
             }
         };
         if !update {
@@ -341,4 +338,9 @@ impl Steps<'_> {
         self.run.save(-reverse)?;
         Ok(reverse)
     }
+}
+
+/// Puts trees to an objective, each with its own logits in memory.
+fn one_by_one<O: Objective<Said = Apart>>(pass: &mut Pass<'_>, trees: &[Tree<'_>], objective: &O) -> Vec<Vec<Apart>> {
+    trees.chunks(1).flat_map(|tree| pass.put(tree, objective)).collect()
 }
