@@ -1,5 +1,5 @@
-//! What a user read, as baselines see it: the news clicks of their profile, as every other method has them; for NRHUB what they searched
-//! and visited, too.
+//! What a user read, as baselines see it: the news clicks of their profile, as every other method has them; for who reads across domains what they
+//! searched and visited, too.
 
 use arrow::array::Array;
 use schemas::{Behaviours, Lists};

@@ -286,6 +286,13 @@ fn who_reads_searches_looks_at_what_was_before_and_at_nothing_else() -> candle_c
         let never = Clicks { articles: Vec::new(), at_us: Vec::new(), ..user.clone() };
         assert!(network.knows(&never) && !network.knows(&Clicks::default()), "{kind:?}");
         let alone = Clicks::new(user.articles.clone(), user.at_us.clone());
+        // Of users with clicks alone all the same, as of a log that has nothing else.
+        let (_, gradients) = kind.settings().gradients(&network, &[&alone], &negatives, 1).expect("gradients");
+        assert_eq!(
+            gradients.keys().collect::<Vec<_>>(),
+            network.weights.tensors().keys().collect::<Vec<_>>(),
+            "{kind:?}"
+        );
         let prepared = network.prepared(0..30)?;
         let asked = prepared.ask(&[&never, user, &alone])?;
         let [never, both, alone] = [0, 1, 2].map(|at| asked[at].values());

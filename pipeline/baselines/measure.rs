@@ -27,7 +27,7 @@ pub fn measure(network: &Network, users: &[Clicks], candidates: &[u32]) -> Resul
     let network = network.clone().prepared(clicked)?;
     let table_cd = network.network().articles(candidates)?.t()?.contiguous()?;
     let places = places(candidates);
-    let lengths: Vec<usize> = users.iter().map(|user| network.network().sizes.latest_len(user)).collect();
+    let lengths: Vec<usize> = users.iter().map(|user| network.network().sizes.all_len(user)).collect();
     let groups = by_length(&lengths, TOGETHER);
     let ranks: Vec<Vec<usize>> = groups
         .par_iter()

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::nrhub::{self, Words};
 use crate::window::{Seen, Window};
+use crate::words::UNKNOWN;
 use crate::{Clicks, Model, Vocabulary, gru, hstu, sasrec};
 
 /// Articles that are embedded together where all of them are.
@@ -304,6 +305,10 @@ impl Network {
         let sequence =
             |window: &Window<'a>| (window.seen.iter().map(&mut number).collect::<Vec<u32>>(), window.at_s.clone());
         let batch = Batch::new(&windows.iter().map(sequence).collect::<Vec<_>>());
+        if self.sizes.cross_domain {
+            // Nobody looks at it: a gradient reaches what is learnt of texts, though there be none.
+            texts.push(Seen::Search(&[UNKNOWN]));
+        }
         (batch, texts)
     }
 
@@ -367,8 +372,8 @@ impl Prepared {
         let width = sizes.width;
         let mut asked = vec![Vectors::new(width, Vec::new()); users.len()];
         let mut known: Vec<usize> = (0..users.len()).filter(|&at| self.network.knows(users[at])).collect();
-        let seen = |at: &usize| sizes.latest_len(users[*at]);
-        known.sort_by_key(seen);
+        let seen = |at: &usize| sizes.all_len(users[*at]).min(sizes.length);
+        known.sort_by_key(|&at| sizes.all_len(users[at]));
         let together = if self.network.model == Model::Nrhub { 1 } else { ASKED };
         for group in known.chunk_by(|a, b| seen(a) == seen(b)).flat_map(|alike| alike.chunks(together)) {
             let group_users: Vec<&Clicks> = group.iter().map(|&at| users[at]).collect();

@@ -56,10 +56,9 @@ impl Sizes {
         Window::of(&all[all.len().saturating_sub(self.length)..])
     }
 
-    /// How many behaviours `latest` has.
-    pub(crate) fn latest_len(&self, user: &Clicks) -> usize {
-        let other = if self.cross_domain { user.searches.texts.len() + user.visits.texts.len() } else { 0 };
-        (user.len() + other).min(self.length)
+    /// How many behaviours there are to see, of which `latest` has the last ones.
+    pub(crate) fn all_len(&self, user: &Clicks) -> usize {
+        user.len() + if self.cross_domain { user.searches.texts.len() + user.visits.texts.len() } else { 0 }
     }
 
     /// What a model sees of a user, oldest first, with times in microseconds. Of one time clicks come first: what is no earlier than a click says
@@ -132,7 +131,7 @@ mod tests {
         assert_eq!((&window.seen[..], &window.places, &window.targets), (&all[4..6], &vec![1], &vec![8]));
         assert_eq!(of(3, true).latest(&user).seen, all[5..]);
         for sizes in [of(3, true), of(3, false), of(99, true), of(99, false)] {
-            assert_eq!(sizes.latest_len(&user), sizes.latest(&user).len());
+            assert_eq!(sizes.all_len(&user).min(sizes.length), sizes.latest(&user).len());
         }
         // Who searched and never clicked is seen, and has nothing to be told.
         let searched = Clicks { searches: user.searches.clone(), ..Clicks::default() };

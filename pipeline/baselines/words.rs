@@ -1,4 +1,4 @@
-//! The words of titles, searches and visited pages, as NRHUB reads them.
+//! The words of titles, searches and visited pages, as NRHUB reads them, and of searches and visits the others across domains.
 //!
 //! A word is known if an article from before the cut-off has it in its title; its vector is the mean of the vectors of those articles, less the
 //! mean over all of them. So words come with what the encoder knows of the news, as the authors' come from GloVe, a word that is in every

@@ -1,13 +1,13 @@
 //! Questions that are asked once: an answer is kept under everything that decides it.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use dataset::{Error, Result, Store};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::parallel::in_parallel;
 use crate::wire::json_of;
 use crate::{Client, Server, Unanswered};
 
@@ -98,32 +98,17 @@ impl Answers {
     /// # Errors
     /// When the server fails to answer a question, after all have been asked, or too many in a row: what it has answered is kept, so that
     /// another run asks only for the rest. When nothing that it says is of any use, or it refuses whoever asks.
-    pub fn ask_all<V: Clone + Send + Serialize + DeserializeOwned>(
+    pub fn ask_all<V: Send + Serialize + DeserializeOwned>(
         &self,
         n: usize,
         messages: &(dyn Fn(usize) -> Value + Sync),
         verdict: &(dyn Fn(usize, &str) -> Option<V> + Sync),
     ) -> Result<Vec<Reply<V>>> {
-        let next = AtomicUsize::new(0);
-        let outcomes: Mutex<Vec<(usize, Result<Asked<V>>)>> = Mutex::default();
-        std::thread::scope(|scope| {
-            for _ in 0..self.server.concurrency.min(n) {
-                scope.spawn(|| {
-                    while let Some(at) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < n) {
-                        let outcome = self.ask(&messages(at), &|content| verdict(at, content));
-                        if outcome.is_err() {
-                            next.store(n, Ordering::Relaxed);
-                        }
-                        outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((at, outcome));
-                    }
-                });
-            }
-        });
-        let mut replies = vec![Reply::None("not asked"); n];
-        let mut failed = Vec::new();
-        for (at, outcome) in outcomes.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            match outcome? {
-                Asked::Reply(reply) => replies[at] = reply,
+        let ask = |at| self.ask(&messages(at), &|content| verdict(at, content));
+        let (mut replies, mut failed) = (Vec::with_capacity(n), Vec::new());
+        for asked in in_parallel(n, self.server.concurrency, ask)? {
+            match asked {
+                Asked::Reply(reply) => replies.push(reply),
                 Asked::Failed(why) => failed.push(why),
             }
         }

@@ -8,6 +8,7 @@ mod answers;
 mod client;
 mod http;
 mod likelihoods;
+mod parallel;
 mod server;
 mod wire;
 

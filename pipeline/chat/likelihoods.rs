@@ -3,8 +3,6 @@
 //! Two ways of asking, each a server's own. Both are sent tokens by their numbers, so model and student must have the same ones; where the server
 //! says what it takes a token for, that is compared.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use clap::ValueEnum;
 use dataset::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -12,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::http::{Http, Patience, Refusal, Unanswered};
+use crate::parallel::in_parallel;
 
 const LARGEST_ANSWER: u64 = 64 << 20;
 
@@ -72,35 +71,16 @@ impl Likelihoods {
     /// # Errors
     /// When the server fails to answer one as often as it may be asked, or says nothing of its tokens.
     pub fn of(&self, sequences: &[Sequence]) -> Result<Vec<Vec<Said>>> {
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<Vec<(usize, Vec<Said>)>> {
-            let mut done = Vec::new();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(sequence) = sequences.get(at) else { return Ok(done) };
-                // What is not asked for yet is not asked for any more.
-                let said = self.one(sequence).inspect_err(|_| next.store(sequences.len(), Ordering::Relaxed))?;
-                done.push((at, said));
-            }
-        };
-        let workers = self.server.concurrency.min(sequences.len());
-        let done: Vec<Result<_>> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            let end = |worker: std::thread::ScopedJoinHandle<'_, Result<_>>| {
-                worker.join().unwrap_or_else(|_| Err(Error::bug("a thread that asks a server")))
-            };
-            workers.into_iter().map(end).collect()
-        });
-        let mut done: Vec<(usize, Vec<Said>)> = done.into_iter().collect::<Result<Vec<_>>>()?.concat();
-        done.sort_by_key(|(at, _)| *at);
-        Ok(done.into_iter().map(|(_, said)| said).collect())
+        in_parallel(sequences.len(), self.server.concurrency, |at| self.one(&sequences[at]))
     }
 
     fn one(&self, sequence: &Sequence) -> Result<Vec<Said>> {
         let body = self.wire.request(&self.server.model, sequence);
+        // A server that repeats the tokens says as much as one that repeats the text.
+        let question = format!("{} {:?}", sequence.text, sequence.tokens);
         let mut patience = Patience::new();
         loop {
-            let answer = self.http.post(&body, &sequence.text);
+            let answer = self.http.post(&body, &question);
             let answer = answer.and_then(|answer| {
                 serde_json::from_str::<Value>(&answer).map_err(|_| Refusal::unanswered("an answer that is no JSON"))
             });
@@ -169,7 +149,8 @@ impl Wire {
                     let said = &said[token.to_string()];
                     (&said["logprob"], &said["decoded_token"])
                 }
-                Wire::Sglang if said[1] == *token => (&said[0], &said[2]),
+                // The last token of a vocabulary it calls 0.
+                Wire::Sglang if said[1] == *token || said[1] == 0 => (&said[0], &said[2]),
                 Wire::Sglang => return None,
             };
             let log_probability = log_probability.as_f64().filter(|x| *x <= 1e-3)? as f32;
@@ -183,6 +164,7 @@ impl Wire {
 mod tests {
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::ServerSettings;
@@ -216,7 +198,11 @@ mod tests {
     fn ask(address: &str, wire: Wire, attempts: u32) -> Result<Vec<Vec<Said>>> {
         let server = Server::new(&ServerSettings { attempts, ..ServerSettings::local(address) })?;
         let sequence = |tokens: &[u32], asked| Sequence { tokens: tokens.to_vec(), asked, text: "planted".into() };
-        Likelihoods::open(&server, wire)?.of(&[sequence(&[7, 8, 9], 2), sequence(&[5, 4], 1), sequence(&[1, 7, 8], 1)])
+        Likelihoods::open(&server, wire)?.of(&[
+            sequence(&[700, 800, 900], 2),
+            sequence(&[5, 400], 1),
+            sequence(&[1, 700, 800], 1),
+        ])
     }
 
     /// What both servers say of a token: its number decides how likely it is.
@@ -249,9 +235,12 @@ mod tests {
     #[test]
     fn tokens_are_as_likely_as_the_server_says() -> Result<()> {
         let said = |token: u32| Said { log_probability: -0.5 * token as f32, text: Some(format!("t{token}")) };
-        let expected = vec![vec![said(8), said(9)], vec![said(4)], vec![said(8)]];
+        let expected = vec![vec![said(800), said(900)], vec![said(400)], vec![said(800)]];
         assert_eq!(ask(&serve(vllm), Wire::Vllm, 1)?, expected);
         assert_eq!(ask(&serve(sglang), Wire::Sglang, 1)?, expected);
+        // As SGLang calls the last token of a vocabulary.
+        let last = |path: &str, body: &Value| (200, sglang(path, body).1.replace(",900,", ",0,"));
+        assert_eq!(ask(&serve(last), Wire::Sglang, 1)?, expected);
         Ok(())
     }
 
@@ -274,22 +263,23 @@ mod tests {
         for (answer, wire) in [
             ((404, "{\"detail\": \"Not Found\"}"), Wire::Vllm),
             ((400, "{\"error\": {\"message\": \"planted is too long\"}}"), Wire::Vllm),
+            ((400, "{\"error\": {\"message\": \"too long: [700, 800\"}}"), Wire::Vllm),
             // What chat servers say that know no likelihoods of prompts; and what would not be of the tokens that were asked about.
             ((200, "{\"choices\": [{\"text\": \"x\"}]}"), Wire::Vllm),
-            ((200, "{\"choices\": [{\"prompt_logprobs\": [null, {\"8\": {\"logprob\": -1}}]}]}"), Wire::Vllm),
+            ((200, "{\"choices\": [{\"prompt_logprobs\": [null, {\"800\": {\"logprob\": -1}}]}]}"), Wire::Vllm),
             (
                 (
                     200,
-                    "{\"choices\": [{\"prompt_logprobs\": [null, {\"8\": {\"logprob\": 1}}, {\"9\": {\"logprob\": -1}}]}]}",
+                    "{\"choices\": [{\"prompt_logprobs\": [null, {\"800\": {\"logprob\": 1}}, {\"900\": {\"logprob\": -1}}]}]}",
                 ),
                 Wire::Vllm,
             ),
-            ((200, "{\"meta_info\": {\"input_token_logprobs\": [[-1, 8, null], [-1, 10, null]]}}"), Wire::Sglang),
-            ((200, "{\"meta_info\": {\"input_token_logprobs\": [[null, 9, null]]}}"), Wire::Sglang),
+            ((200, "{\"meta_info\": {\"input_token_logprobs\": [[-1, 800, null], [-1, 10, null]]}}"), Wire::Sglang),
+            ((200, "{\"meta_info\": {\"input_token_logprobs\": [[null, 900, null]]}}"), Wire::Sglang),
         ] {
             let error = said(answer, wire);
             assert!(error.exit_code() == 2 && error.to_string().contains("annotate.endpoint"), "{answer:?}: {error}");
-            assert!(!error.to_string().contains("planted"), "{error}");
+            assert!(!["planted", "700"].iter().any(|text| error.to_string().contains(text)), "{error}");
         }
     }
 }

@@ -91,6 +91,11 @@ impl Server {
         url
     }
 
+    /// Its address, whole: several may be on one host.
+    pub fn address(&self) -> &str {
+        self.url.as_str()
+    }
+
     /// Its host.
     pub fn name(&self) -> &str {
         self.url.host_str().unwrap_or_default()

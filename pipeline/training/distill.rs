@@ -142,7 +142,7 @@ impl Artifact for Distill {
         declare.files("policy", &Model::files(&self.policy)?)?;
         let teacher = match self.served.server()? {
             Some(server) => {
-                declare.value("teacher", [server.name(), &server.model])?;
+                declare.value("teacher", [server.address(), &server.model])?;
                 Whose::Served(server, self.served.teacher_wire)
             }
             None => {
@@ -304,7 +304,7 @@ impl Steps<'_> {
     /// Notes means over the lists' tokens.
     fn note(&mut self, step: u64, of: &str, apart: &[Vec<Apart>]) -> Result<()> {
         let all: Vec<&Apart> = apart.iter().flatten().collect();
-        let tokens = all.iter().map(|apart| apart.teacher.len()).sum::<usize>().max(1) as f64;
+        let tokens = self.told(apart) as f64;
         let mean = |of: fn(&Apart) -> f64| all.iter().map(|apart| of(apart)).sum::<f64>() / tokens;
         let mut figures = vec![
             ("loss", mean(|apart| apart.loss)),
@@ -322,6 +322,13 @@ impl Steps<'_> {
         Ok(())
     }
 
+    /// Tokens that the teacher has spoken of: all, or those that a server was asked about.
+    fn told(&self, apart: &[Vec<Apart>]) -> usize {
+        let served = matches!(self.teacher, Teacher::Served(_));
+        let tokens = apart.iter().flatten().flat_map(|apart| &apart.teacher);
+        tokens.filter(|log_q| !served || log_q.is_finite()).count().max(1)
+    }
+
     /// Looks at users that nothing is learnt from, and saves. Returns the mean reverse distance of a token.
     fn look(&mut self) -> Result<f64> {
         let people: Vec<&Person> = self.people.valid.iter().take(self.settings.valid_users).collect();
@@ -331,7 +338,7 @@ impl Steps<'_> {
         let step = self.run.state.step;
         self.note(step, "valid.", &apart)?;
         let sum: f64 = apart.iter().flatten().map(|apart| apart.reverse).sum();
-        let reverse = sum / drawn.learnt().max(1) as f64;
+        let reverse = sum / self.told(&apart) as f64;
         self.run.state.metrics.insert("valid.reverse".into(), reverse);
         let rows = std::mem::take(&mut self.lists);
         self.run.write::<Rollouts>(Rows::of(columns(rows))?)?;
