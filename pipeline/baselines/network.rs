@@ -305,7 +305,7 @@ impl Network {
         let sequence =
             |window: &Window<'a>| (window.seen.iter().map(&mut number).collect::<Vec<u32>>(), window.at_s.clone());
         let batch = Batch::new(&windows.iter().map(sequence).collect::<Vec<_>>());
-        if self.sizes.cross_domain {
+        if self.sizes.cross_domain && texts.is_empty() {
             // Nobody looks at it: a gradient reaches what is learnt of texts, though there be none.
             texts.push(Seen::Search(&[UNKNOWN]));
         }
