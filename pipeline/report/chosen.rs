@@ -65,7 +65,7 @@ pub(crate) fn tables(content: &Content) -> Markup {
             (rows(content, table))
             p.soft {
                 "Averages over all users and seeds, 95% intervals below them, then the least and the most that a seed has. The difference is of "
-                "Recall@10, with its p-value; elsewhere: Recall@10 and NDCG@10 in another world, such as the paper's."
+                "Recall@10, with its p-value; elsewhere: Recall@10, and NDCG@10 below it, in another world, such as the paper's."
             }
         }
     }
@@ -96,7 +96,7 @@ fn rows(content: &Content, table: &ChosenTable) -> Markup {
                 @for (metric, _) in MEASURES { @for step in &steps { td.number { (cell(content, row, metric, *step)) } } }
                 @if table.rows.len() > 1 { td.number { (against(content, row, first)) } }
                 @if elsewhere { td.number.soft {
-                    @if let Some([recall, ndcg]) = row.elsewhere { (format!("{recall:.3}, {ndcg:.3}")) }
+                    @if let Some([recall, ndcg]) = row.elsewhere { (format!("{recall:.3}")) br; (format!("{ndcg:.3}")) }
                 } }
             } }
         } }
@@ -247,7 +247,7 @@ mod tests {
         };
         assert!(of("grpo").contains("0.2000") && of("grpo").contains("seeds 0.1900 to 0.2100"), "{page}");
         assert!(
-            of("grpo").contains("0.1500") && of("grpo").contains("-0.1000") && of("grpo").contains("0.271, 0.241"),
+            of("grpo").contains("0.1500") && of("grpo").contains("-0.1000") && of("grpo").contains("0.271<br>0.241"),
             "{page}"
         );
         assert!(
