@@ -17,8 +17,8 @@ use crate::frame::{Context, Job};
 /// histories, candidates, seen articles left out, and length of lists. pinnersage asks with the medoids of the clusters of what a user
 /// read (Ward's, up to the cost --alpha), those of the largest importance; it is not trained. gru, sasrec, hstu and nrhub are: they learn
 /// to tell each click of the users of the split train from the clicks before it, until those of valid say that it gets no better. nrhub also
-/// looks at what a user searched and visited, by its words, the others with --cross-domain; so who never clicked gets a list, too. (pinnersage has no such setting: medoids of all that a user did are the method themes of retrieve.) The model is a folder,
-/// baseline.MODEL, with train_log/ in it, which inspect shows; a killed run goes on from its last look. A step baseline@NAME writes
+/// looks at what a user searched and visited, by its words, the others with --cross-domain; so who never clicked gets a list, too. (pinnersage has
+/// no such setting: medoids of all that a user did are the method themes of retrieve.) The model is a folder, baseline.MODEL, with train_log/ in it, which inspect shows; a killed run goes on from its last look. A step baseline@NAME writes
 /// recommendations.NAME, so several settings of one model can stand side by side.
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]

@@ -13,10 +13,11 @@ use crate::frame::{Context, Job};
 /// Reads profiles. Writes a folder that is a policy, with train_log/ (a row per step and figure) and rollouts/ (every list, with the log-probabilities
 /// that student and teacher give its tokens) in it. Each step the student writes lists for some users, the teacher reads them, and the student's
 /// distribution at each token moves towards the teacher's. The teacher may be behind a server (--teacher-endpoint), which is sent what a prompt shows of
-/// people; it says how likely the lists' own tokens are, so their mean stands for the distance, and a run that is killed ends with the same weights as far as the server repeats its answers. Student and teacher have the same tokens: two models of one family, or two from
-/// scratch (querent sft --init scratch --vocabulary-of TEACHER). Other ways to a student need no job of their own: one that learns the teacher's
+/// people; it says how likely the lists' own tokens are, so their mean stands for the distance. Student and teacher have the same tokens: two models of
+/// one family, or two from scratch (querent sft --init scratch --vocabulary-of TEACHER). Other ways to a student need no job of their own: one that learns the teacher's
 /// lists is sft --lists NAME, one that learns by rewards is grpo. Users of the split train are learnt from, those of valid say which checkpoint is
-/// kept, those of test are never seen. A killed run goes on from its last look, and ends with the same weights to the bit.
+/// kept, those of test are never seen. A killed run goes on from its last look, and ends with the same weights to the bit
+/// (with a server: as far as it repeats its answers).
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[group(skip)]
 pub(crate) struct Distill {
