@@ -23,10 +23,17 @@ pub struct Form {
     pub folder: &'static str,
     /// Raised with every change of wording.
     pub version: &'static str,
-    /// The answer's JSON schema, for servers that can hold a model to one.
-    pub response_format: Value,
     /// Tokens of an answer, at most.
     pub max_tokens: u32,
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The conversation.
+    pub messages: Value,
+    /// The answer's JSON schema, for servers that can hold a model to one. It follows from the conversation: answers are kept by that alone.
+    pub response_format: Value,
 }
 
 /// What came of a question.
@@ -92,8 +99,8 @@ impl Answers {
         [self.client.requests(), self.cached.load(Ordering::Relaxed)]
     }
 
-    /// What came of each of `n` questions, in their order. `messages`: a question's conversation. `verdict`: what its answer says, if it is of the
-    /// right form; of an answer it gets the JSON alone.
+    /// What came of each of `n` questions, in their order. `verdict`: what a question's answer says, if it is of the right form; of an answer it
+    /// gets the JSON alone.
     ///
     /// # Errors
     /// When the server fails to answer a question, after all have been asked, or too many in a row: what it has answered is kept, so that
@@ -101,10 +108,10 @@ impl Answers {
     pub fn ask_all<V: Send + Serialize + DeserializeOwned>(
         &self,
         n: usize,
-        messages: &(dyn Fn(usize) -> Value + Sync),
+        question: &(dyn Fn(usize) -> Question + Sync),
         verdict: &(dyn Fn(usize, &str) -> Option<V> + Sync),
     ) -> Result<Vec<Reply<V>>> {
-        let ask = |at| self.ask(&messages(at), &|content| verdict(at, content));
+        let ask = |at| self.ask(&question(at), &|content| verdict(at, content));
         let (mut replies, mut failed) = (Vec::with_capacity(n), Vec::new());
         for asked in in_parallel(n, self.server.concurrency, ask)? {
             match asked {
@@ -120,7 +127,7 @@ impl Answers {
 
     fn ask<V: Serialize + DeserializeOwned>(
         &self,
-        messages: &Value,
+        Question { messages, response_format }: &Question,
         verdict: &dyn Fn(&str) -> Option<V>,
     ) -> Result<Asked<V>> {
         let question = json!([self.server.name(), self.server.model, self.form.version, messages]).to_string();
@@ -134,7 +141,7 @@ impl Answers {
         let (mut prompt_tokens, mut completion_tokens) = (0, 0);
         // A malformed answer is asked for once more.
         for _ in 0..2 {
-            let answer = match self.client.ask(messages, &self.form.response_format, self.form.max_tokens)? {
+            let answer = match self.client.ask(messages, response_format, self.form.max_tokens)? {
                 Ok(answer) => answer,
                 Err(Unanswered::Failed(why)) => return self.unanswered(why),
                 Err(Unanswered::Refused(got)) => return self.nothing("refused by the server", &got),

@@ -12,7 +12,7 @@ mod parallel;
 mod server;
 mod wire;
 
-pub use answers::{Answers, Form, Reply};
+pub use answers::{Answers, Form, Question, Reply};
 pub use client::Client;
 pub use http::Unanswered;
 pub use likelihoods::{Likelihoods, Said, Sequence, Wire};

@@ -41,7 +41,7 @@ impl Default for Report {
 
 impl Artifact for Report {
     const NAME: &'static str = "report";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const FILE: bool = true;
     type Inputs = Found;
 

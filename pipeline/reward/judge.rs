@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use chat::{Answers, Form, Reply, Server, ServerSettings};
+use chat::{Answers, Form, Question, Reply, Server, ServerSettings};
 use clap::Args;
 use dataset::{Result, Store, plain};
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::UserInterests;
 
-/// Raised with every change of wording.
-pub(crate) const VERSION: &str = "a-1";
+/// Raised with every change of wording, or of the form that answers are held to.
+pub(crate) const VERSION: &str = "a-2";
 /// Characters of a theme or reason that are kept.
 const LONGEST: usize = 200;
 /// Themes of a user, at most: more would be no major ones.
@@ -157,13 +157,7 @@ pub(crate) struct Judge {
 impl Judge {
     /// Sends nothing yet. Verdicts are kept under `_cache/judge` in the store.
     pub(crate) fn open(server: &Server, store: &Store, settings: &JudgeSettings) -> Result<Self> {
-        let form = Form {
-            of: "lists",
-            folder: "judge",
-            version: VERSION,
-            response_format: response_format(),
-            max_tokens: 2048,
-        };
+        let form = Form { of: "lists", folder: "judge", version: VERSION, max_tokens: 2048 };
         // A list without a verdict has no reward, and takes no other's place: few of them end no run.
         Ok(Judge { answers: Answers::open(server, store, form, usize::MAX)?, behaviours: settings.judge_behaviours })
     }
@@ -183,9 +177,10 @@ impl Judge {
         }
         let mut counts = vec![0; distinct.len()];
         asked.iter().for_each(|(at, queries)| counts[*at] = *queries);
-        let messages = |at: usize| distinct[at].clone();
+        let question =
+            |at: usize| Question { messages: distinct[at].clone(), response_format: response_format(counts[at]) };
         let replies =
-            self.answers.ask_all(distinct.len(), &messages, &|at, content| Verdict::read(content, counts[at]))?;
+            self.answers.ask_all(distinct.len(), &question, &|at, content| Verdict::read(content, counts[at]))?;
         let verdict = |(at, _): &(usize, usize)| match &replies[*at] {
             Reply::Verdict(verdict, _) => Some(verdict.clone()),
             Reply::None(_) => None,
@@ -202,15 +197,15 @@ impl Judge {
     }
 }
 
-fn response_format() -> Value {
+/// The form of a verdict on so many queries, which [`Verdict::read`] asks for too.
+fn response_format(queries: usize) -> Value {
     let object = |properties: Value, required: &[&str]| json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
     let (text, bit) = (json!({"type": "string"}), json!({"type": "integer", "enum": [0, 1]}));
     let theme = object(json!({"theme": text, "reason": text, "covered": bit}), &["theme", "reason", "covered"]);
     let query = object(json!({"reason": text, "specific": bit}), &["reason", "specific"]);
-    let list = |items: Value| json!({"type": "array", "items": items, "minItems": 1});
-    let (mut themes, queries) = (list(theme), list(query));
-    // A model that is held to a form may name themes until its tokens are spent: the form says where they end, as `Verdict::read` does.
-    themes["maxItems"] = json!(MOST_THEMES);
+    let list = |items: Value, least: usize, most: usize| json!({"type": "array", "items": items, "minItems": least, "maxItems": most});
+    // A model that is held to a form may name themes until its tokens are spent, or judge a query more: the form says how many there are.
+    let (themes, queries) = (list(theme, 1, MOST_THEMES), list(query, queries, queries));
     let schema = object(json!({"themes": themes, "queries": queries}), &["themes", "queries"]);
     json!({"type": "json_schema", "json_schema": {"name": "verdict", "strict": true, "schema": schema}})
 }
@@ -241,8 +236,11 @@ mod tests {
         ] {
             assert_eq!(Verdict::read(&malformed, n), None, "{malformed}");
         }
-        let form = &response_format()["json_schema"]["schema"]["properties"]["themes"];
-        assert_eq!((&form["minItems"], &form["maxItems"]), (&json!(1), &json!(30)), "what is read, the form allows");
+        let form = &response_format(2)["json_schema"]["schema"]["properties"];
+        for (items, least, most) in [("themes", 1, 30), ("queries", 2, 2)] {
+            let allowed = (&form[items]["minItems"], &form[items]["maxItems"]);
+            assert_eq!(allowed, (&json!(least), &json!(most)), "what is read, the form allows");
+        }
         let long = json!({"theme": format!("\u{1b}[2J{}", "x".repeat(999)), "reason": "", "covered": 0});
         let verdict = Verdict::read(&answer(&[long], &[query(1)]), 1).expect("a verdict");
         assert!(verdict.themes[0].theme.chars().count() == 200 && !verdict.themes[0].theme.contains('\u{1b}'));

@@ -1,6 +1,6 @@
 //! A language model as annotator: every behaviour is asked about once, over all runs.
 
-use chat::{Answers, Form, Reply, Server};
+use chat::{Answers, Form, Question, Reply, Server};
 use dataset::{Account, Result, Store, plain};
 use serde::Deserialize;
 
@@ -18,21 +18,18 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Sends nothing yet. Answers are kept under `_cache/annotate` in the store. `in_all`: behaviours that will be asked about.
     pub(super) fn open(server: &Server, store: &Store, in_all: usize) -> Result<Self> {
-        let form = Form {
-            of: "behaviours",
-            folder: "annotate",
-            version: prompt::VERSION,
-            response_format: prompt::response_format(),
-            max_tokens: 200,
-        };
+        let form = Form { of: "behaviours", folder: "annotate", version: prompt::VERSION, max_tokens: 200 };
         Ok(Endpoint { answers: Answers::open(server, store, form, in_all)? })
     }
 
     /// Verdicts in the texts' order; `None` and counted where none was to be had.
     pub(super) fn ask_all(&self, texts: &[&str], account: &mut Account) -> Result<Vec<Option<Verdict>>> {
         let before = self.answers.traffic();
-        let messages = |text: usize| prompt::messages(texts[text]);
-        let replies = self.answers.ask_all(texts.len(), &messages, &|_, content| verdict(content))?;
+        let question = |text: usize| Question {
+            messages: prompt::messages(texts[text]),
+            response_format: prompt::response_format(),
+        };
+        let replies = self.answers.ask_all(texts.len(), &question, &|_, content| verdict(content))?;
         let mut verdicts = Vec::with_capacity(texts.len());
         for reply in replies {
             match reply {
