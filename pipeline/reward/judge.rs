@@ -237,6 +237,7 @@ mod tests {
         ] {
             assert_eq!(Verdict::read(&malformed, n), None, "{malformed}");
         }
+        assert!(THEMES == 10 && SYSTEM.contains("major interests, at most ten, each once"), "the words say it, too");
         let form = &response_format(2)["json_schema"]["schema"]["properties"];
         for (items, least, most) in [("themes", 1, 10), ("queries", 2, 2)] {
             let allowed = (&form[items]["minItems"], &form[items]["maxItems"]);
