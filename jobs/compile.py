@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 EVERY_SECONDS = 20
-PROGRESS = re.compile(r" *(\w+) \[[=> ]+\] (.*)")  # cargo's bar: "   Building [===>   ] 123/456: arrow-cast"
+PROGRESS = re.compile(r" *(Building|Downloading)(?: \[[=> ]+\])? (.*)")  # "   Building [===>   ] 123/456: arrow-cast", " Downloading 12 crates"
 STEP = re.compile(r" *(Compiling|Downloaded) ")
 
 
@@ -35,8 +35,8 @@ def follow(command: list[str]) -> int:
     def read() -> None:
         nonlocal at
         for line in cargo.stderr:  # a carriage return ends a line, too
-            if bar := PROGRESS.match(line):
-                at = f"{bar[1]} {bar[2].rstrip()}"
+            if step := PROGRESS.match(line):
+                at = f"{step[1]} {step[2].rstrip()}"
             elif line.strip() and not STEP.match(line):
                 say(line.rstrip())
 
