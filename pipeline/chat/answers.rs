@@ -1,5 +1,6 @@
 //! Questions that are asked once: an answer is kept under everything that decides it.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use dataset::{Error, Result, Store};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::parallel::in_parallel;
 use crate::wire::json_of;
-use crate::{Client, Server, Unanswered};
+use crate::{Client, Schema, Server, Unanswered};
 
 /// Questions in a row that come to nothing before the run gives up on the server.
 const PATIENCE: u32 = 5;
@@ -32,8 +33,8 @@ pub struct Form {
 pub struct Question {
     /// The conversation.
     pub messages: Value,
-    /// The answer's JSON schema, for servers that can hold a model to one. It follows from the conversation: answers are kept by that alone.
-    pub response_format: Value,
+    /// What the answer looks like. It follows from the conversation: answers are kept by that alone.
+    pub schema: Schema,
 }
 
 /// What came of a question.
@@ -99,19 +100,32 @@ impl Answers {
         [self.client.requests(), self.cached.load(Ordering::Relaxed)]
     }
 
-    /// What came of each of `n` questions, in their order. `verdict`: what a question's answer says, if it is of the right form; of an answer it
-    /// gets the JSON alone.
+    /// What came of each question, in their order: equal ones are asked once. `verdict`: what the answer to the question of this number says, if
+    /// it is of the right form; of an answer it gets the JSON alone.
     ///
     /// # Errors
     /// When the server fails to answer a question, after all have been asked, or too many in a row: what it has answered is kept, so that
     /// another run asks only for the rest. When nothing that it says is of any use, or it refuses whoever asks.
-    pub fn ask_all<V: Send + Serialize + DeserializeOwned>(
+    pub fn ask_all<V: Clone + Send + Serialize + DeserializeOwned>(
         &self,
-        n: usize,
-        question: &(dyn Fn(usize) -> Question + Sync),
+        questions: &[Question],
         verdict: &(dyn Fn(usize, &str) -> Option<V> + Sync),
     ) -> Result<Vec<Reply<V>>> {
-        let ask = |at| self.ask(&question(at), &|content| verdict(at, content));
+        let mut known = HashMap::new();
+        let mut distinct = Vec::new();
+        let mut replied = Vec::with_capacity(questions.len());
+        for (at, question) in questions.iter().enumerate() {
+            let number = *known.entry(question.messages.to_string()).or_insert_with(|| {
+                distinct.push(at);
+                distinct.len() - 1
+            });
+            replied.push(number);
+        }
+        let n = distinct.len();
+        let ask = |number: usize| {
+            let at = distinct[number];
+            self.ask(&questions[at], &|content| verdict(at, content))
+        };
         let (mut replies, mut failed) = (Vec::with_capacity(n), Vec::new());
         for asked in in_parallel(n, self.server.concurrency, ask)? {
             match asked {
@@ -121,13 +135,13 @@ impl Answers {
         }
         match failed.last() {
             Some(why) => Err(self.failed(&format!("no answer to {} of {n} {}", failed.len(), self.form.of), why)),
-            None => Ok(replies),
+            None => Ok(replied.into_iter().map(|number| replies[number].clone()).collect()),
         }
     }
 
     fn ask<V: Serialize + DeserializeOwned>(
         &self,
-        Question { messages, response_format }: &Question,
+        Question { messages, schema }: &Question,
         verdict: &dyn Fn(&str) -> Option<V>,
     ) -> Result<Asked<V>> {
         let question = json!([self.server.name(), self.server.model, self.form.version, messages]).to_string();
@@ -141,7 +155,7 @@ impl Answers {
         let (mut prompt_tokens, mut completion_tokens) = (0, 0);
         // A malformed answer is asked for once more.
         for _ in 0..2 {
-            let answer = match self.client.ask(messages, response_format, self.form.max_tokens)? {
+            let answer = match self.client.ask(messages, schema, self.form.max_tokens)? {
                 Ok(answer) => answer,
                 Err(Unanswered::Failed(why)) => return self.unanswered(why),
                 Err(Unanswered::Refused(got)) => return self.nothing("refused by the server", &got),

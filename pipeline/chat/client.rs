@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dataset::{Error, Result};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
-use crate::Server;
 use crate::http::{Http, Patience, Refusal, Unanswered};
 use crate::wire::{Answer, read};
+use crate::{Schema, Server};
 
 const LARGEST_ANSWER: u64 = 1 << 20;
 
@@ -29,6 +30,33 @@ struct Manners {
     refuses_schema: AtomicBool,
     /// It calls the bound of an answer `max_completion_tokens`.
     renamed_bound: AtomicBool,
+}
+
+/// What is sent.
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    messages: &'a Value,
+    temperature: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat<'a>>,
+}
+
+#[derive(Serialize)]
+struct ResponseFormat<'a> {
+    r#type: &'a str,
+    json_schema: Named<'a>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'a str,
+    strict: bool,
+    schema: &'a Schema,
 }
 
 impl Refusal {
@@ -72,13 +100,13 @@ impl Client {
     ///
     /// # Errors
     /// When the server refuses whoever asks.
-    pub fn ask(&self, messages: &Value, format: &Value, max_tokens: u32) -> Result<Result<Answer, Unanswered>> {
+    pub fn ask(&self, messages: &Value, schema: &Schema, max_tokens: u32) -> Result<Result<Answer, Unanswered>> {
         let Manners { takes_schema, refuses_schema, renamed_bound } = &self.manners;
         let (mut patience, mut bare) = (Patience::new(), false);
         loop {
             let with_schema = !bare && !is(refuses_schema);
             let renamed = is(renamed_bound);
-            match self.request(messages, with_schema.then_some(format), max_tokens, renamed) {
+            match self.request(messages, with_schema.then_some(schema), max_tokens, renamed) {
                 Ok(answer) => {
                     if with_schema {
                         takes_schema.store(true, Ordering::Relaxed);
@@ -103,15 +131,21 @@ impl Client {
     fn request(
         &self,
         messages: &Value,
-        format: Option<&Value>,
+        schema: Option<&Schema>,
         max_tokens: u32,
         renamed: bool,
     ) -> Result<Answer, Refusal> {
-        let bound = if renamed { "max_completion_tokens" } else { "max_tokens" };
-        let mut body = json!({"model": self.model, "messages": messages, "temperature": 0, bound: max_tokens});
-        if let Some(format) = format {
-            body["response_format"] = format.clone();
-        }
+        let body = Request {
+            model: &self.model,
+            messages,
+            temperature: 0,
+            max_tokens: (!renamed).then_some(max_tokens),
+            max_completion_tokens: renamed.then_some(max_tokens),
+            response_format: schema.map(|schema| ResponseFormat {
+                r#type: "json_schema",
+                json_schema: Named { name: "verdict", strict: true, schema },
+            }),
+        };
         // The last message is the question; the others are ours.
         let question = messages.as_array().and_then(|all| all.last()).and_then(|last| last["content"].as_str());
         read(&self.http.post(&body, question.unwrap_or_default())?).map_err(Refusal::unanswered)

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dataset::{Error, Result};
-use serde_json::Value;
+use serde::Serialize;
 use ureq::Agent;
 
 use crate::Server;
@@ -126,13 +126,14 @@ impl Http {
     }
 
     /// Sends a request. `question`: people's text in it, which no error repeats.
-    pub(crate) fn post(&self, body: &Value, question: &str) -> Result<String, Refusal> {
+    pub(crate) fn post(&self, body: &impl Serialize, question: &str) -> Result<String, Refusal> {
         let mut request = self.agent.post(&self.url).content_type("application/json");
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let mut response = request.send(body.to_string()).map_err(Refusal::unanswered)?;
+        let body = serde_json::to_string(body).map_err(Refusal::unanswered)?;
+        let mut response = request.send(body).map_err(Refusal::unanswered)?;
         let (status, wait) = (response.status().as_u16(), retry_after(response.headers()));
         let body = response.body_mut().with_config().limit(self.largest).read_to_string();
         if (200..300).contains(&status) {

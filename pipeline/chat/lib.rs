@@ -9,6 +9,7 @@ mod client;
 mod http;
 mod likelihoods;
 mod parallel;
+mod schema;
 mod server;
 mod wire;
 
@@ -16,5 +17,6 @@ pub use answers::{Answers, Form, Question, Reply};
 pub use client::Client;
 pub use http::Unanswered;
 pub use likelihoods::{Likelihoods, Said, Sequence, Wire};
+pub use schema::Schema;
 pub use server::{Server, ServerSettings};
 pub use wire::{Answer, bit};

@@ -11,7 +11,7 @@ use schemas::{Interests, News, Profiles};
 use crate::people::{Candidates, INTERESTS, PROFILES, People};
 use crate::{
     Article, Calibration, Component, Look, Looked, QueryVerdict, Rewards, Score, ScoreLists, Scorer, ThemeVerdict,
-    UserInterests,
+    UserInterests, Verdict,
 };
 
 /// Writes a user's themes, and for each of their lists what is seen of it.
@@ -94,15 +94,22 @@ fn coverage(out: &mut dyn Write, rewards: &Rewards, user: &UserInterests, looked
 
 /// What the judge says, where there is one.
 fn judge(out: &mut dyn Write, looked: &Looked) -> Result<()> {
-    let Some(verdict) = &looked.verdict else { return Ok(()) };
-    let Some(verdict) = verdict else { return Ok(writeln!(out, "  judge: no verdict could be had")?) };
-    for ThemeVerdict { theme, reason, covered } in &verdict.themes {
-        let covered = if *covered == 1 { "covered" } else { "not covered" };
-        writeln!(out, "  judge: theme {theme}: {covered}: {reason}")?;
+    let Some(Verdict { themes, queries }) = &looked.verdict else { return Ok(()) };
+    if themes.is_none() {
+        writeln!(out, "  judge: no verdict on themes could be had")?;
     }
-    for (look, QueryVerdict { reason, specific }) in looked.queries.iter().zip(&verdict.queries) {
-        let specific = if *specific == 1 { "specific" } else { "generic" };
-        writeln!(out, "  judge: query {}: {specific}: {reason}", look.query)?;
+    for ThemeVerdict { theme, nearest, covered } in themes.iter().flatten() {
+        let covered = if *covered { "covered" } else { "not covered" };
+        writeln!(out, "  judge: theme {theme}: {covered}, nearest: {nearest}")?;
+    }
+    for (look, verdict) in looked.queries.iter().zip(queries) {
+        match verdict {
+            Some(QueryVerdict { reason, specific: 1 }) => {
+                writeln!(out, "  judge: query {}: specific: {reason}", look.query)?
+            }
+            Some(QueryVerdict { reason, .. }) => writeln!(out, "  judge: query {}: generic: {reason}", look.query)?,
+            None => writeln!(out, "  judge: query {}: no verdict could be had", look.query)?,
+        }
     }
     Ok(())
 }

@@ -40,8 +40,8 @@ pub struct Looked {
     pub distances: Vec<f32>,
     /// Whether the output keeps the form of a list.
     pub valid: bool,
-    /// What the judge says, where there is one: `Some(None)` if its verdict could not be had.
-    pub verdict: Option<Option<Verdict>>,
+    /// What the judge says, where there is one.
+    pub verdict: Option<Verdict>,
 }
 
 impl Look {
@@ -125,8 +125,8 @@ impl Looked {
         let components = match &self.verdict {
             None => components,
             Some(verdict) => components
-                .with(Component::Coverage, verdict.as_ref().map(Verdict::coverage))
-                .with(Component::Specificity, verdict.as_ref().map(Verdict::specificity)),
+                .with(Component::Coverage, verdict.coverage())
+                .with(Component::Specificity, verdict.specificity()),
         };
         Score { components, copied: share(&copied) }
     }

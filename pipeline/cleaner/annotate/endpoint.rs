@@ -25,11 +25,12 @@ impl Endpoint {
     /// Verdicts in the texts' order; `None` and counted where none was to be had.
     pub(super) fn ask_all(&self, texts: &[&str], account: &mut Account) -> Result<Vec<Option<Verdict>>> {
         let before = self.answers.traffic();
-        let question = |text: usize| Question {
-            messages: prompt::messages(texts[text]),
-            response_format: prompt::response_format(),
+        let question = |text: &&str| {
+            let messages = prompt::messages(text);
+            Question { messages, schema: prompt::schema() }
         };
-        let replies = self.answers.ask_all(texts.len(), &question, &|_, content| verdict(content))?;
+        let questions: Vec<_> = texts.iter().map(question).collect();
+        let replies = self.answers.ask_all(&questions, &|_, content| verdict(content))?;
         let mut verdicts = Vec::with_capacity(texts.len());
         for reply in replies {
             match reply {
