@@ -12,7 +12,7 @@ Label 1 (keep): it shows an interest in a subject, event, person, organisation o
 Label 0 (noise): it only gets the user somewhere or something done: reaching a site or one of its pages, logging in, buying or \
 downloading, a platform's own name, generic browsing, a tool or look-up such as weather, maps or conversions, a bare address, or \
 random characters.\n\
-When in doubt, choose 0. Answer with one JSON object and nothing else: the reason in at most 12 words: {\"reason\": \"...\", \"label\": 0 or 1}";
+When in doubt, choose 0. Answer with one JSON object and nothing else, its reason in at most 12 words: {\"reason\": \"...\", \"label\": 0 or 1}";
 
 /// The conversation about one behaviour.
 pub(crate) fn messages(text: &str) -> Value {
