@@ -10,8 +10,8 @@ use schemas::{Interests, News, Profiles};
 
 use crate::people::{Candidates, INTERESTS, PROFILES, People};
 use crate::{
-    Article, Calibration, Component, Look, Looked, QueryVerdict, Rewards, Score, ScoreLists, Scorer, ThemeVerdict,
-    UserInterests, Verdict,
+    Article, Calibration, Component, Judged, Look, Looked, QueryVerdict, RewardSettings, Rewards, Score, ScoreLists,
+    Scorer, ThemeVerdict, UserInterests, Verdict,
 };
 
 /// Writes a user's themes, and for each of their lists what is seen of it.
@@ -59,7 +59,7 @@ pub fn explain(settings: &ScoreLists, store: &Store, user_id: &str, out: &mut dy
         writeln!(out)?;
         list(out, &rewards, &calibration, *number, score)?;
         coverage(out, &rewards, &user, looked)?;
-        judge(out, looked)?;
+        judge(out, rewards.settings(), looked)?;
         for look in &looked.queries {
             query(out, &rewards, &user, look, &titles)?;
         }
@@ -93,22 +93,26 @@ fn coverage(out: &mut dyn Write, rewards: &Rewards, user: &UserInterests, looked
 }
 
 /// What the judge says, where there is one.
-fn judge(out: &mut dyn Write, looked: &Looked) -> Result<()> {
+fn judge(out: &mut dyn Write, settings: &RewardSettings, looked: &Looked) -> Result<()> {
     let Some(Verdict { themes, queries }) = &looked.verdict else { return Ok(()) };
-    if themes.is_none() {
-        writeln!(out, "  judge: no verdict on themes could be had")?;
+    let judged = settings.judged();
+    if judged.contains(&Judged::Coverage) {
+        if themes.is_none() {
+            writeln!(out, "  judge: no verdict on themes could be had")?;
+        }
+        for ThemeVerdict { theme, nearest, covered } in themes.iter().flatten() {
+            let covered = if *covered { "covered" } else { "not covered" };
+            writeln!(out, "  judge: theme {theme}: {covered}, nearest: {nearest}")?;
+        }
     }
-    for ThemeVerdict { theme, nearest, covered } in themes.iter().flatten() {
-        let covered = if *covered { "covered" } else { "not covered" };
-        writeln!(out, "  judge: theme {theme}: {covered}, nearest: {nearest}")?;
-    }
-    for (look, verdict) in looked.queries.iter().zip(queries) {
-        match verdict {
-            Some(QueryVerdict { reason, specific: 1 }) => {
-                writeln!(out, "  judge: query {}: specific: {reason}", look.query)?
-            }
-            Some(QueryVerdict { reason, .. }) => writeln!(out, "  judge: query {}: generic: {reason}", look.query)?,
-            None => writeln!(out, "  judge: query {}: no verdict could be had", look.query)?,
+    if judged.contains(&Judged::Specificity) {
+        for (look, verdict) in looked.queries.iter().zip(queries) {
+            let said = match verdict {
+                Some(QueryVerdict { reason, specific: 1 }) => format!("specific: {reason}"),
+                Some(QueryVerdict { reason, .. }) => format!("generic: {reason}"),
+                None => "no verdict could be had".into(),
+            };
+            writeln!(out, "  judge: query {}: {said}", look.query)?;
         }
     }
     Ok(())

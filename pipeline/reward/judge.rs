@@ -7,13 +7,13 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chat::{Answers, Form, Question, Reply, Schema, Server, ServerSettings};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use dataset::{Result, Store, plain};
 use policy::normal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::UserInterests;
+use crate::{Component, UserInterests};
 
 /// Raised with every change of wording, or of the form that answers are held to.
 pub(crate) const VERSION: &str = "a-3";
@@ -59,6 +59,26 @@ Answer with one JSON object and nothing else. Examples:\n\
 \"the second time around\": {\"reason\": \"a phrase without a subject\", \"specific\": 0}\n\
 \"purple hat\": {\"reason\": \"a thing, and nothing that happened to it\", \"specific\": 0}";
 
+/// What a judge can judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Judged {
+    /// Whether the list covers the user's themes.
+    Coverage,
+    /// Whether queries say something in particular.
+    Specificity,
+}
+
+impl Judged {
+    /// The component that it is instead of the one that is computed here.
+    pub fn component(self) -> Component {
+        match self {
+            Judged::Coverage => Component::Coverage,
+            Judged::Specificity => Component::Specificity,
+        }
+    }
+}
+
 /// A language model that judges coverage and specificity, if one is named.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default)]
@@ -72,6 +92,10 @@ pub struct JudgeSettings {
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     #[serde(skip_serializing)]
     pub judge_model: String,
+    /// What it judges, with commas between; the other is computed here. Specificity alone is one short question a query
+    #[arg(long, value_name = "COMPONENTS", value_enum, value_delimiter = ',', default_values_t = [Judged::Coverage, Judged::Specificity])]
+    #[serde(skip_serializing)]
+    pub judge_components: Vec<Judged>,
     /// Behaviours that the judge is shown, at most: the most recent
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub judge_behaviours: usize,
@@ -121,9 +145,9 @@ impl JudgeSettings {
 /// What the judge says of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// The reader's themes, and whether the list covers them; `None` if that could not be had.
+    /// The reader's themes, and whether the list covers them; `None` if that could not be had, or was not asked.
     pub themes: Option<Vec<ThemeVerdict>>,
-    /// Of each query, in the order of their texts, whether it is specific; `None` if that could not be had.
+    /// Of each query, in the order of their texts, whether it is specific; `None` if that could not be had, or was not asked.
     pub queries: Vec<Option<QueryVerdict>>,
 }
 
@@ -150,15 +174,15 @@ pub struct QueryVerdict {
 }
 
 impl Verdict {
-    /// Share of the themes that are covered.
-    pub fn coverage(&self) -> Option<f32> {
-        self.themes.as_ref().map(|themes| share(themes, |theme| theme.covered))
-    }
-
-    /// Share of the queries that are specific, where each has a verdict.
-    pub fn specificity(&self) -> Option<f32> {
-        let queries: Option<Vec<&QueryVerdict>> = self.queries.iter().map(Option::as_ref).collect();
-        queries.map(|queries| share(&queries, |query| query.specific == 1))
+    /// Share of the themes that are covered, or of the queries that are specific, where each has a verdict.
+    pub fn share(&self, of: Judged) -> Option<f32> {
+        match of {
+            Judged::Coverage => self.themes.as_ref().map(|themes| share(themes, |theme| theme.covered)),
+            Judged::Specificity => {
+                let queries: Option<Vec<&QueryVerdict>> = self.queries.iter().map(Option::as_ref).collect();
+                queries.map(|queries| share(&queries, |query| query.specific == 1))
+            }
+        }
     }
 }
 
@@ -219,27 +243,36 @@ pub(crate) struct Judge {
     readers: Answers,
     lists: Answers,
     queries: Answers,
+    asks: Vec<Judged>,
     behaviours: usize,
 }
 
 impl Judge {
-    /// Sends nothing yet. Answers are kept under `_cache/judge` in the store.
-    pub(crate) fn open(server: &Server, store: &Store, settings: &JudgeSettings) -> Result<Self> {
+    /// A judge of so much, of readers with so many behaviours at most. Sends nothing yet. Answers are kept under `_cache/judge` in the store.
+    pub(crate) fn open(server: &Server, store: &Store, asks: Vec<Judged>, behaviours: usize) -> Result<Self> {
         // What has no verdict has no reward, and takes no other's place: few of them end no run.
         let open = |form| Answers::open(server, store, form, usize::MAX);
-        Ok(Judge {
-            readers: open(READERS)?,
-            lists: open(LISTS)?,
-            queries: open(QUERIES)?,
-            behaviours: settings.judge_behaviours,
-        })
+        Ok(Judge { readers: open(READERS)?, lists: open(LISTS)?, queries: open(QUERIES)?, asks, behaviours })
     }
 
     /// The verdicts on lists, each with its user and of at least one query.
     pub(crate) fn judge(&self, lists: &[(&UserInterests, Vec<&str>)]) -> Result<Vec<Verdict>> {
+        let mut covered = self.covered(lists)?.into_iter();
+        let mut specific = self.specific(lists)?.into_iter();
+        let verdict = |(_, queries): &(&UserInterests, Vec<&str>)| Verdict {
+            themes: covered.next().flatten(),
+            queries: queries.iter().map(|_| specific.next().flatten()).collect(),
+        };
+        Ok(lists.iter().map(verdict).collect())
+    }
+
+    /// Of each list, which themes of its user it covers.
+    fn covered(&self, lists: &[(&UserInterests, Vec<&str>)]) -> Result<Vec<Option<Vec<ThemeVerdict>>>> {
+        if !self.asks.contains(&Judged::Coverage) {
+            return Ok(Vec::new());
+        }
         let readers: Vec<_> = lists.iter().map(|(user, _)| self.of_reader(user)).collect();
         let themes = said(self.readers.ask_all(&readers, &|_, content| read_themes(content))?);
-
         let with_themes: Vec<(&[String], &[&str])> = themes
             .iter()
             .zip(lists)
@@ -248,15 +281,16 @@ impl Judge {
         let questions: Vec<_> = with_themes.iter().map(|(themes, queries)| of_list(themes, queries)).collect();
         let covered = self.lists.ask_all(&questions, &|at, content| read_covered(content, with_themes[at].0))?;
         let mut covered = said(covered).into_iter();
+        Ok(themes.iter().map(|themes| themes.as_ref().and_then(|_| covered.next().flatten())).collect())
+    }
 
+    /// Of each query of each list, whether it is specific.
+    fn specific(&self, lists: &[(&UserInterests, Vec<&str>)]) -> Result<Vec<Option<QueryVerdict>>> {
+        if !self.asks.contains(&Judged::Specificity) {
+            return Ok(Vec::new());
+        }
         let queries: Vec<_> = lists.iter().flat_map(|(_, queries)| queries).map(|query| of_query(query)).collect();
-        let mut specific = said(self.queries.ask_all(&queries, &|_, content| read_specific(content))?).into_iter();
-
-        let verdict = |(themes, (_, queries)): (Option<Vec<String>>, &(&UserInterests, Vec<&str>))| Verdict {
-            themes: themes.and_then(|_| covered.next().flatten()),
-            queries: specific.by_ref().take(queries.len()).collect(),
-        };
-        Ok(themes.into_iter().zip(lists).map(verdict).collect())
+        Ok(said(self.queries.ask_all(&queries, &|_, content| read_specific(content))?))
     }
 
     fn of_reader(&self, user: &UserInterests) -> Question {
@@ -320,7 +354,7 @@ mod tests {
         let said = |of: Value| read_covered(&of.to_string(), &read);
         let verdict = Verdict { themes: said(json!({"tea": bit(0), "trains": bit(1)})), queries: Vec::new() };
         let in_order: Vec<_> = verdict.themes.iter().flatten().map(|of| (of.theme.as_str(), of.covered)).collect();
-        assert_eq!((in_order, verdict.coverage()), (vec![("trains", true), ("tea", false)], Some(0.5)));
+        assert_eq!((in_order, verdict.share(Judged::Coverage)), (vec![("trains", true), ("tea", false)], Some(0.5)));
         for malformed in [
             json!({"trains": bit(1)}),
             json!({"trains": bit(1), "tea": bit(0), "more": bit(0)}),
@@ -335,8 +369,8 @@ mod tests {
         assert_eq!(specific(7), None);
         assert_eq!(read_specific("{\"specific\": 1}"), None);
         let of = |queries| Verdict { themes: None, queries };
-        assert_eq!(of(vec![specific(1), specific(0), specific(0), specific(0)]).specificity(), Some(0.25));
-        assert_eq!(of(vec![specific(1), None]).specificity(), None, "one is missing");
+        assert_eq!(of(vec![specific(1), specific(0), specific(0), specific(0)]).share(Judged::Specificity), Some(0.25));
+        assert_eq!(of(vec![specific(1), None]).share(Judged::Specificity), None, "one is missing");
     }
 
     #[test]
@@ -443,7 +477,7 @@ mod tests {
         let times = Times::default();
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&folder.path().to_string_lossy())?;
-        let judge = || -> Result<Judge> {
+        let judge_of = |asks: &[Judged]| -> Result<Judge> {
             let settings = JudgeSettings {
                 judge_endpoint: server(times.clone()),
                 judge_model: "m".into(),
@@ -451,8 +485,10 @@ mod tests {
                 judge_concurrency: 1,
                 ..JudgeSettings::default()
             };
-            Judge::open(&settings.server()?.expect("named"), &store, &settings)
+            Judge::open(&settings.server()?.expect("named"), &store, asks.to_vec(), settings.judge_behaviours)
         };
+        let judge = || judge_of(&JudgeSettings::default().judge_components);
+        let both = |of: &Verdict| (of.share(Judged::Coverage), of.share(Judged::Specificity));
         let asked = |question: &str| times.lock().expect("sound").get(question).copied().unwrap_or(0);
         let fails = ["fine", "busy", "broken", "noise", "nonsense", "cut", "refused"];
         for question in ["themes", "covered", "specific"] {
@@ -467,7 +503,7 @@ mod tests {
                 .map(|at| (&readers[at], vec!["b", if question == "themes" { "a" } else { kinds[at].as_str() }]))
                 .collect();
             let verdicts = judge()?.judge(&lists)?;
-            let shares: Vec<_> = verdicts.iter().map(|of| (of.coverage(), of.specificity())).collect();
+            let shares: Vec<_> = verdicts.iter().map(both).collect();
             let said = (Some(0.25), Some(0.5));
             let none = if question == "specific" { (Some(0.25), None) } else { (None, Some(0.5)) };
             assert_eq!(shares, [said, said, said, said, none, none, none, said], "{question}");
@@ -480,6 +516,24 @@ mod tests {
         }
         assert_eq!(asked("specific: \"b\""), 1, "in whichever list a query stands, it is asked about once");
         assert_eq!(asked("themes: {\"did\":\"search\",\"text\":\"trains\"}"), 1, "and a reader's themes, too");
+
+        // A judge of one thing asks nothing of the other.
+        let questions = || {
+            let times = times.lock().expect("sound");
+            let of =
+                |question| times.iter().filter(|(asked, _)| asked.starts_with(question)).map(|(_, n)| n).sum::<u32>();
+            ["themes", "covered", "specific"].map(of)
+        };
+        for (asks, shares, more) in
+            [(Judged::Coverage, (Some(0.25), None), [1, 1, 0]), (Judged::Specificity, (None, Some(0.5)), [0, 0, 1])]
+        {
+            let before = questions();
+            let name = format!("only {asks:?}");
+            let user = reader(&name);
+            let verdicts = judge_of(&[asks])?.judge(&[(&user, vec!["b", &name])])?;
+            assert_eq!(verdicts.iter().map(both).collect::<Vec<_>>(), [shares]);
+            assert_eq!(questions(), [0, 1, 2].map(|at| before[at] + more[at]), "{name}");
+        }
 
         // What the server fails to answer is no verdict of null: it is an error, once the others have been asked.
         let user = reader("trains");

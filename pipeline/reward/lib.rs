@@ -35,7 +35,7 @@ pub use choose::{Choose, ChooseInputs};
 pub use component::{Component, Components, Score};
 pub use explain::explain;
 pub use interests::{Behaviour, User, UserInterests, behaviours};
-pub use judge::{JudgeSettings, QueryVerdict, ThemeVerdict, Verdict};
+pub use judge::{JudgeSettings, Judged, QueryVerdict, ThemeVerdict, Verdict};
 pub use lexicon::{Lexicon, Word, Wording};
 pub use look::{Article, Look, Looked};
 pub use rewards::{RewardInputs, Rewards};

@@ -124,9 +124,10 @@ impl Looked {
         let components = Components(components.map(Some));
         let components = match &self.verdict {
             None => components,
-            Some(verdict) => components
-                .with(Component::Coverage, verdict.coverage())
-                .with(Component::Specificity, verdict.specificity()),
+            Some(verdict) => settings
+                .judged()
+                .into_iter()
+                .fold(components, |components, judged| components.with(judged.component(), verdict.share(judged))),
         };
         Score { components, copied: share(&copied) }
     }

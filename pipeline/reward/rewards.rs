@@ -43,8 +43,10 @@ impl Rewards {
     pub fn open(settings: &RewardSettings, inputs: &RewardInputs) -> Result<Self> {
         let searcher = Searcher::open(&inputs.articles)?;
         let lexicon = Lexicon::of(&inputs.news, searcher.pool(), settings)?;
-        let judge =
-            inputs.judge.as_ref().map(|(server, store)| Judge::open(server, store, &settings.judge)).transpose()?;
+        let judge = |(server, store): &(Server, Store)| {
+            Judge::open(server, store, settings.judged(), settings.judge.judge_behaviours)
+        };
+        let judge = inputs.judge.as_ref().map(judge).transpose()?;
         Ok(Rewards { judge, ..Rewards::new(settings.clone(), searcher, lexicon) })
     }
 

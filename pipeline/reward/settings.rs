@@ -7,7 +7,7 @@ use news::{Candidates, EncoderSettings, PoolSettings, Search, SearchSettings, Th
 use schemas::News;
 use serde::{Deserialize, Serialize};
 
-use crate::judge::VERSION;
+use crate::judge::{Judged, VERSION};
 use crate::{Calibration, Component, Components, JudgeSettings, Normalise, RewardInputs};
 
 /// How far a theme is covered.
@@ -189,7 +189,7 @@ impl RewardSettings {
         let articles = self.articles(&pool).declare(declare)?;
         let judge = self.judge_server(declare.store())?;
         if let Some((server, _)) = &judge {
-            declare.value("judge", [server.name(), &server.model, VERSION])?;
+            declare.value("judge", ([server.name(), &server.model, VERSION], self.judged()))?;
         }
         Ok(RewardInputs { articles, news: words(declare.whole::<News>("news")?), judge })
     }
@@ -201,11 +201,16 @@ impl RewardSettings {
         Ok(RewardInputs { articles, news: words(Whole::open(store, "news")?), judge: self.judge_server(store)? })
     }
 
+    /// What a judge is asked about: what it judges, as far as that counts.
+    pub(crate) fn judged(&self) -> Vec<Judged> {
+        let weights = self.weights();
+        let counts = |judged: &Judged| weights[judged.component() as usize] > 0.0;
+        self.judge.judge_components.iter().copied().filter(counts).collect()
+    }
+
     /// The judge's server, and where its verdicts are kept: if one is named, and what it judges counts.
     fn judge_server(&self, store: &Store) -> Result<Option<(Server, Store)>> {
-        let weights = self.weights();
-        let counts = weights[Component::Coverage as usize] > 0.0 || weights[Component::Specificity as usize] > 0.0;
-        Ok(self.judge.server()?.filter(|_| counts).map(|server| (server, store.clone())))
+        Ok(self.judge.server()?.filter(|_| !self.judged().is_empty()).map(|server| (server, store.clone())))
     }
 
     fn articles<'a>(&'a self, pool: &'a PoolSettings) -> Search<'a> {
@@ -236,6 +241,19 @@ mod tests {
         let undecided = raw.with(Component::Coverage, None);
         assert_eq!(settings.total(&undecided, &calibration), None);
         assert_eq!(settings.total(&raw.with(Component::Diversity, None), &calibration), Some(3.0), "it does not count");
+    }
+
+    #[test]
+    fn a_judge_is_asked_about_what_counts() {
+        let judged = |judge_components: &[Judged], without: &[Component]| {
+            let judge = JudgeSettings { judge_components: judge_components.to_vec(), ..Default::default() };
+            RewardSettings { judge, without: without.to_vec(), ..Default::default() }.judged()
+        };
+        let both = [Judged::Coverage, Judged::Specificity];
+        assert_eq!(RewardSettings::default().judged(), both);
+        assert_eq!(judged(&both, &[Component::Coverage, Component::Align]), [Judged::Specificity]);
+        assert_eq!(judged(&[Judged::Coverage], &[]), [Judged::Coverage]);
+        assert_eq!(judged(&[Judged::Coverage], &[Component::Coverage]), []);
     }
 
     #[test]
