@@ -204,8 +204,9 @@ impl RewardSettings {
     /// What a judge is asked about: what it judges, as far as that counts.
     pub(crate) fn judged(&self) -> Vec<Judged> {
         let weights = self.weights();
+        let named = |judged: &Judged| self.judge.judge_components.contains(judged);
         let counts = |judged: &Judged| weights[judged.component() as usize] > 0.0;
-        self.judge.judge_components.iter().copied().filter(counts).collect()
+        [Judged::Coverage, Judged::Specificity].into_iter().filter(|judged| named(judged) && counts(judged)).collect()
     }
 
     /// The judge's server, and where its verdicts are kept: if one is named, and what it judges counts.
@@ -251,6 +252,7 @@ mod tests {
         };
         let both = [Judged::Coverage, Judged::Specificity];
         assert_eq!(RewardSettings::default().judged(), both);
+        assert_eq!(judged(&[both[1], both[0], both[1]], &[]), both, "however they are written");
         assert_eq!(judged(&both, &[Component::Coverage, Component::Align]), [Judged::Specificity]);
         assert_eq!(judged(&[Judged::Coverage], &[]), [Judged::Coverage]);
         assert_eq!(judged(&[Judged::Coverage], &[Component::Coverage]), []);
