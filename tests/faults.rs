@@ -54,6 +54,50 @@ impl Setup {
 }
 
 #[test]
+fn a_commit_broken_off_between_its_entries_mixes_no_versions() {
+    let row = |user: &str, text: &str, second: u32| format!("{user},2025-11-30T10:00:0{second}Z,{text}\n");
+    let log = |rows: &[String]| format!("user,time,text\n{}", rows.concat());
+    let (first, second) = (log(&[row("u1", "a", 1)]), log(&[row("u1", "b", 2), row("u2", "c", 3)]));
+    let begun = |name: &str, content: &str| {
+        let folder = TempDir::new().expect("a folder");
+        let (file, root) = (folder.path().join("l.csv"), folder.path().join(name));
+        std::fs::write(&file, content).expect("writable");
+        let text = format!(
+            "[ingest]\nbuckets = 2\ncut_off = \"2025-12-01\"\n[[ingest.events]]\nname = \"log\"\ndomain = \"search\"\n\
+             files = [{:?}]\nformat = \"csv\"\nuser = \"user\"\ntime = \"time\"\ntext = \"text\"\n",
+            file.display()
+        );
+        let config = folder.path().join("mine.toml");
+        std::fs::write(&config, text).expect("writable");
+        (folder, file, root, config)
+    };
+    let ingest = |root: &Path, config: &Path| {
+        let mut command = querent();
+        command.args(["ingest", "--quiet", "--config"]).arg(config).arg("--data").arg(root);
+        command
+    };
+    let rows = |root: &Path| ["events", "truth", "events.quarantine"].map(|name| by_version(root, name));
+    let (_fresh, _, root, config) = begun("fresh", &second);
+    succeed(&mut ingest(&root, &config));
+    let expected = rows(&root);
+
+    let mut broken_off = 0;
+    for entry in 1..=5 {
+        let (_folder, file, root, config) = begun("data", &first);
+        succeed(&mut ingest(&root, &config));
+        std::fs::write(&file, &second).expect("writable");
+        let killed = ingest(&root, &config).env("QUERENT_FAULT", format!("entry:{entry}")).status().expect("starts");
+        broken_off += usize::from(!killed.success());
+        succeed(&mut ingest(&root, &config));
+        assert_eq!(rows(&root), expected, "killed after entry {entry}");
+        // And it goes on from there.
+        std::fs::write(&file, &first).expect("writable");
+        succeed(&mut ingest(&root, &config));
+    }
+    assert!(broken_off >= 4, "{broken_off} commits were broken off");
+}
+
+#[test]
 fn a_kill_at_any_step_or_any_moment_is_made_good_by_the_next_run() {
     let setup = Setup::new();
     let mut kills = 0;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use candle_core::Var;
-use dataset::Result;
 use dataset::bucket::stream;
+use dataset::{Error, Result};
 use text::Tokens;
 
 use crate::initial::{Initial, from_folder, from_scratch};
@@ -52,6 +52,14 @@ impl Recipe<'_> {
                 .collect()
         };
         let (train, held_out_examples) = (pick(false), pick(true));
+        for (examples, which) in [(&train, "left to learn from"), (&held_out_examples, "held out")] {
+            let kept = examples.iter().filter(|example| example.keep).count();
+            if kept == 0 || kept == examples.len() {
+                let got = format!("{kept} of keep and {} of noise", examples.len() - kept);
+                let hint = "annotate more behaviours, or give another --held-out or --seed";
+                return Err(Error::setting("labels", format!("some of each label {which}"), got, hint));
+            }
+        }
         let held_out = rows.iter().filter(|row| held(row)).map(|row| (row.text.clone(), row.keep)).collect();
         let epochs = fit(&initial.model, &train, &held_out_examples, settings, settings.seed, Some(save), watch)?;
         let temperature = score(&initial.model, &held_out_examples)?.best_temperature();

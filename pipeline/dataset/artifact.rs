@@ -92,7 +92,7 @@ impl Draft {
     }
 
     /// Starts, or goes on with, the draft of a target.
-    fn open(target: &Path, fingerprint: &str) -> Result<Self> {
+    fn open(target: &Path, file: bool, fingerprint: &str) -> Result<Self> {
         let path = beside(target, ".unfinished");
         fs::create_dir_all(&path).map_err(Error::at(&path))?;
         let lock = File::create(path.join(LOCK)).map_err(Error::at(&path))?;
@@ -109,7 +109,9 @@ impl Draft {
         if begun != fingerprint {
             for entry in fs::read_dir(&draft.path).map_err(Error::at(&draft.path))?.flatten() {
                 let path = entry.path();
-                if entry.file_name() != LOCK {
+                // Of a file whose own identity was still to come, this says whose it is.
+                let whose = file && entry.file_name() == IDENTITY;
+                if entry.file_name() != LOCK && !whose {
                     let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
                     removed.map_err(Error::at(&path))?;
                 }
@@ -123,7 +125,6 @@ impl Draft {
     fn publish(self, target: &Path, file: bool) -> Result<()> {
         let Draft { path, lock } = self;
         let sync = |folder: &Path| File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::at(folder));
-        fs::remove_file(path.join(".of")).map_err(Error::at(&path))?;
         sync(&path)?;
         if file {
             let name = target.file_name().unwrap_or_default();
@@ -135,6 +136,8 @@ impl Draft {
                 Ok(_) => exchange(&path, target)?,
                 Err(_) => fs::rename(&path, target).map_err(Error::at(target))?,
             }
+            // Not before: what fails at its last step is whole, and the next run goes on from there.
+            fs::remove_file(target.join(".of")).map_err(Error::at(target))?;
         }
         target.parent().filter(|folder| folder.is_dir()).map_or(Ok(()), sync)?;
         match fs::remove_dir_all(&path) {
@@ -146,10 +149,28 @@ impl Draft {
     }
 }
 
-/// Two folders change their names in one step.
+/// Two folders change their names, in one step where the file system can do that.
 fn exchange(a: &Path, b: &Path) -> Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(|e| Error::io(b.display(), e.into()))
+    use rustix::io::Errno;
+    match renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        // As NFS says.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => exchange_by_steps(a, b).map_err(Error::at(b)),
+        Err(e) => Err(Error::io(b.display(), e.into())),
+    }
+}
+
+/// The same by way of a third name. Who is killed between two steps leaves nothing at `b`, and `a` whole: the next run puts it there.
+fn exchange_by_steps(a: &Path, b: &Path) -> std::io::Result<()> {
+    let aside = beside(b, ".replaced");
+    match fs::remove_dir_all(&aside) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    fs::rename(b, &aside)?;
+    fs::rename(a, b)?;
+    fs::rename(&aside, a)
 }
 
 fn beside(target: &Path, ending: &str) -> PathBuf {
@@ -240,7 +261,7 @@ impl Runner {
             }
             fs::create_dir_all(folder).map_err(Error::at(folder))?;
         }
-        let draft = Draft::open(target, &fingerprint)?;
+        let draft = Draft::open(target, A::FILE, &fingerprint)?;
         artifact.make(&inputs, &draft, &self.resources)?;
         let mut files = BTreeMap::new();
         list(&draft.path, "", &mut files)?;
@@ -305,6 +326,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn folders_change_places_on_any_file_system() {
+        for exchange in [
+            |a: &Path, b: &Path| exchange(a, b).expect("writable"),
+            |a: &Path, b: &Path| exchange_by_steps(a, b).expect("writable"),
+        ] {
+            let root = tempfile::tempdir().expect("a folder");
+            let [a, b] = ["a", "b"].map(|name| root.path().join(name));
+            for folder in [&a, &b, &root.path().join("b.replaced")] {
+                fs::create_dir(folder).expect("writable");
+                fs::write(folder.join("is"), folder.file_name().expect("a name").as_encoded_bytes()).expect("writable");
+            }
+            exchange(&a, &b);
+            let is = |folder: &Path| fs::read_to_string(folder.join("is")).expect("readable");
+            assert_eq!((is(&a), is(&b)), ("b".to_owned(), "a".to_owned()));
+        }
+    }
+
+    #[test]
     fn what_is_not_ours_is_not_taken() {
         let root = tempfile::tempdir().expect("a folder");
         let page = root.path().join("page.html");
@@ -316,6 +355,9 @@ mod tests {
         assert!(!may_take(&page, true, false));
         fs::write(root.path().join("page.html.unfinished").join(IDENTITY), "{}").expect("writable");
         assert!(may_take(&page, true, false));
+        // Another artifact's draft goes, but for what says whose the page is.
+        let draft = Draft::open(&page, true, "another").expect("writable");
+        assert!(draft.path.join(IDENTITY).exists() && may_take(&page, true, false));
         for (never, file) in [("/dev/null", true), ("/", true), ("/", false), ("/dev/null", false)] {
             assert!(!may_take(Path::new(never), file, true), "{never}");
         }

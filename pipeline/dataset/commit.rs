@@ -20,7 +20,7 @@ use crate::account::{self, Account};
 use crate::fault;
 use crate::log::{Dataset, Head};
 use crate::manifest::{Entry, Manifest, Part};
-use crate::plan::{Digest, Plan};
+use crate::plan::{Digest, Output, Plan};
 use crate::receipts::{Receipt, Run, runs};
 use crate::tidy::{clear, tidy};
 use crate::{Error, Exit, Kind, Result, Store};
@@ -230,10 +230,11 @@ fn same_run(all: &[Manifest], one: &Manifest) -> bool {
 
 /// Datasets that one run writes, and the ends of their logs, between which no other run can still commit one output without the other.
 ///
-/// Outputs are committed last to first. A run that has committed one and stalled could commit the next after a third run has committed the
-/// first again, and leave a pair that no run wrote. So where an output's version was made by a run that has not committed an output
-/// before it, that run's turn is taken from it by an empty entry.
-pub(crate) fn settled_heads(store: &Store, names: &[&str]) -> Result<Vec<(Dataset, Head)>> {
+/// Outputs are committed last to first. Where an output's version was made by a run that has not committed an output before it, that run was
+/// broken off, or stalls: its commit is finished for it, for all that it takes has its place by then. Where that cannot be, as when its plan is
+/// lost, its turn is taken from it by an empty entry: it could commit the next output after a third run has committed the first again, and leave
+/// a pair that no run wrote.
+pub(crate) fn settled_heads(store: &Store, names: &[&str], keep: usize) -> Result<Vec<(Dataset, Head)>> {
     // Between two entries of one commit lie milliseconds: a run that is at it is waited for.
     for wait in (0..PATIENCE).rev() {
         let datasets = heads(store, names.iter().copied())?;
@@ -242,20 +243,52 @@ pub(crate) fn settled_heads(store: &Store, names: &[&str]) -> Result<Vec<(Datase
             for (_, earlier) in &datasets[later + 1..] {
                 let turn = earlier.current.as_ref().and_then(|m| m.outputs.get(&dataset.name));
                 if turn.is_some_and(|turn| *turn >= head.next) {
-                    open = Some((dataset, head.next));
+                    open = Some((dataset, head.next, earlier.current.clone()));
                 }
             }
         }
         match open {
             None => return Ok(datasets),
             Some(_) if wait > 0 => std::thread::sleep(std::time::Duration::from_millis(20)),
-            Some((dataset, next)) => {
-                dataset.fence(next)?;
-                return settled_heads(store, names);
+            Some((dataset, next, begun)) => {
+                if !begun.map_or(Ok(false), |begun| finished_for(store, names, &begun, keep))? {
+                    dataset.fence(next)?;
+                }
+                return settled_heads(store, names, keep);
             }
         }
     }
     heads(store, names.iter().copied())
+}
+
+/// Finishes the commit of the run that made this version of one of its outputs. False when it cannot be finished.
+fn finished_for(store: &Store, names: &[&str], begun: &Manifest, keep: usize) -> Result<bool> {
+    let outputs = |plan: &Plan| plan.outputs.iter().map(|output| (output.dataset.clone(), output.next)).collect();
+    let is_its = |plan: &Plan| plan.fingerprint == begun.fingerprint && begun.outputs == outputs(plan);
+    let Some(plan) = runs(&Dataset::new(store, names[0]))?.into_iter().find(is_its) else { return Ok(false) };
+    let datasets = heads(store, plan.outputs.iter().map(|output| output.dataset.as_str()))?;
+    match Run::new(store, &plan, &datasets).commit(&contracts(&plan)?, &BTreeMap::new(), keep) {
+        Ok(_) => Ok(true),
+        Err(e) if matches!(e.kind(), Kind::Incomplete) => Ok(false),
+        // Its turn was taken from it meanwhile.
+        Err(e) if matches!(e.kind(), Kind::Conflict) => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
+/// The tables of a run's outputs.
+fn contracts(plan: &Plan) -> Result<Vec<Contract>> {
+    let contract = |output: &Output| {
+        let known = schemas::all().into_iter().find(|c| c.name == output.table && c.version == output.table_version);
+        known.ok_or_else(|| {
+            Error::unreadable(
+                &output.dataset,
+                format!("expected a table that this querent knows, got {}", output.table),
+                "seal it with the querent that ran the shards",
+            )
+        })
+    };
+    plan.outputs.iter().map(contract).collect()
 }
 
 /// Too much was set aside. `example` says where the first one lies, as ` (first: file:line)`.
@@ -286,23 +319,8 @@ pub fn seal(store: &Store, dataset: &str, run: Option<&str>, keep: usize) -> Res
         let hint = "run the shards first (`--shard i/N`); with several runs name one by --run, or `querent gc`";
         return Err(Error::setting("--run", format!("one unsealed run of {dataset}"), got, hint));
     };
-    let contracts: Vec<Contract> = plan
-        .outputs
-        .iter()
-        .map(|output| {
-            let known =
-                schemas::all().into_iter().find(|c| c.name == output.table && c.version == output.table_version);
-            known.ok_or_else(|| {
-                Error::unreadable(
-                    &output.dataset,
-                    format!("expected a table that this querent knows, got {}", output.table),
-                    "seal it with the querent that ran the shards",
-                )
-            })
-        })
-        .collect::<Result<_>>()?;
     let datasets = heads(store, plan.outputs.iter().map(|output| output.dataset.as_str()))?;
-    Run::new(store, &plan, &datasets).commit(&contracts, &BTreeMap::new(), keep)
+    Run::new(store, &plan, &datasets).commit(&contracts(&plan)?, &BTreeMap::new(), keep)
 }
 
 /// Datasets and the ends of their logs, read in the order in which they are committed: last to first.

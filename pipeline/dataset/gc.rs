@@ -44,14 +44,16 @@ pub fn collect_garbage(store: &Store, name: &str, sweep: Sweep) -> Result<Swept>
     let prefix = dataset.path(&format!("{RUNS}/"));
     let mut runs: BTreeMap<String, Vec<&File>> = BTreeMap::new();
     for file in &files {
-        if let Some((run, _)) = file.path.strip_prefix(&prefix).and_then(|path| path.split_once('/')) {
+        let run = file.path.strip_prefix(&prefix).and_then(|path| path.split_once('/'));
+        // What else lies there is somebody else's.
+        if let Some((run, _)) = run.filter(|(run, _)| is_run(run)) {
             runs.entry(run.to_owned()).or_default().push(file);
         }
     }
     let old = |files: &[&File]| files.iter().all(|file| file.age_s >= sweep.older_than_s);
     let mut doomed: Vec<&File> = Vec::new();
     let (mut open, mut young) = (Vec::new(), false);
-    for files in runs.into_values() {
+    for (run, files) in runs {
         let turn = turn(&dataset, &files)?;
         let over = match &turn {
             Some((dataset, number)) => dataset.has(*number)?,
@@ -59,6 +61,7 @@ pub fn collect_garbage(store: &Store, name: &str, sweep: Sweep) -> Result<Swept>
         };
         match (old(&files), turn) {
             (true, _) if over => doomed.extend(files),
+            (true, Some(_)) if at_work_elsewhere(store, name, &run, sweep.older_than_s)? => young = true,
             (true, Some(turn)) => open.push((turn, files)),
             _ => young |= !over,
         }
@@ -86,6 +89,21 @@ pub fn collect_garbage(store: &Store, name: &str, sweep: Sweep) -> Result<Swept>
         doomed.iter().try_for_each(|file| store.delete(&file.path))?;
     }
     Ok(swept)
+}
+
+/// Whether a run may be called so: by a digest.
+fn is_run(name: &str) -> bool {
+    name.len() >= 32 && name.bytes().all(|c| c.is_ascii_hexdigit())
+}
+
+/// Whether a run writes younger files into other datasets: one of its outputs may have had nothing to say for long.
+fn at_work_elsewhere(store: &Store, name: &str, run: &str, older_than_s: u64) -> Result<bool> {
+    for other in store.folders()?.iter().filter(|other| *other != name) {
+        if store.list(&format!("{other}/{RUNS}/{run}"))?.iter().any(|file| file.age_s < older_than_s) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether it is a part of ours in the making.

@@ -278,10 +278,23 @@ impl<'a> Inputs<'a> {
 
     /// The rows that an output is made of now, for a stage that takes over what it would compute again. It answers for their being the
     /// same: they must be found by their content and, with `same`, be made by the same models and settings.
+    ///
+    /// There are none of another run than the one that made the first output: with its rows they make nothing that any run wrote.
     pub fn cache<T: Table>(&self, output: usize, same: impl FnOnce(&Manifest) -> bool) -> Option<Whole<T>> {
         let (dataset, head) = &self.outputs[output];
-        let manifest = head.current.clone().filter(|manifest| manifest.holds(&T::contract()) && same(manifest))?;
-        let snapshot = Snapshot { dataset: dataset.clone(), manifest };
+        let turn = self.before(0)?.outputs.get(&dataset.name);
+        let of_one_run = |manifest: &Manifest| turn == Some(&manifest.version);
+        self.rows_of(output, head.current.clone().filter(of_one_run).filter(same))
+    }
+
+    /// The newest rows of an output, whichever run wrote them.
+    pub fn newest<T: Table>(&self, output: usize) -> Option<Whole<T>> {
+        self.rows_of(output, self.outputs[output].1.current.clone())
+    }
+
+    fn rows_of<T: Table>(&self, output: usize, manifest: Option<Manifest>) -> Option<Whole<T>> {
+        let manifest = manifest.filter(|manifest| manifest.holds(&T::contract()))?;
+        let snapshot = Snapshot { dataset: self.outputs[output].0.clone(), manifest };
         Some(Whole { snapshot, columns: Vec::new(), table: PhantomData })
     }
 }

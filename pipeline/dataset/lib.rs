@@ -68,6 +68,7 @@ pub use inputs::{ByPartition, Inputs, Whole};
 pub use log::{Dataset, Snapshot};
 pub use manifest::{Entry, InputRef, Lineage, Manifest, Part};
 pub use memory::parse_bytes;
+pub use parallel::in_parallel;
 pub use part::{check_order, decode, encode, read_part};
 pub use plan::{Digest, Plan};
 pub use progress::{Progress, Style};

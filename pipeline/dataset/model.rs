@@ -14,7 +14,7 @@
 //! | who | step | what happens |
 //! |---|---|---|
 //! | writer | `Read` | the head of every log, the primary's last: the base |
-//! | | `Settle` | has a run committed its first output only? Fence the primary, which ends that run; read again |
+//! | | `Settle` | has a run committed its first output only? Fence the primary, which ends that run; read again. (The program first finishes that commit for the run, by the steps that the run itself would take, which the model has as the run's) |
 //! | | `Make` | per partition: reuse the base's part, or take the run's receipt if its part is whole, or link a whole part of an over run, or write |
 //! | | `Receipt` | create it if absent, or replace one whose part is not whole; the loser deletes its own part (`Lost`) and takes the winner's |
 //! | | `Tidy` | sync the logs, list what the law lets go, delete it file by file; after `Make`, which may link it |

@@ -1,38 +1,31 @@
-//! Tasks on threads.
+//! Several things at a time.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::Result;
 
-/// Does tasks on some threads, in their order; the first error stops all.
-pub(crate) fn in_parallel<T: Send>(
-    threads: usize,
-    tasks: &[usize],
-    one: impl Fn(usize) -> Result<T> + Sync,
-) -> Result<Vec<(usize, T)>> {
-    let next = Mutex::new(tasks.iter().copied());
-    let results: Mutex<Result<Vec<(usize, T)>>> = Mutex::new(Ok(Vec::new()));
-    let lock = |results: &Mutex<Result<Vec<(usize, T)>>>, add: Result<(usize, T)>| {
-        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-        match (results.as_mut(), add) {
-            (Ok(all), Ok(one)) => all.push(one),
-            (Ok(_), Err(e)) => *results = Err(e),
-            (Err(_), _) => {}
-        }
-        results.is_ok()
-    };
+/// What comes of `0` to `n - 1`, in this order, `together` at a time.
+///
+/// # Errors
+/// When one fails: what has not begun by then is left out.
+pub fn in_parallel<T: Send>(n: usize, together: usize, of: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let outcomes: Mutex<Vec<(usize, Result<T>)>> = Mutex::default();
     std::thread::scope(|scope| {
-        for _ in 0..threads.min(tasks.len()) {
+        for _ in 0..together.min(n) {
             scope.spawn(|| {
-                loop {
-                    let task = next.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some(task) = task else { break };
-                    if !lock(&results, one(task).map(|done| (task, done))) {
-                        break;
+                while let Some(at) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < n) {
+                    let outcome = of(at);
+                    if outcome.is_err() {
+                        next.store(n, Ordering::Relaxed);
                     }
+                    outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((at, outcome));
                 }
             });
         }
     });
-    results.into_inner().unwrap_or_else(PoisonError::into_inner)
+    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcomes.sort_by_key(|(at, _)| *at);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }

@@ -2,10 +2,10 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub enum Style {
     /// Nothing.
     Silent,
 }
+
+/// All bars: a judge's questions beside the partitions of which they are asked.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
@@ -37,7 +40,7 @@ impl Progress {
     pub fn new(job: &str, unit: &'static str, steps: u64, style: Style) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = (style == Style::Auto && terminal).then(|| {
-            let bar = ProgressBar::new(steps);
+            let bar = BARS.add(ProgressBar::new(steps));
             let template = "{prefix:>14} {wide_bar} {pos}/{len}  {msg}  {eta} left";
             bar.set_style(ProgressStyle::with_template(template).expect("a constant template"));
             bar.set_prefix(job.to_owned());
@@ -70,10 +73,10 @@ impl Progress {
 
     /// So many steps need not be done after all.
     pub fn skip(&self, steps: u64) {
-        let left = self.steps.load(Ordering::Relaxed).saturating_sub(steps);
-        self.steps.store(left, Ordering::Relaxed);
+        let less = |all: u64| Some(all.saturating_sub(steps));
+        let _ = self.steps.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         if let Some(bar) = &self.bar {
-            bar.set_length(left);
+            bar.set_length(self.steps.load(Ordering::Relaxed));
         }
     }
 
@@ -123,6 +126,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+            BARS.remove(bar);
         }
     }
 }

@@ -154,8 +154,17 @@ impl<'a> Run<'a> {
     /// The receipts of this run that hold. What cannot be read, or names a part that is not there, does not count. Those in `seen` were
     /// checked before, to the last byte; another one in the place of one of them was not.
     pub(crate) fn receipts(&self, seen: &BTreeMap<u32, Receipt>) -> Result<BTreeMap<u32, Receipt>> {
+        self.receipts_of(0..self.plan.partitions, seen)
+    }
+
+    /// The same of some partitions: the parts of others are not read.
+    pub(crate) fn receipts_of(
+        &self,
+        partitions: impl IntoIterator<Item = u32>,
+        seen: &BTreeMap<u32, Receipt>,
+    ) -> Result<BTreeMap<u32, Receipt>> {
         let mut receipts = BTreeMap::new();
-        for partition in 0..self.plan.partitions {
+        for partition in partitions {
             let Some(receipt) = self.receipt(partition)? else { continue };
             if self.is_valid(&receipt, partition, seen.get(&partition) != Some(&receipt))? {
                 receipts.insert(partition, receipt);
@@ -168,14 +177,14 @@ impl<'a> Run<'a> {
         Ok(self.store.get(&self.receipt_path(partition))?.and_then(|json| serde_json::from_slice(&json).ok()))
     }
 
-    /// Leaves a receipt; when another process left one first that holds, its parts stand and ours are deleted.
+    /// Leaves a receipt, and returns the one that stands: when another process left one first that holds, its parts stand and ours are deleted.
     ///
     /// # Errors
     /// Also when the run is over: rather now than after days of work.
-    pub(crate) fn leave(&self, receipt: &Receipt) -> Result<()> {
+    pub(crate) fn leave(&self, receipt: Receipt) -> Result<Receipt> {
         self.check_open()?;
         let path = self.receipt_path(receipt.partition);
-        if !self.store.create_unsynced(&path, to_json(receipt))? {
+        if !self.store.create_unsynced(&path, to_json(&receipt))? {
             let first = self.receipt(receipt.partition)?;
             match first {
                 Some(first) if self.is_valid(&first, receipt.partition, true)? => {
@@ -186,13 +195,14 @@ impl<'a> Run<'a> {
                             self.store.delete(&self.staged_at(output, part).unwrap_or(placed))?;
                         }
                     }
+                    return Ok(first);
                 }
                 // A loss of power cut it short, or its part is gone.
-                _ => self.store.put_unsynced(&path, to_json(receipt))?,
+                _ => self.store.put_unsynced(&path, to_json(&receipt))?,
             }
         }
         fault::point(fault::RECEIPT);
-        Ok(())
+        Ok(receipt)
     }
 
     /// What earlier runs that are over finished of the same: their parts get a second name, under which they are ours.
@@ -215,8 +225,7 @@ impl<'a> Run<'a> {
                 if let Some(receipt) = earlier.receipt(partition)?
                     && let Some(receipt) = self.adopt_one(&earlier, contracts, receipt)?
                 {
-                    self.leave(&receipt)?;
-                    adopted.insert(partition, receipt);
+                    adopted.insert(partition, self.leave(receipt)?);
                 }
             }
         }

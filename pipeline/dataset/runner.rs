@@ -165,7 +165,7 @@ impl Runner {
         let store = self.store();
         let datasets = match self.dry_run {
             true => heads(store, outputs.iter().copied())?,
-            false => settled_heads(store, outputs)?,
+            false => settled_heads(store, outputs, self.keep_versions)?,
         };
         let mut declare = Inputs::new(&self.resources, &datasets);
         let inputs = stage.inputs(&mut declare)?;

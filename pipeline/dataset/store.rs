@@ -299,8 +299,7 @@ impl Store {
             }
             Ok(found)
         };
-        let all: Vec<usize> = (0..files.len()).collect();
-        Ok(in_parallel(SYNCS, &all, one)?.into_iter().all(|(_, found)| found))
+        Ok(in_parallel(files.len(), SYNCS, one)?.into_iter().all(|found| found))
     }
 
     /// Makes the names in some folders outlive a loss of power.
@@ -308,7 +307,7 @@ impl Store {
         let Place::Disk { folder, disk } = &self.place else { return Ok(()) };
         let folders: Vec<String> = folders.into_iter().collect();
         let sync = |at: usize| disk.sync_folder(&below(folder, &folders[at])?).map_err(self.failed(&folders[at]));
-        in_parallel(SYNCS, &(0..folders.len()).collect::<Vec<_>>(), sync).map(|_| ())
+        in_parallel(folders.len(), SYNCS, sync).map(|_| ())
     }
 
     /// Deletes a file; one that is gone already is not an error.

@@ -40,12 +40,11 @@ impl Work<'_> {
         let (runner, plan) = (self.runner, self.run.plan);
         let mine: BTreeSet<u32> = (0..plan.partitions).filter(|p| runner.takes(*p)).collect();
         let mut done = match self.run.written_plan()? {
-            Some(_) => self.run.receipts(&BTreeMap::new())?,
+            Some(_) => self.run.receipts_of(mine.iter().copied(), &BTreeMap::new())?,
             None => BTreeMap::new(),
         };
         self.run.write_plan()?;
         done.extend(self.run.adopt(self.contracts, |p| mine.contains(&p) && !done.contains_key(&p))?);
-        done.retain(|partition, _| mine.contains(partition));
         // After what can be adopted is: so that a plain glob is right while this run works.
         for (dataset, _) in self.run.datasets {
             tidy(dataset, runner.keep_versions)?;
@@ -53,9 +52,8 @@ impl Work<'_> {
         summary.reused = done.len() as u64;
         for partition in mine.iter().filter(|p| !done.contains_key(p)).copied().collect::<Vec<_>>() {
             if let Some(receipt) = self.reusable(partition) {
-                self.run.leave(&receipt)?;
                 summary.reused += 1;
-                done.insert(partition, receipt);
+                done.insert(partition, self.run.leave(receipt)?);
             }
         }
         let todo: Vec<usize> = mine.iter().filter(|p| !done.contains_key(p)).map(|p| *p as usize).collect();
@@ -107,7 +105,8 @@ impl Work<'_> {
         let budget = resources.memory_limit / resources.threads.max(1) as u64 / 8;
         let budget = usize::try_from(budget).unwrap_or(usize::MAX).clamp(1 << 16, 64 << 20);
         let progress = Progress::new(S::NAME, "tasks", tasks.len() as u64, resources.progress);
-        let one = |task: usize| {
+        let one = |at: usize| {
+            let task = tasks[at];
             let folder = self.run.path(&format!("sent/{}", regrouped.tasks[task]));
             let index = match regroup::find(&resources.store, &folder, regrouped)? {
                 Some(index) => index,
@@ -118,9 +117,9 @@ impl Work<'_> {
                 }
             };
             progress.step(1);
-            Ok(index)
+            Ok((task, index))
         };
-        let mut indexes = in_parallel(resources.threads, &tasks, one)?;
+        let mut indexes = in_parallel(tasks.len(), resources.threads, one)?;
         indexes.sort_by_key(|(task, _)| *task);
         regrouped.fill(&resources.store, indexes.into_iter().map(|(_, index)| index).collect());
         Ok(())
@@ -159,18 +158,16 @@ impl Work<'_> {
         let one = |partition: usize| {
             let partition = partition as u32;
             let _loan = budget.borrow(need(partition));
-            let receipt = self.compute(stage, inputs, &shared, partition)?;
-            self.run.leave(&receipt)?;
+            let receipt = self.run.leave(self.compute(stage, inputs, &shared, partition)?)?;
             progress.step(receipt.accounts[0].input);
             Ok(receipt)
         };
         let done = match S::ALONE {
-            false => in_parallel(resources.threads, todo, one)?,
-            true => threads(resources.threads)?
-                .install(|| todo.iter().map(|p| Ok((*p, one(*p)?))).collect::<Result<_>>())?,
+            false => in_parallel(todo.len(), resources.threads, |at| one(todo[at]))?,
+            true => threads(resources.threads)?.install(|| todo.iter().map(|p| one(*p)).collect::<Result<_>>())?,
         };
         let said = stage.said(&shared, started.elapsed().as_secs_f64());
-        Ok((done.into_iter().map(|(_, receipt)| receipt).collect(), said))
+        Ok((done, said))
     }
 
     fn compute<S: Stage>(&self, stage: &S, inputs: &S::Inputs, shared: &S::Shared, partition: u32) -> Result<Receipt> {

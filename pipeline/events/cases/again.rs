@@ -59,6 +59,26 @@ fn what_a_file_that_is_gone_held_is_not_lost_for_one_that_changed() -> Result<()
 }
 
 #[test]
+fn rotated_logs_lose_nothing_when_the_oldest_goes() -> Result<()> {
+    let section = searches("l*.csv", "csv", "");
+    let row = |text: &str| format!("user,time,text\nu1,2025-11-30T10:00:00Z,{text}\n");
+    let mut ran = run(&section, &[("l.csv", row("a").as_bytes())])?;
+    for (night, text) in ["b", "c", "d", "e"].into_iter().enumerate() {
+        let at = |name: &str| ran.folder.path().join(name);
+        if night >= 2 {
+            std::fs::remove_file(at("l-2.csv")).expect("there");
+        }
+        if night >= 1 {
+            std::fs::rename(at("l-1.csv"), at("l-2.csv")).expect("there");
+        }
+        std::fs::rename(at("l.csv"), at("l-1.csv")).expect("there");
+        ran.again(&section, &[("l.csv", row(text).as_bytes())])?;
+    }
+    assert_eq!(ran.texts(), ["a", "b", "c", "d", "e"]);
+    Ok(())
+}
+
+#[test]
 fn a_file_that_becomes_another_ones_copy_loses_its_own_rows() -> Result<()> {
     let section = searches("*.csv", "csv", "");
     let row = |text: &str| format!("user,time,text\nu1,2025-11-30T10:00:00Z,{text}\n");

@@ -53,6 +53,25 @@ fn a_row_that_says_what_was_shown_is_an_impression() -> Result<()> {
 }
 
 #[test]
+fn what_is_said_twice_of_an_impression_is_one_in_any_order() -> Result<()> {
+    let row = |clicked: &str, shown: &str| {
+        format!(
+            "{{\"user\": 1, \"time\": \"2025-12-01\", \"clicked\": [{clicked}], \"shown\": [{shown}], \"imp\": \"a\"}}\n"
+        )
+    };
+    let rows = [row("", "1, 2"), row("1", "1, 2"), row("", "2, 3, 9")];
+    let at = |row: &str| format!("2025-12-01T00:00:00Z {row}");
+    for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [1, 2, 0]] {
+        let ran = shown("impression = \"imp\"", &order.map(|row| rows[row].as_str()).concat())?;
+        let expected = ["1 2 false", "2 3 false", "4 1 true"].map(at);
+        assert_eq!(ran.impressions(), expected, "{order:?}: the longest first, and a click is a click");
+        let account = &ran.summaries[2].account;
+        assert_eq!((account.input, account.output, account.dropped["articles that no news log has"]), (7, 3, 1));
+    }
+    Ok(())
+}
+
+#[test]
 fn without_ids_of_their_own_impressions_are_told_apart_by_what_they_showed() -> Result<()> {
     let row =
         |shown: &str| format!("{{\"user\": 1, \"time\": \"2025-12-01\", \"clicked\": 1, \"shown\": [{shown}]}}\n");

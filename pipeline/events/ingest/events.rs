@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::collect::{Collector, Rules, SPILLED, Window};
 use super::config::times;
 use super::erased::ErasedPeople;
-use super::files::{Intake, RAW_FILES, Raw, Reader, paths, remark};
+use super::files::{Intake, Paths, RAW_FILES, Raw, Reader, paths, remark};
 use super::quarantine::files_and_quarantine;
 use super::settle::Bucket;
 use super::tally::{Tallies, booked};
@@ -76,6 +76,8 @@ struct Carried {
     truth: Whole<Truth>,
     quarantine: Whole<Quarantine>,
     files: Whole<RawFiles>,
+    /// Where files lie now that were moved.
+    moved: Paths,
 }
 
 impl EventInputs {
@@ -165,7 +167,8 @@ impl Stage for IngestEvents {
         let files = declare.cache::<RawFiles>(3, |_| true);
         let lay = paths(files.as_ref())?;
         let before = declare.before(0);
-        let mut erased = self.erased_before(before, declare.cache::<Erased>(4, |_| true).as_ref())?;
+        // Who was to be forgotten stays so, even if the run that was told was broken off.
+        let mut erased = self.erased_before(before, declare.newest::<Erased>(4).as_ref())?;
         let intake = match &self.reading {
             Reading::Logs(found) => Intake::new(found.clone(), before, &lay, |before| self.unfit(before, files))?,
             Reading::Nothing { erase } => {
@@ -180,15 +183,18 @@ impl Stage for IngestEvents {
         }
         remark(&intake.replaced).into_iter().for_each(|remark| declare.remark(remark));
         let tasks: Vec<Digest> = intake.fresh.iter().map(Raw::task).collect();
-        let carried = || {
+        let carried = if intake.carries {
+            let of_before = |_: &Manifest| true;
             Some(Carried {
-                events: declare.cache(0, |_| true)?,
-                truth: declare.cache(1, |_| true)?,
-                quarantine: declare.cache(2, |_| true)?,
-                files: declare.cache(3, |_| true)?,
+                events: declare.cache(0, of_before).ok_or_else(incomplete)?,
+                truth: declare.cache(1, of_before).ok_or_else(incomplete)?,
+                quarantine: declare.cache(2, of_before).ok_or_else(incomplete)?,
+                files: declare.cache(3, of_before).ok_or_else(incomplete)?,
+                moved: intake.moved,
             })
+        } else {
+            None
         };
-        let carried = if intake.carries { Some(carried().ok_or_else(incomplete)?) } else { None };
         let regrouped = declare.regroup_increment(self.buckets, SPILLED.clone(), tasks)?;
         let rules = Rules { key, buckets: self.buckets, window, erased };
         Ok(EventInputs {
@@ -234,7 +240,7 @@ impl Stage for IngestEvents {
             let Raw { id, reader, .. } = &inputs.fresh[task];
             rows.add_read(&id.source, reader.gives_titles(), &batch);
         }
-        let (mut quarantine, mut files) = (Rows::empty(), Rows::empty());
+        let (mut quarantine, mut files, mut moved) = (Rows::empty(), Rows::empty(), &Paths::new());
         if let Some(carried) = &inputs.carried {
             for columns in carried.events.read(bucket)?.columns() {
                 rows.add_events(columns?)?;
@@ -242,12 +248,13 @@ impl Stage for IngestEvents {
             for columns in carried.truth.read(bucket)?.columns() {
                 rows.add_truth(&columns?)?;
             }
-            (quarantine, files) = (carried.quarantine.read(bucket)?, carried.files.read(bucket)?);
+            (quarantine, files, moved) =
+                (carried.quarantine.read(bucket)?, carried.files.read(bucket)?, &carried.moved);
         }
         let (events, truth, account, clicks) = rows.settle()?;
         let read = inputs.fresh.iter().zip(tallies);
         let ((files, of_files), (rows, of_rows)) =
-            files_and_quarantine(read, (&files, &quarantine), &inputs.rules.erased, bucket, self.buckets)?;
+            files_and_quarantine(read, (&files, &quarantine, moved), &inputs.rules.erased, bucket, self.buckets)?;
         let (erased, of_erased) = inputs.rules.erased.part(bucket, self.buckets)?;
         let accounts = vec![account, clicks, of_rows, of_files, of_erased];
         Ok(Done { outputs: (events, truth, rows, files, erased), accounts })

@@ -201,13 +201,15 @@ pub(super) struct Intake {
     pub(super) known: BTreeSet<String>,
     /// Files that lay there before with another content: what came of that is replaced.
     pub(super) replaced: Vec<String>,
+    /// Where files lie now that were read before and moved since.
+    pub(super) moved: Paths,
 }
 
 impl Intake {
     /// Reads what the version before does not hold. `lay` says where its files lay, `unfit` why its rows cannot be carried on, if so.
     ///
-    /// A file that lies where one with another content lay takes its place. Which rows came of which file is not kept, so then all files
-    /// are read again.
+    /// A file that lies where one with another content lay takes its place, unless it was read before and moved there: logs are rotated that way.
+    /// Which rows came of which file is not kept, so if one was replaced all files are read again.
     ///
     /// # Errors
     /// When all files must be read again, and one of them is gone: nothing that it held may be lost.
@@ -238,15 +240,26 @@ impl Intake {
             .flat_map(|raw| std::iter::once(&raw.path).chain(&raw.twins).map(move |path| (raw, path)))
             .map(|(raw, path)| ((raw.id.source.as_str(), place(path)), &raw.id.blake3))
             .collect();
+        let lies_at = |source: &str, path: &str| lies.get(&(source, place(Path::new(path)))).copied();
+        // Read before, and not where it was then.
+        let has_moved = |source: &str, content: &Digest| {
+            let lay = lay.get(&(source.to_owned(), content.clone()));
+            lay.is_some_and(|path| lies_at(source, path) != Some(content))
+        };
         let replaced: BTreeMap<&FileId, &String> = held
             .iter()
             .filter_map(|id| Some((id, lay.get(&(id.source.clone(), id.blake3.clone()))?)))
             .filter(|(id, path)| {
-                let content = lies.get(&(id.source.as_str(), place(Path::new(path))));
-                content.is_some_and(|content| **content != id.blake3)
-                    && !same_content.contains(&(id.source.as_str(), &id.blake3))
+                let source = id.source.as_str();
+                lies_at(source, path).is_some_and(|content| *content != id.blake3 && !has_moved(source, content))
+                    && !same_content.contains(&(source, &id.blake3))
             })
             .collect();
+        let moved = found
+            .iter()
+            .filter(|raw| has_moved(&raw.id.source, &raw.id.blake3))
+            .map(|raw| ((raw.id.source.clone(), raw.id.blake3.clone()), raw.path.display().to_string()));
+        let moved: Paths = moved.collect();
         let unfit = match (before, other) {
             (None, _) => Some(String::new()),
             (Some(_), Some(id)) => Some(format!(
@@ -265,7 +278,7 @@ impl Intake {
             let mut all: Vec<FileId> = held.iter().cloned().chain(fresh.iter().map(|raw| raw.id.clone())).collect();
             all.sort();
             let known = held.into_iter().map(|id| id.source).collect();
-            return Ok(Intake { fresh, all, carries: true, known, replaced: Vec::new() });
+            return Ok(Intake { fresh, all, carries: true, known, replaced: Vec::new(), moved });
         };
         let there = |id: &FileId| same_content.contains(&(id.source.as_str(), &id.blake3)) || replaced.contains_key(id);
         if let Some(gone) = held.iter().find(|id| !there(id)) {
@@ -280,7 +293,7 @@ impl Intake {
         let all = found.iter().map(|raw| raw.id.clone()).collect();
         let mut replaced: Vec<String> = replaced.into_values().cloned().collect();
         replaced.dedup();
-        Ok(Intake { fresh: found, all, carries: false, known: BTreeSet::new(), replaced })
+        Ok(Intake { fresh: found, all, carries: false, known: BTreeSet::new(), replaced, moved: Paths::new() })
     }
 }
 
@@ -300,7 +313,7 @@ impl Intake {
         }
         let all = held(before)?;
         let known = all.iter().map(|id| id.source.clone()).collect();
-        Ok(Intake { fresh: Vec::new(), all, carries: true, known, replaced: Vec::new() })
+        Ok(Intake { fresh: Vec::new(), all, carries: true, known, replaced: Vec::new(), moved: Paths::new() })
     }
 }
 

@@ -7,6 +7,7 @@
 //! clicked, so nothing could be measured.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, LazyLock};
 
@@ -112,7 +113,7 @@ const AFTER: &str = "after the window";
 
 impl Stage for IngestImpressions {
     const NAME: &'static str = "ingest-impressions";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const UNIT: &'static str = "shown articles";
     type Inputs = ImpressionInputs;
     /// Ids of all articles.
@@ -174,7 +175,9 @@ impl Stage for IngestImpressions {
         if bucket == 0 {
             let said = booked(&inputs.regrouped.said::<Tally>()?);
             for why in [BEFORE, AFTER] {
-                account.drop(why, said.dropped.get(why).copied().unwrap_or_default());
+                let dropped = said.dropped.get(why).copied().unwrap_or_default();
+                account.input += dropped;
+                account.drop(why, dropped);
             }
             account.note("rows that cannot be read", said.bad());
         }
@@ -182,27 +185,32 @@ impl Stage for IngestImpressions {
         if let Some(carried) = &inputs.carried {
             return without_others(&carried.read(bucket)?, &known);
         }
-        let mut impressions: BTreeMap<([u8; 16], i64, [u8; 16]), Vec<Shown>> = BTreeMap::new();
+        // What logs say of an impression, the longest first: in whatever order rows come, it is the same.
+        let mut said: BTreeMap<([u8; 16], i64, [u8; 16]), BTreeSet<(Reverse<usize>, String)>> = BTreeMap::new();
         for (_, batch) in inputs.regrouped.read(bucket)? {
             let id = |column: usize, row: usize| -> [u8; 16] {
                 batch.column(column).as_fixed_size_binary().value(row).try_into().expect("16 bytes were sent")
             };
             let (at, shown) = (batch.column(2).as_primitive::<Int64Type>(), batch.column(3).as_string::<i32>());
             for row in 0..batch.num_rows() {
-                let articles = || Articles::of(shown.value(row));
+                let articles = Articles::of(shown.value(row)).count();
+                account.input += articles as u64;
                 if !known.contains(&id(0, row)) {
-                    account.drop("of people without events or clicks", articles().count() as u64);
+                    account.drop("of people without events or clicks", articles as u64);
                     continue;
                 }
-                let of_row = read(articles(), news, &mut account);
-                if impressions.insert((id(0, row), at.value(row), id(1, row)), of_row).is_some() {
-                    account.drop("repeated", articles().count() as u64);
+                let of_key = said.entry((id(0, row), at.value(row), id(1, row))).or_default();
+                if !of_key.insert((Reverse(articles), shown.value(row).to_owned())) {
+                    account.drop("repeated", articles as u64);
                 }
             }
         }
+        let read = |(key, of_key): (_, BTreeSet<(Reverse<usize>, String)>)| {
+            (key, read(of_key.iter().flat_map(|(_, shown)| Articles::of(shown)), news, &mut account))
+        };
+        let impressions: BTreeMap<_, Vec<Shown>> = said.into_iter().map(read).collect();
         let rows = || impressions.iter().flat_map(|(key, shown)| shown.iter().map(move |shown| (key, shown)));
         account.output = rows().count() as u64;
-        account.input = account.accounted();
         account.note("impressions", impressions.values().filter(|shown| !shown.is_empty()).count() as u64);
         let columns = ImpressionsColumns {
             user_id: rows().map(|(key, _)| Some(hex(&key.0))).collect(),

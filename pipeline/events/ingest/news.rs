@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch, StringArray};
-use dataset::{Account, Digest, Done, Inputs, Regrouped, Resources, Result, Rows, Spill, Stage, Whole};
+use dataset::{
+    Account, Digest, Done, Error, Inputs, Manifest, Regrouped, Resources, Result, Rows, Spill, Stage, Whole,
+};
 use schemas::{News, Quarantine, RawFiles};
 use serde::{Deserialize, Serialize};
 
 use super::articles::{Article, ArticleCollector, Builder, PARTS, SENT};
 use super::erased::ErasedPeople;
-use super::files::{Intake, RAW_FILES, Raw, Reader, paths, remark};
+use super::files::{Intake, Paths, RAW_FILES, Raw, Reader, paths, remark};
 use super::quarantine::files_and_quarantine;
 use super::tally::{Tallies, booked};
 use super::{guard, mapping, mind};
@@ -38,6 +40,8 @@ pub struct NewsInputs {
     regrouped: Arc<Regrouped>,
     tallies: Tallies,
     carried: Option<(Whole<News>, Whole<Quarantine>, Whole<RawFiles>)>,
+    /// Where the files of `carried` lie now that were moved.
+    moved: Paths,
 }
 
 impl Stage for IngestNews {
@@ -56,10 +60,23 @@ impl Stage for IngestNews {
         declare.value(RAW_FILES, &intake.all)?;
         remark(&intake.replaced).into_iter().for_each(|remark| declare.remark(remark));
         let tasks: Vec<Digest> = intake.fresh.iter().map(Raw::task).collect();
-        let carried = || Some((declare.cache(0, |_| true)?, declare.cache(1, |_| true)?, declare.cache(2, |_| true)?));
-        let carried = if intake.carries { carried() } else { None };
+        let of_before = |_: &Manifest| true;
+        let carried = if intake.carries {
+            let news = declare.cache(0, of_before).ok_or_else(incomplete)?;
+            let quarantine = declare.cache(1, of_before).ok_or_else(incomplete)?;
+            Some((news, quarantine, declare.cache(2, of_before).ok_or_else(incomplete)?))
+        } else {
+            None
+        };
         let regrouped = declare.regroup_increment(PARTS, SENT.clone(), tasks)?;
-        Ok(NewsInputs { fresh: intake.fresh, known: intake.known, regrouped, tallies: Tallies::default(), carried })
+        Ok(NewsInputs {
+            fresh: intake.fresh,
+            known: intake.known,
+            regrouped,
+            tallies: Tallies::default(),
+            carried,
+            moved: intake.moved,
+        })
     }
 
     fn open(&self, _: &NewsInputs, _: &Resources) -> Result<()> {
@@ -95,13 +112,18 @@ impl Stage for IngestNews {
             merge(sent.chain(carried.into_batches().into_iter().map(|batch| (None, batch))), account)?;
         let read = inputs.fresh.iter().zip(tallies);
         let ((files, of_files), (rows, of_rows)) =
-            files_and_quarantine(read, (&files, &quarantine), &ErasedPeople::default(), part, PARTS)?;
+            files_and_quarantine(read, (&files, &quarantine, &inputs.moved), &ErasedPeople::default(), part, PARTS)?;
         Ok(Done { outputs: (news, rows, files), accounts: vec![account, of_rows, of_files] })
     }
 
     fn memory_bytes(&self, (): &(), input_bytes: u64) -> u64 {
         4 * input_bytes
     }
+}
+
+fn incomplete() -> Error {
+    let hint = "delete the folders news, news.quarantine and news.raw_files, and run ingest again";
+    Error::unreadable("news", "its other outputs are not there, or of another querent", hint)
 }
 
 /// An article's versions: the greatest of each log, and that of the version before, in which it is not known which log told it.

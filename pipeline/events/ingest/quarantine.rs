@@ -9,7 +9,7 @@ use schemas::{Quarantine, QuarantineColumns, RawFiles, RawFilesColumns};
 
 use super::collect::ERASED;
 use super::erased::ErasedPeople;
-use super::files::Raw;
+use super::files::{Paths, Raw};
 use super::tally::{Aside, Tally};
 
 /// Rows, and how they were counted.
@@ -20,10 +20,10 @@ fn partition_of(raw: &Raw, partitions: u32) -> u32 {
     u32::from_str_radix(&raw.id.blake3[..8], 16).unwrap_or(0) % partitions
 }
 
-/// What is said of the files that a partition keeps: those read now, and those carried on.
+/// What is said of the files that a partition keeps: those read now, and those carried on, of which some were moved.
 pub(super) fn files_and_quarantine<'a>(
     read: impl Iterator<Item = (&'a Raw, &'a Tally)>,
-    carried: (&Rows<RawFiles>, &Rows<Quarantine>),
+    carried: (&Rows<RawFiles>, &Rows<Quarantine>, &Paths),
     erased: &ErasedPeople,
     partition: u32,
     partitions: u32,
@@ -54,8 +54,9 @@ pub(super) fn files_and_quarantine<'a>(
         files_in += source.len();
         files.extend((0..source.len()).map(|i| {
             let latest = latest_at.is_valid(i).then(|| latest_at.value(i));
-            let texts = (source.value(i).to_owned(), blake3.value(i).to_owned(), file.value(i).to_owned());
-            (texts.0, texts.1, texts.2, bytes.value(i), units.value(i), latest, dated_from_cut_off.value(i))
+            let id = (source.value(i).to_owned(), blake3.value(i).to_owned());
+            let path = carried.2.get(&id).map_or(file.value(i), String::as_str).to_owned();
+            (id.0, id.1, path, bytes.value(i), units.value(i), latest, dated_from_cut_off.value(i))
         }));
     }
     for columns in carried.1.columns() {
