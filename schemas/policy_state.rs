@@ -8,7 +8,7 @@ table! {
     /// One row.
     PolicyState, PolicyStateColumns {
         name: "policy_state",
-        version: 4,
+        version: 5,
         about: "one row: where training stands, and what the checkpoint's other files must be",
         layout: Parts,
         key: [step],
@@ -23,7 +23,7 @@ table! {
             config: Text = "the model's configuration, as config.json",
             lora: Option<Text> = "the adapters' rank and alpha, as JSON; null without adapters",
             tokenizer: Text = "the tokenizer, as tokenizer.json",
-            prompt: Option<Text> = "the prompt's template that a policy is trained with, as TOML; null where there are no prompts",
+            prompt: Option<Text> = "how users are asked, as JSON: the prompt's template (TOML), queries, history, tokens; null where there are no prompts",
             metrics: Text = "figures of this step, as JSON: name to number",
             files: Text = "digests of the checkpoint's other files, as JSON: name to BLAKE3, hex",
         }

@@ -191,6 +191,24 @@ fn a_policy_is_made_trained_and_asked_and_a_killed_run_ends_the_same() {
         }
     }
 
+    // Looks count for the patience, not the times that a run was begun: killed before its second look, it goes on to that.
+    let mut patient = grpo(&root, &at("patient"), &at("warm"));
+    patient.args(["--patience", "1"]);
+    assert!(!patient.env("QUERENT_FAULT", "figures:2").status().expect("the binary starts").success());
+    succeed(patient.env_remove("QUERENT_FAULT"));
+    assert!(figures(&at("patient")).contains_key(&(2, "tokens".to_owned())), "two steps, and a look at what they did");
+
+    // A policy is asked as it was in training, by all who ask it.
+    let lists = |set: &[&str]| {
+        let mut generate = querent();
+        generate.args(["generate", "--quiet", "--share", "0", "--data"]).arg(&root).arg("--policy").arg(at("grpo"));
+        generate.args(set);
+        succeed(&mut generate)
+    };
+    assert!(!lists(&[]).contains("up to date"));
+    assert!(lists(&["--queries", "3", "--budget-tokens", "64", "--max-new-tokens", "40"]).contains("up to date"));
+    assert!(!lists(&["--budget-tokens", "65"]).contains("up to date"));
+
     // A teacher behind a server says how likely it finds each token: here all the same. It is busy now and then.
     let calls = AtomicUsize::new(0);
     let vocabulary = vocabulary(&at("student"));

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use dataset::{Error, Result, Store};
+use dataset::{Error, Progress, Result, Store, Style, in_parallel};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::parallel::in_parallel;
 use crate::wire::json_of;
 use crate::{Client, Schema, Server, Unanswered};
 
@@ -53,6 +52,7 @@ pub struct Answers {
     store: Store,
     server: Server,
     form: Form,
+    progress: Style,
     /// Questions without any use, and without a verdict before, that end the run.
     patience: u32,
     /// Questions in a row that the server failed to answer.
@@ -81,12 +81,13 @@ struct Cached<V> {
 
 impl Answers {
     /// Sends nothing yet. `in_all`: questions that will be asked; if none of so few gets a verdict, nothing that the server says is of any use.
-    pub fn open(server: &Server, store: &Store, form: Form, in_all: usize) -> Result<Self> {
+    pub fn open(server: &Server, store: &Store, form: Form, in_all: usize, progress: Style) -> Result<Self> {
         Ok(Answers {
             client: Client::open(server)?,
             store: store.clone(),
             server: server.clone(),
             form,
+            progress,
             patience: PATIENCE.min(u32::try_from(in_all).unwrap_or(u32::MAX)),
             failed_in_a_row: AtomicU32::new(0),
             useless: AtomicU32::new(0),
@@ -122,9 +123,17 @@ impl Answers {
             replied.push(number);
         }
         let n = distinct.len();
+        let progress = Progress::new(self.form.folder, self.form.of, n as u64, self.progress);
         let ask = |number: usize| {
             let at = distinct[number];
-            self.ask(&questions[at], &|content| verdict(at, content))
+            let path = self.path(&questions[at]);
+            if let Some(kept) = self.kept(&path)? {
+                progress.skip(1);
+                return Ok(Asked::Reply(kept));
+            }
+            let asked = self.ask(&questions[at], &path, &|content| verdict(at, content))?;
+            progress.step(1);
+            Ok(asked)
         };
         let (mut replies, mut failed) = (Vec::with_capacity(n), Vec::new());
         for asked in in_parallel(n, self.server.concurrency, ask)? {
@@ -139,26 +148,38 @@ impl Answers {
         }
     }
 
+    /// Where the answer to a question is kept.
+    fn path(&self, question: &Question) -> String {
+        let decides = json!([self.server.name(), self.server.model, self.form.version, question.messages]).to_string();
+        let key = blake3::hash(decides.as_bytes()).to_hex().to_string();
+        format!("_cache/{}/{}/{key}.json", self.form.folder, &key[..2])
+    }
+
+    fn kept<V: DeserializeOwned>(&self, path: &str) -> Result<Option<Reply<V>>> {
+        let kept = self.store.get(path)?.and_then(|json| serde_json::from_slice::<Cached<V>>(&json).ok());
+        Ok(kept.map(|Cached { verdict, prompt_tokens, completion_tokens }| {
+            self.cached.fetch_add(1, Ordering::Relaxed);
+            self.had.fetch_add(1, Ordering::Relaxed);
+            Reply::Verdict(verdict, [prompt_tokens, completion_tokens])
+        }))
+    }
+
     fn ask<V: Serialize + DeserializeOwned>(
         &self,
         Question { messages, schema }: &Question,
+        path: &str,
         verdict: &dyn Fn(&str) -> Option<V>,
     ) -> Result<Asked<V>> {
-        let question = json!([self.server.name(), self.server.model, self.form.version, messages]).to_string();
-        let key = blake3::hash(question.as_bytes()).to_hex().to_string();
-        let path = format!("_cache/{}/{}/{key}.json", self.form.folder, &key[..2]);
-        if let Some(cached) = self.store.get(&path)?.and_then(|json| serde_json::from_slice::<Cached<V>>(&json).ok()) {
-            self.cached.fetch_add(1, Ordering::Relaxed);
-            self.had.fetch_add(1, Ordering::Relaxed);
-            return Ok(Asked::Reply(Reply::Verdict(cached.verdict, [cached.prompt_tokens, cached.completion_tokens])));
-        }
         let (mut prompt_tokens, mut completion_tokens) = (0, 0);
         // A malformed answer is asked for once more.
         for _ in 0..2 {
             let answer = match self.client.ask(messages, schema, self.form.max_tokens)? {
                 Ok(answer) => answer,
                 Err(Unanswered::Failed(why)) => return self.unanswered(why),
-                Err(Unanswered::Refused(got)) => return self.nothing("refused by the server", &got),
+                Err(Unanswered::Refused(got)) => {
+                    self.failed_in_a_row.store(0, Ordering::Relaxed);
+                    return self.nothing("refused by the server", &got);
+                }
             };
             self.failed_in_a_row.store(0, Ordering::Relaxed);
             prompt_tokens += answer.prompt_tokens;
@@ -166,8 +187,11 @@ impl Answers {
             if let Some(verdict) = answer.content.as_deref().and_then(|content| verdict(json_of(content))) {
                 self.had.fetch_add(1, Ordering::Relaxed);
                 let cached = Cached { verdict, prompt_tokens, completion_tokens };
-                self.store.create(&path, json!(cached).to_string().into())?;
-                return Ok(Asked::Reply(Reply::Verdict(cached.verdict, [prompt_tokens, completion_tokens])));
+                let created = self.store.create(path, json!(cached).to_string().into())?;
+                // Whoever was first has the last word: all who ask at the same time go on with one verdict.
+                let first = if created { None } else { self.kept(path)? };
+                let own = || Reply::Verdict(cached.verdict, [prompt_tokens, completion_tokens]);
+                return Ok(Asked::Reply(first.unwrap_or_else(own)));
             }
         }
         self.nothing("malformed answer", "answers of another form than asked for")
@@ -193,5 +217,69 @@ impl Answers {
             return Err(self.client.refused(&format!("{got} (to the first {} {})", self.patience, self.form.of)));
         }
         Ok(Asked::Reply(Reply::None(why)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::ServerSettings;
+    use crate::testing::serve;
+
+    const FORM: Form = Form { of: "things", folder: "things", version: "1", max_tokens: 9 };
+
+    fn question(text: &str) -> Question {
+        Question { messages: json!([{"role": "user", "content": text}]), schema: Schema::Bit }
+    }
+
+    fn answer(content: &str) -> String {
+        json!({"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}).to_string()
+    }
+
+    fn asking(address: &str, store: &Store) -> Result<Answers> {
+        let settings = ServerSettings { attempts: 1, concurrency: 1, ..ServerSettings::local(address) };
+        Answers::open(&Server::new(&settings)?, store, FORM, 9, Style::Silent)
+    }
+
+    #[test]
+    fn who_ask_at_the_same_time_go_on_with_one_verdict() -> Result<()> {
+        // A server whose every answer is another one.
+        let calls = AtomicUsize::new(0);
+        let address = serve(move |_, _| (200, answer(&calls.fetch_add(1, Ordering::Relaxed).to_string())));
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().to_string_lossy())?;
+        let (slow, fast) = (asking(&address, &store)?, asking(&address, &store)?);
+        let read = |content: &str| content.parse::<u32>().ok();
+        let verdict = |replies: Vec<Reply<u32>>| match replies[0] {
+            Reply::Verdict(verdict, _) => verdict,
+            Reply::None(why) => panic!("{why}"),
+        };
+        // While the slow one reads its answer, the fast one asks, and keeps what it was told.
+        let between = |_: usize, content: &str| {
+            assert_eq!(content, "0");
+            assert_eq!(fast.ask_all(&[question("a")], &|_, content| read(content)).map(verdict).ok(), Some(1));
+            read(content)
+        };
+        assert_eq!(verdict(slow.ask_all(&[question("a")], &between)?), 1);
+        assert_eq!(verdict(slow.ask_all(&[question("a")], &|_, content| read(content))?), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_server_that_refuses_between_its_failures_is_not_down() -> Result<()> {
+        let calls = AtomicUsize::new(0);
+        let address = serve(move |_, _| match calls.fetch_add(1, Ordering::Relaxed) {
+            0 => (200, answer("7")),
+            odd if odd % 2 == 1 => (503, String::new()),
+            _ => (422, String::new()),
+        });
+        let folder = tempfile::tempdir().expect("a folder");
+        let answers = asking(&address, &Store::open(&folder.path().to_string_lossy())?)?;
+        let questions: Vec<Question> = (0..14).map(|n| question(&n.to_string())).collect();
+        let error = answers.ask_all(&questions, &|_, content| content.parse::<u32>().ok()).expect_err("some failed");
+        assert!(error.to_string().contains("no answer to 7 of 14 things"), "{error}");
+        Ok(())
     }
 }

@@ -8,9 +8,10 @@ mod answers;
 mod client;
 mod http;
 mod likelihoods;
-mod parallel;
 mod schema;
 mod server;
+#[cfg(test)]
+mod testing;
 mod wire;
 
 pub use answers::{Answers, Form, Question, Reply};

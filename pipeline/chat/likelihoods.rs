@@ -4,13 +4,12 @@
 //! says what it takes a token for, that is compared.
 
 use clap::ValueEnum;
-use dataset::{Error, Result};
+use dataset::{Error, Result, in_parallel};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Server;
 use crate::http::{Http, Patience, Refusal, Unanswered};
-use crate::parallel::in_parallel;
 
 const LARGEST_ANSWER: u64 = 64 << 20;
 
@@ -162,38 +161,11 @@ impl Wire {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader, Read, Write};
-    use std::net::TcpListener;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::ServerSettings;
-
-    /// A server that answers each request with what comes of its path and body, a status and a text.
-    fn serve(answer: impl Fn(&str, &Value) -> (u16, String) + Send + 'static) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = format!("http://{}/v1", listener.local_addr().expect("bound"));
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
-                let (mut first, mut line, mut length) = (String::new(), String::new(), 0);
-                reader.read_line(&mut first).expect("a request");
-                while reader.read_line(&mut line).expect("a header") > 2 {
-                    if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                        length = value.trim().parse().expect("a length");
-                    }
-                    line.clear();
-                }
-                let mut body = vec![0; length];
-                reader.read_exact(&mut body).expect("a body");
-                let path = first.split(' ').nth(1).unwrap_or_default();
-                let (status, body) = answer(path, &serde_json::from_slice(&body).expect("JSON"));
-                let head = format!("HTTP/1.1 {status} So\r\nconnection: close\r\ncontent-length: {}", body.len());
-                write!(stream, "{head}\r\n\r\n{body}").expect("answered");
-            }
-        });
-        address
-    }
+    use crate::testing::serve;
 
     fn ask(address: &str, wire: Wire, attempts: u32) -> Result<Vec<Vec<Said>>> {
         let server = Server::new(&ServerSettings { attempts, ..ServerSettings::local(address) })?;

@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 use crate::files::{candle, read, wrong};
 pub use crate::pieces::OPTIMIZER;
 use crate::pieces::{Cut, Pieces, WEIGHTS, digest, put};
-use crate::{Config, Lora, Model, Policy, Tokenizer};
+use crate::{Config, Lora, Model, Policy, Prompt, Tokenizer};
 
 /// The file that makes a checkpoint.
 pub const STATE: &str = "state.parquet";
@@ -49,8 +49,8 @@ pub struct State {
     pub base: BTreeMap<String, String>,
     /// Where that model lay, as an absolute path. A checkpoint of adapters looks for it there.
     pub base_path: Option<PathBuf>,
-    /// The prompt's template, as TOML; none where there are no prompts.
-    pub prompt: Option<String>,
+    /// How users are asked; none where there are no prompts.
+    pub prompt: Option<Prompt>,
     /// Figures of this step.
     pub metrics: BTreeMap<String, f64>,
 }
@@ -149,7 +149,7 @@ pub fn save_tensors(store: &Store, name: &str, tensors: &Tensors, state: &State)
         config: text(config.clone()),
         lora: vec![lora.clone()].into(),
         tokenizer: text(tokenizer.clone()),
-        prompt: vec![state.prompt.clone()].into(),
+        prompt: vec![state.prompt.as_ref().map(json).transpose()?].into(),
         metrics: text(json(&state.metrics)?),
         files: text(json(&files)?),
     };
@@ -311,7 +311,7 @@ impl Row {
             settings_digest: settings_digest.value(0).to_owned(),
             base: self.json("base", base)?,
             base_path: base_path.is_valid(0).then(|| base_path.value(0).into()),
-            prompt: prompt.is_valid(0).then(|| prompt.value(0).to_owned()),
+            prompt: if prompt.is_valid(0) { Some(self.json("prompt", prompt)?) } else { None },
             metrics: self.json("metrics", metrics)?,
         };
         Ok((state, if lora.is_valid(0) { Some(self.json("lora", lora)?) } else { None }))

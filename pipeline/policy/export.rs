@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use dataset::{Artifact, Draft, Inputs, Resources, Result};
+use dataset::{Artifact, Draft, Error, Inputs, Resources, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Model;
 use crate::chat::Chat;
-use crate::files::candle;
+use crate::files::{ASKING, candle};
 
 /// Writes `config.json`, `generation_config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json`, adapters merged into
-/// the weights.
+/// the weights; and of a policy that was trained here `querent_prompt.json`, how it is asked.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Export {
@@ -26,7 +26,7 @@ pub struct Export {
 
 impl Artifact for Export {
     const NAME: &'static str = "export";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     /// Where the model lies, and where its base does.
     type Inputs = (PathBuf, Option<PathBuf>);
 
@@ -48,6 +48,9 @@ impl Artifact for Export {
         write("generation_config.json", generation)?;
         draft.write("tokenizer.json", model.tokenizer.to_json()?.as_bytes())?;
         write("tokenizer_config.json", tokenizer_config(&model))?;
+        if let Some(prompt) = Model::prompt(policy)? {
+            write(ASKING, serde_json::to_value(&prompt).map_err(|e| Error::bug(format!("a prompt: {e}")))?)?;
+        }
         let tensors = model.policy.merged_tensors().map_err(candle)?;
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));

@@ -14,7 +14,7 @@ use safetensors::Dtype;
 use serde_json::Value as Json;
 
 use crate::chat::Chat;
-use crate::{Config, Policy, Tokenizer, checkpoint, gguf};
+use crate::{Config, Policy, Prompt, Tokenizer, checkpoint, gguf};
 
 const FOLDER: &str =
     "a model's folder holds config.json, tokenizer.json and model.safetensors, in one file or with an index";
@@ -86,10 +86,15 @@ impl Model {
         Ok(model)
     }
 
-    /// The prompt's template that a model was trained with; none if it is no checkpoint of ours.
-    pub fn prompt(path: &Path) -> Result<Option<String>> {
+    /// How a model was asked in training; none if it was not trained here.
+    pub fn prompt(path: &Path) -> Result<Option<Prompt>> {
         match Form::of(path)? {
             Form::Checkpoint => Ok(checkpoint::state(path)?.prompt),
+            Form::Folder if is_there(&path.join(ASKING), MISSING)? => {
+                let path = path.join(ASKING);
+                let prompt = serde_json::from_slice(&read(&path, FOLDER)?);
+                prompt.map(Some).map_err(|e| wrong(&path, format!("expected how the policy is asked: {e}"), FOLDER))
+            }
             Form::Folder | Form::Gguf => Ok(None),
         }
     }
@@ -106,7 +111,9 @@ impl Model {
             Form::Folder => {
                 config(path)?;
                 let mut files = vec![path.join(CONFIG), path.join(TOKENIZER)];
-                files.extend(is_there(&path.join(GENERATION), MISSING)?.then(|| path.join(GENERATION)));
+                for other in [GENERATION, ASKING].map(|name| path.join(name)) {
+                    files.extend(is_there(&other, MISSING)?.then_some(other));
+                }
                 files.extend(weights(path)?);
                 files
             }
@@ -156,6 +163,8 @@ pub(crate) fn read(path: &Path, hint: &str) -> Result<Vec<u8>> {
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 const TOKENIZER: &str = "tokenizer.json";
+/// How a policy of ours was asked in training, beside what others read.
+pub(crate) const ASKING: &str = "querent_prompt.json";
 const WEIGHTS: &str = "model.safetensors";
 
 /// What would help when a `config.json` is not taken. `what` begins with the field.

@@ -10,7 +10,7 @@ use dataset::{Account, ByPartition, Done, Error, Manifest, Progress, Resources, 
 use schemas::{Behaviours, Interests, InterestsColumns, Lists, Profiles};
 use serde::{Deserialize, Serialize};
 
-use crate::{Behaviour, ListRule, Model, PromptSettings, Request, Sampling, Template, Writer, Written};
+use crate::{Behaviour, ListRule, Model, Prompt, PromptSettings, Request, Writer, Written};
 
 /// Writes lists for users. These settings decide what is written.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
@@ -28,9 +28,6 @@ pub struct Generate {
     #[command(flatten)]
     #[serde(flatten)]
     pub prompts: PromptSettings,
-    /// Tokens of an answer, at most
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub max_new_tokens: usize,
     /// Larger is more varied; 0 always takes the most likely token
     #[arg(long, value_name = "T", default_value_t = 0.7)]
     pub temperature: f32,
@@ -64,26 +61,13 @@ impl Default for Generate {
 }
 
 impl Generate {
-    /// What decides how tokens are drawn.
-    pub fn sampling(&self) -> Sampling {
-        let Generate { temperature, top_p, top_k, max_new_tokens, .. } = *self;
-        Sampling { temperature, top_p, top_k, max_new_tokens }
-    }
-
     /// Checks that the settings make sense, as far as that can be told without the model.
     pub fn check(&self) -> Result<()> {
-        let Generate { temperature, top_p, max_new_tokens, samples, share, .. } = self;
-        let PromptSettings { queries, budget_tokens, behaviour_tokens, .. } = self.prompts;
-        let ListRule { min_queries, max_queries, min_words, max_words } = self.rule;
+        self.prompts.check("generate")?;
+        let Generate { temperature, top_p, samples, share, .. } = self;
+        let ListRule { min_words, max_words, .. } = self.rule;
         for (setting, ok, expected, got) in [
             ("generate.samples", (1..=1024).contains(samples), "1 to 1024", samples.to_string()),
-            ("generate.behaviour_tokens", behaviour_tokens >= 4, "at least 4", behaviour_tokens.to_string()),
-            (
-                "generate.budget_tokens",
-                budget_tokens > behaviour_tokens,
-                "more than behaviour_tokens",
-                format!("{budget_tokens} and {behaviour_tokens}"),
-            ),
             (
                 "generate.temperature",
                 *temperature >= 0.0 && temperature.is_finite(),
@@ -91,14 +75,7 @@ impl Generate {
                 temperature.to_string(),
             ),
             ("generate.top_p", *top_p > 0.0 && *top_p <= 1.0, "a number above 0, up to 1", top_p.to_string()),
-            ("generate.max_new_tokens", *max_new_tokens >= 1, "at least 1", max_new_tokens.to_string()),
             ("generate.share", (0.0..=1.0).contains(share), "a number from 0 to 1", share.to_string()),
-            (
-                "generate.queries",
-                (min_queries.max(1)..=max_queries).contains(&queries),
-                "as many as the rule allows",
-                format!("{queries} with a rule of {min_queries} to {max_queries}"),
-            ),
             (
                 "generate.rule",
                 min_words >= 1 && min_words <= max_words,
@@ -133,7 +110,7 @@ pub struct Inputs {
     base: Option<PathBuf>,
     /// What it is called.
     name: String,
-    template: Template,
+    prompt: Prompt,
 }
 
 /// What all partitions share.
@@ -145,7 +122,7 @@ pub struct Shared {
 
 impl Stage for Generate {
     const NAME: &'static str = "generate";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const UNIT: &'static str = "users";
     const ALONE: bool = true;
     const OWN_PROGRESS: bool = true;
@@ -155,18 +132,18 @@ impl Stage for Generate {
 
     fn inputs(&self, declare: &mut dataset::Inputs<'_>) -> Result<Inputs> {
         self.check()?;
-        let template = self.prompts.declare(declare, Some(&self.policy))?;
+        let prompt = self.prompts.declare(declare, Some(&self.policy))?;
         declare.files("policy", &Model::files(&self.policy)?)?;
         let (model, name) = (self.policy.clone(), Model::name(&self.policy));
         declare.value("policy", &name)?;
         let profiles = declare.by_partition::<Profiles>("profiles")?;
         let profiles =
             profiles.columns(&[Profiles::user_id.name(), Profiles::split.name(), Profiles::behaviours.name()]);
-        Ok(Inputs { profiles, model, base: self.base.clone(), name, template })
+        Ok(Inputs { profiles, model, base: self.base.clone(), name, prompt })
     }
 
     fn open(&self, inputs: &Inputs, resources: &Resources) -> Result<Shared> {
-        let writer = Writer::open(&inputs.model, inputs.base.as_deref(), &inputs.template, self)?;
+        let writer = Writer::open(&inputs.model, inputs.base.as_deref(), &inputs.prompt, self)?;
         Ok(Shared { writer, live: Live::new(inputs.profiles.manifest(), resources.progress) })
     }
 

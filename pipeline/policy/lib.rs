@@ -13,6 +13,7 @@
 //! with. What candle alone can fail at returns candle's own error; all else returns the
 //! [`dataset::Error`].
 
+mod asking;
 mod chat;
 pub mod checkpoint;
 mod decoder;
@@ -34,6 +35,7 @@ mod throughput;
 mod tokenizer;
 mod writer;
 
+pub use asking::{History, Prompt, PromptSettings, Reasoning};
 pub use decoder::{Packed, log_probs};
 pub use engine::{Adapters, Config, Family, Lora, Snapshot};
 pub use export::Export;
@@ -41,7 +43,7 @@ pub use files::Model;
 pub use generate::{Generate, Inputs, Shared, asked};
 pub use list::{List, ListRule, normal};
 pub use model::Policy;
-pub use prompt::{Behaviour, Fitted, History, PromptSettings, Prompter, Reasoning};
+pub use prompt::{Behaviour, Fitted, Prompter};
 pub use rollout::{Batching, Completion, Finish, Grammar, Request, Rollout, Sampling, Spent};
 pub use template::{SHORT_TEMPLATE, TEMPLATE, Template};
 pub use throughput::{MeasureThroughput, Ready, ThroughputInputs};

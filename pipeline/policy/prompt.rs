@@ -6,43 +6,16 @@
 //! A prompt's tokens are *canonical*: between two control tokens stands one text, and its tokens are what the tokenizer gives for all of
 //! it. Some tokenizers have one token for the end of a line and the mark before it (`?` and `\n` in Qwen2.5 and Llama 3), so lines are not
 //! encoded piece by piece, and a line that is too long is shortened as text. Other engines that are sent the text see the same tokens.
-//!
-//! A policy that was trained is asked as it was in training: its checkpoint holds the template.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
-use dataset::{Error, Inputs, Result};
-use serde::{Deserialize, Serialize};
+use dataset::{Error, Result};
 
 use crate::chat::{Chat, Role};
 use crate::list::THINK;
-use crate::template::{Headings, SHORT_TEMPLATE, TEMPLATE, Template, file};
-use crate::{Model, Tokenizer, normal, representative};
-
-/// Whether the policy thinks before it writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Reasoning {
-    /// The list alone.
-    #[default]
-    None,
-    /// One or two sentences in `<think>…</think>` first.
-    Brief,
-}
-
-/// Which behaviours are shown, where not all have room, and which come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum History {
-    /// Those that stand for most of the others, by their words.
-    #[default]
-    Representative,
-    /// The most recent ones.
-    Recent,
-}
+use crate::template::Headings;
+use crate::{History, Prompt, Reasoning, Tokenizer, normal, representative};
 
 /// What of a behaviour is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,65 +26,11 @@ pub struct Behaviour<'a> {
     pub text: &'a str,
 }
 
-/// What decides a prompt, beside the template.
-#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PromptSettings {
-    /// The prompt's template [default: the one that the policy was trained with; else pipeline/policy/prompt.toml, and from scratch
-    /// prompt-short.toml beside it, which are built in]
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing)]
-    pub prompt: Option<PathBuf>,
-    /// Queries in a list
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub queries: usize,
-    /// Whether the model thinks before it writes
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = Reasoning::None)]
-    pub reasoning: Reasoning,
-    /// Which behaviours are shown, where not all have room, and which come first
-    #[arg(long, value_name = "WHICH", value_enum, default_value_t = History::Representative)]
-    pub history: History,
-    /// Tokens of a user's behaviours in the prompt; the last are left out
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub budget_tokens: usize,
-    /// Tokens of one behaviour; the rest of it is cut off
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    pub behaviour_tokens: usize,
-}
-
-impl Default for PromptSettings {
-    fn default() -> Self {
-        dataset::defaults()
-    }
-}
-
-impl PromptSettings {
-    /// Declares the prompt's template, and reads it: `--prompt`'s, else the one that the policy (`of`, a model's path) was trained with, else
-    /// the built-in one.
-    ///
-    /// # Errors
-    /// When a file cannot be read, or is no template.
-    pub fn declare(&self, declare: &mut Inputs<'_>, of: Option<&Path>) -> Result<Template> {
-        let template = self.template(of)?;
-        declare.value("template", template.digest())?;
-        Ok(template)
-    }
-
-    /// The prompt's template, undeclared.
-    pub(crate) fn template(&self, of: Option<&Path>) -> Result<Template> {
-        Template::parse(&match (&self.prompt, of) {
-            (Some(path), _) => file(path)?,
-            (None, Some(policy)) => Model::prompt(policy)?.unwrap_or_else(|| TEMPLATE.to_owned()),
-            (None, None) => SHORT_TEMPLATE.to_owned(),
-        })
-    }
-}
-
 /// Writes prompts for one tokenizer.
 #[derive(Debug, Clone)]
 pub struct Prompter {
     tokenizer: Arc<Tokenizer>,
-    settings: PromptSettings,
+    asked: Prompt,
     /// Domains, and the lines that stand above theirs.
     headings: [(&'static str, String); 3],
     request: String,
@@ -129,14 +48,15 @@ type Line = (usize, usize, String);
 pub type Fitted = (Vec<u32>, Vec<usize>);
 
 impl Prompter {
-    /// A prompter for a template.
+    /// A prompter for a way to ask.
     ///
     /// # Errors
     /// When the tokenizer is not of a chat model, the template's example has too few queries, or a heading would share a token with what
     /// opens a turn.
-    pub fn new(tokenizer: Arc<Tokenizer>, template: &Template, settings: PromptSettings) -> Result<Self> {
+    pub fn new(tokenizer: Arc<Tokenizer>, asked: &Prompt) -> Result<Self> {
+        let (asked, template) = (asked.clone(), &asked.template.parts);
         let chat = Chat::of(&tokenizer)?;
-        let queries = settings.queries.to_string();
+        let queries = asked.queries.to_string();
         let fill = |text: &str| text.trim().replace("{n}", &queries);
         let heading = |text: &str| format!("{}\n", text.trim());
         let Headings { search, browse, news } = &template.headings;
@@ -153,13 +73,13 @@ impl Prompter {
         let request = fill(&template.request);
         let tokens = |text: &str| tokenizer.encode(text).len();
         let fixed = headings.iter().map(|(_, heading)| tokens(heading)).sum::<usize>() + tokens(&request);
-        let most = fixed.saturating_add(settings.budget_tokens);
+        let most = fixed.saturating_add(asked.budget_tokens);
         let (answering, answer) = chat.open(&tokenizer, Role::Assistant);
         let suffix = [chat.close(&tokenizer), answering, tokenizer.encode(&answer)].concat();
-        let mut prompter = Prompter { tokenizer, settings, headings, request, prefix: Vec::new(), suffix, most };
+        let mut prompter = Prompter { tokenizer, asked, headings, request, prefix: Vec::new(), suffix, most };
 
         let tokenizer = &*prompter.tokenizer;
-        let reasons = prompter.settings.reasoning == Reasoning::Brief;
+        let reasons = prompter.asked.reasoning == Reasoning::Brief;
         let brief = if reasons { template.brief.trim_end().replace("{n}", &queries) } else { String::new() };
         let example: Vec<Behaviour<'_>> =
             template.example.iter().map(|e| Behaviour { domain: &e.domain, text: &e.text }).collect();
@@ -167,7 +87,7 @@ impl Prompter {
             chat.begin(tokenizer),
             chat.turn(tokenizer, Role::System, &(fill(&template.system) + &brief)),
             chat.turn(tokenizer, Role::User, &prompter.text(&prompter.lines(&example, usize::MAX))),
-            chat.turn(tokenizer, Role::Assistant, &answer_of(template, &prompter.settings)?),
+            chat.turn(tokenizer, Role::Assistant, &answer_of(&prompter.asked)?),
             control,
             opened,
         ]
@@ -187,7 +107,7 @@ impl Prompter {
 
     /// The same, and the behaviours that it shows.
     pub fn fit(&self, behaviours: &[Behaviour<'_>]) -> Option<Fitted> {
-        let mut lines = self.lines(behaviours, self.settings.budget_tokens);
+        let mut lines = self.lines(behaviours, self.asked.budget_tokens);
         while !lines.is_empty() {
             let tokens = self.tokenizer.encode(&self.text(&lines));
             if tokens.len() <= self.most {
@@ -230,7 +150,7 @@ impl Prompter {
                 texts.push(text);
             }
         }
-        let order = match self.settings.history {
+        let order = match self.asked.history {
             History::Recent => (0..texts.len()).collect(),
             History::Representative => representative::order(&texts),
         };
@@ -240,7 +160,7 @@ impl Prompter {
 
     /// A text's line and its tokens: as much of the text as `behaviour_tokens` hold; `None` when they hold nothing of it.
     fn line(&self, text: &str) -> Option<(String, usize)> {
-        let most = self.settings.behaviour_tokens;
+        let most = self.asked.behaviour_tokens;
         let whole = format!("{BULLET}{text}\n");
         let tokens = self.tokenizer.encode(&whole);
         if tokens.len() <= most {
@@ -274,15 +194,15 @@ impl Prompter {
 const BULLET: &str = "- ";
 
 /// The example's answer, with as many queries as users are asked for.
-fn answer_of(template: &Template, settings: &PromptSettings) -> Result<String> {
-    let (all, n) = (&template.example_queries, settings.queries);
+fn answer_of(asked: &Prompt) -> Result<String> {
+    let (all, n) = (asked.template.example_queries(), asked.queries);
     let shown = all.get(..n).ok_or_else(|| {
         let expected = format!("at least {n}, as many as are asked for");
         Error::setting("example_queries", expected, all.len(), "write more into the template, or lower --queries")
     })?;
-    let list = template.list(shown);
-    Ok(match settings.reasoning {
-        Reasoning::Brief => format!("{}{}{}\n{list}", THINK.0, template.example_reasoning, THINK.1),
+    let list = asked.template.list(shown);
+    Ok(match asked.reasoning {
+        Reasoning::Brief => format!("{}{}{}\n{list}", THINK.0, asked.template.parts.example_reasoning, THINK.1),
         Reasoning::None => list,
     })
 }
@@ -298,17 +218,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{TEMPLATE, Template};
 
     const INNOCENT: &str = "innocent line";
 
-    fn prompter(tokenizer: &Arc<Tokenizer>, settings: PromptSettings) -> Prompter {
-        Prompter::new(tokenizer.clone(), &Template::parse(TEMPLATE).expect("it is one"), settings)
-            .expect("a chat tokenizer")
+    fn prompter(tokenizer: &Arc<Tokenizer>, asked: Prompt) -> Prompter {
+        Prompter::new(tokenizer.clone(), &asked).expect("a chat tokenizer")
     }
 
-    fn large() -> PromptSettings {
-        let history = History::Recent;
-        PromptSettings { budget_tokens: 10_000, behaviour_tokens: 10_000, history, ..PromptSettings::default() }
+    fn usual() -> Prompt {
+        Prompt::new(Template::parse(TEMPLATE).expect("it is one"))
+    }
+
+    fn large() -> Prompt {
+        Prompt { budget_tokens: 10_000, behaviour_tokens: 10_000, history: History::Recent, ..usual() }
     }
 
     fn behaviour<'a>(domain: &'a str, text: &'a str) -> Behaviour<'a> {
@@ -337,8 +260,8 @@ mod tests {
     fn the_budget_keeps_the_most_recent() {
         let tokenizer = Arc::new(crate::laws::bytes_tokenizer());
         let history = History::Recent;
-        let settings = PromptSettings { budget_tokens: 17, behaviour_tokens: 7, history, ..PromptSettings::default() };
-        let prompter = prompter(&tokenizer, settings);
+        let asked = Prompt { budget_tokens: 17, behaviour_tokens: 7, history, ..usual() };
+        let prompter = prompter(&tokenizer, asked);
         let all = [behaviour("news", "recent"), behaviour("search", "older"), behaviour("news", "oldest")];
         let prompt = prompter.prompt(&all).expect("behaviours");
         let text = tokenizer.decode(&prompt);
@@ -355,11 +278,10 @@ mod tests {
             behaviour("news", "pu erh tea"),
             behaviour("search", "green tea pots"),
         ];
-        let room = PromptSettings { history: History::Representative, ..large() };
+        let room = Prompt { history: History::Representative, ..large() };
         let text = tokenizer.decode(&prompter(&tokenizer, room.clone()).prompt(&all).expect("behaviours"));
         assert!(text.starts_with("Searches:\n- tea\n- green tea pots\nNews read:\n- fish\n- pu erh tea\n"), "{text}");
-        let (prompt, shown) =
-            prompter(&tokenizer, PromptSettings { budget_tokens: 14, ..room }).fit(&all).expect("some");
+        let (prompt, shown) = prompter(&tokenizer, Prompt { budget_tokens: 14, ..room }).fit(&all).expect("some");
         assert_eq!(shown, [1, 0], "each for its matter, before a second one on tea");
         assert!(tokenizer.decode(&prompt).starts_with("Searches:\n- tea\nNews read:\n- fish\nWrite"));
     }
@@ -368,16 +290,14 @@ mod tests {
     fn the_example_answers_with_as_many_queries_as_are_asked_for() {
         let tokenizer = Arc::new(crate::laws::bytes_tokenizer());
         for queries in 3..=10 {
-            let prompter = prompter(&tokenizer, PromptSettings { queries, ..large() });
+            let prompter = prompter(&tokenizer, Prompt { queries, ..large() });
             let prefix = tokenizer.decode(prompter.prefix());
             let (_, answer) = prefix.rsplit_once("assistant\n").expect("an answer");
             let (answer, _) = answer.rsplit_once("\nuser").expect("the next turn");
             let list = crate::List::parse(answer, true, crate::ListRule::default());
             assert!(list.valid && list.queries.len() == queries, "{queries}: {answer}");
         }
-        let template = Template::parse(TEMPLATE).expect("it is one");
-        let settings = PromptSettings { queries: 11, ..large() };
-        let error = Prompter::new(tokenizer, &template, settings).expect_err("too many").to_string();
+        let error = Prompter::new(tokenizer, &Prompt { queries: 11, ..large() }).expect_err("too many").to_string();
         assert!(error.contains("example_queries: expected at least 11") && error.contains("got 10"), "{error}");
     }
 
@@ -415,7 +335,7 @@ mod tests {
             let all: Vec<_> = texts.iter().map(|(text, domain)| behaviour(domains[*domain], text)).collect();
             for tokenizer in tokenizers() {
                 let history = if recent { History::Recent } else { History::Representative };
-                let prompter = prompter(tokenizer, PromptSettings { budget_tokens, behaviour_tokens, history, ..PromptSettings::default() });
+                let prompter = prompter(tokenizer, Prompt { budget_tokens, behaviour_tokens, history, ..usual() });
                 let Some(prompt) = prompter.prompt(&all) else { continue };
                 let whole = [prompter.prefix(), &prompt].concat();
                 prop_assert!(canonical(tokenizer, &whole), "{}", tokenizer.decode(&prompt));

@@ -228,8 +228,17 @@ impl Reader<'_> {
             match self.take()? {
                 '\\' => self.escaped(&mut text)?,
                 c if closes(c, close) && self.ends() => return Some(text),
-                // A line that ends inside a string goes on in the next, unless that begins another or the list ends.
-                '\n' if self.begins_anew() => return Some(text),
+                // A line that ends inside a string goes on in the next, unless that begins another or the list ends. What is blank up to there is read
+                // once.
+                '\n' => {
+                    let start = self.at;
+                    if self.begins_anew() {
+                        return Some(text);
+                    }
+                    self.skip(char::is_whitespace);
+                    text.push('\n');
+                    text.extend(&self.chars[start..self.at]);
+                }
                 c => text.push(c),
             }
         }
@@ -405,5 +414,7 @@ mod tests {
         for open in ["[", "{", "[\"", "{\"a\":", "[{"] {
             assert!(queries(&open.repeat(50_000)).len() <= 50_000);
         }
+        let read = queries(&format!("[\"a{}b\"]", "\n \n".repeat(500_000)));
+        assert_eq!(read.len(), 1, "and so are blank lines inside a string");
     }
 }

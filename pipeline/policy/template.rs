@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use dataset::plan::{Digest, digest};
 use dataset::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::files::read;
 
@@ -20,13 +19,19 @@ pub(crate) fn file(path: &Path) -> Result<String> {
         .map_err(|_| Error::unreadable(path.display(), "expected a text in UTF-8", hint))
 }
 
-/// What a template file holds.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A template, as its file's text says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Template {
     /// The file's text.
-    #[serde(skip)]
     text: String,
+    pub(crate) parts: Parts,
+}
+
+/// What a template file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Parts {
     pub(crate) system: String,
     pub(crate) brief: String,
     pub(crate) example: Vec<Example>,
@@ -40,14 +45,14 @@ pub struct Template {
     blank: bool,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Example {
     pub(crate) domain: String,
     pub(crate) text: String,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Headings {
     pub(crate) search: String,
@@ -61,37 +66,41 @@ impl Template {
     /// # Errors
     /// When it is none.
     pub fn parse(toml: &str) -> Result<Self> {
-        let template: Template = toml::from_str(toml).map_err(|e| {
+        let parts: Parts = toml::from_str(toml).map_err(|e| {
             let hint = "pipeline/policy/prompt.toml is the template to start from";
             Error::usage(format!("prompt: {}", e.message()), hint)
         })?;
-        Ok(Template { text: toml.to_owned(), ..template })
-    }
-
-    /// The text that it was read from.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// What stands for the text in fingerprints.
-    pub(crate) fn digest(&self) -> Digest {
-        digest(&self.text.as_str().into())
+        Ok(Template { text: toml.to_owned(), parts })
     }
 
     /// Queries as the JSON list that a policy is to answer with.
     pub fn list(&self, queries: &[String]) -> String {
-        let blank = if self.blank { " " } else { "" };
+        let blank = if self.parts.blank { " " } else { "" };
         let quoted = queries.iter().map(|query| serde_json::Value::from(format!("{blank}{query}")).to_string());
         format!("[{}]", quoted.collect::<Vec<_>>().join(", "))
     }
 
     /// Whether a blank stands before each query, inside its quotes.
     pub(crate) fn begins_with_blank(&self) -> bool {
-        self.blank
+        self.parts.blank
     }
 
     /// The example's queries.
     pub fn example_queries(&self) -> &[String] {
-        &self.example_queries
+        &self.parts.example_queries
+    }
+}
+
+impl TryFrom<String> for Template {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Template::parse(&text)
+    }
+}
+
+impl From<Template> for String {
+    fn from(template: Template) -> String {
+        template.text
     }
 }

@@ -13,7 +13,7 @@ use schemas::{Profiles, Throughput, ThroughputColumns};
 use serde::{Deserialize, Serialize};
 
 use crate::generate::of_user;
-use crate::{Generate, Model, PromptSettings, Request, Spent, Template, Writer};
+use crate::{Generate, Model, Prompt, PromptSettings, Request, Spent, Writer};
 
 /// Has policies write lists for the same users, in turns, and notes how long each takes. Reading a model from disk does not count, and neither
 /// does a first turn, in which what a model needs is found and kept.
@@ -28,9 +28,6 @@ pub struct MeasureThroughput {
     #[command(flatten)]
     #[serde(flatten)]
     pub prompts: PromptSettings,
-    /// Tokens of a list, at most
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub max_new_tokens: usize,
     /// Users who get a list from each policy in each turn: those with the smallest ids, of all whom each policy can be asked about
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub users: usize,
@@ -61,13 +58,7 @@ impl MeasureThroughput {
                 return Err(Error::setting(setting, expected, got, "see `querent throughput --help`"));
             }
         }
-        self.writing().check()
-    }
-
-    /// As `generate` writes by default.
-    fn writing(&self) -> Generate {
-        let MeasureThroughput { prompts, max_new_tokens, .. } = self;
-        Generate { prompts: prompts.clone(), max_new_tokens: *max_new_tokens, ..Generate::default() }
+        self.prompts.check("throughput")
     }
 }
 
@@ -76,7 +67,7 @@ impl MeasureThroughput {
 pub struct ThroughputInputs {
     profiles: Whole<Profiles>,
     /// Where each model lies, what it is called, and how it is asked.
-    models: Vec<(PathBuf, String, Template)>,
+    models: Vec<(PathBuf, String, Prompt)>,
 }
 
 /// Policies that are ready to write.
@@ -105,7 +96,7 @@ struct Turn<'a> {
 
 impl Stage for MeasureThroughput {
     const NAME: &'static str = "throughput";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const UNIT: &'static str = "turns";
     const ALONE: bool = true;
     const OWN_PROGRESS: bool = true;
@@ -119,9 +110,9 @@ impl Stage for MeasureThroughput {
         for (at, policy) in (1..).zip(&self.policies) {
             let (role, name) = (format!("policy {at}"), Model::name(policy));
             declare.files(&role, &Model::files(policy)?)?;
-            let template = self.prompts.template(Some(policy))?;
-            declare.value(&role, (&name, template.digest()))?;
-            models.push((policy.clone(), name, template));
+            let prompt = self.prompts.of(Some(policy))?;
+            declare.value(&role, (&name, &prompt))?;
+            models.push((policy.clone(), name, prompt));
         }
         let profiles = declare.whole::<Profiles>("profiles")?;
         let profiles = profiles.columns(&[Profiles::user_id.name(), Profiles::behaviours.name()]);
@@ -129,8 +120,9 @@ impl Stage for MeasureThroughput {
     }
 
     fn open(&self, inputs: &ThroughputInputs, resources: &Resources) -> Result<Ready> {
-        let named = |(path, name, template): &(PathBuf, String, Template)| {
-            let writer = Writer::open(path, None, template, &self.writing())?;
+        // Tokens are drawn as `generate` draws them by default.
+        let named = |(path, name, prompt): &(PathBuf, String, Prompt)| {
+            let writer = Writer::open(path, None, prompt, &Generate::default())?;
             Ok(Named { name: name.clone(), writer })
         };
         Ok(Ready { models: inputs.models.iter().map(named).collect::<Result<_>>()?, progress: resources.progress })

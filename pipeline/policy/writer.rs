@@ -9,8 +9,8 @@ use dataset::{Error, Result};
 use crate::chat::Chat;
 use crate::files::candle;
 use crate::{
-    Adapters, Behaviour, Completion, Config, Finish, Fitted, Generate, Grammar, List, ListRule, Model, Prompter,
-    Request, Rollout, Sampling, Snapshot, Spent, Template, Tokenizer,
+    Adapters, Behaviour, Completion, Config, Finish, Fitted, Generate, Grammar, List, ListRule, Model, Prompt,
+    Prompter, Request, Rollout, Sampling, Snapshot, Spent, Template, Tokenizer,
 };
 
 /// The task that a policy is given: how it is asked, how its tokens are drawn, how its answers are read. Weights come apart, for in training
@@ -61,21 +61,26 @@ impl Task {
     ///
     /// # Errors
     /// When the model is none for chats, or a setting makes no sense.
-    pub fn new(tokenizer: Arc<Tokenizer>, config: &Config, template: &Template, settings: &Generate) -> Result<Self> {
-        let Generate { prompts, rule, constrained, .. } = settings;
-        let prompter = Prompter::new(tokenizer.clone(), template, prompts.clone())?;
+    pub fn new(tokenizer: Arc<Tokenizer>, config: &Config, prompt: &Prompt, settings: &Generate) -> Result<Self> {
+        let Generate { rule, constrained, temperature, top_p, top_k, .. } = *settings;
+        let sampling = Sampling { temperature, top_p, top_k, max_new_tokens: prompt.max_new_tokens };
+        let prompter = Prompter::new(tokenizer.clone(), prompt)?;
         let end = Chat::of(&tokenizer)?.end(&tokenizer).ok_or_else(|| Error::bug("a chat without an end"))?;
         let text_end = tokenizer.control("<|endoftext|>");
         let stops = config.eos_token_ids.iter().copied().chain([end]).chain(text_end).collect();
-        let grammar = constrained
-            .then(|| Arc::new(Grammar::new(&tokenizer, prompts.queries, *rule, prompts.reasoning, template)));
-        let template = template.clone();
-        Ok(Task { tokenizer, template, prompter, grammar, stops, end, sampling: settings.sampling(), rule: *rule })
+        let Prompt { queries, reasoning, template, .. } = prompt;
+        let grammar = constrained.then(|| Arc::new(Grammar::new(&tokenizer, *queries, rule, *reasoning, template)));
+        Ok(Task { tokenizer, template: template.clone(), prompter, grammar, stops, end, sampling, rule })
     }
 
     /// What all prompts begin with.
     pub fn prefix(&self) -> &[u32] {
         self.prompter.prefix()
+    }
+
+    /// Tokens of an answer, at most.
+    pub fn max_new_tokens(&self) -> usize {
+        self.sampling.max_new_tokens
     }
 
     /// Tokens of prefix, prompt and answer, at most.
@@ -128,24 +133,19 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Model::open_on`] and [`Writer::new`].
-    pub fn open(model: &Path, base: Option<&Path>, template: &Template, settings: &Generate) -> Result<Self> {
+    pub fn open(model: &Path, base: Option<&Path>, prompt: &Prompt, settings: &Generate) -> Result<Self> {
         let Model { policy, tokenizer } = Model::open_on(model, base)?;
         let snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).map_err(candle)?);
         drop(policy); // the snapshot is all that rollouts need
-        Writer::new(tokenizer, snapshot, template, settings)
+        Writer::new(tokenizer, snapshot, prompt, settings)
     }
 
     /// Puts the parts together, and computes what all prompts begin with.
     ///
     /// # Errors
     /// When a setting makes no sense, or prompt and output do not fit the model's context.
-    pub fn new(
-        tokenizer: Tokenizer,
-        snapshot: Arc<Snapshot>,
-        template: &Template,
-        settings: &Generate,
-    ) -> Result<Self> {
-        let task = Task::new(Arc::new(tokenizer), snapshot.config(), template, settings)?;
+    pub fn new(tokenizer: Tokenizer, snapshot: Arc<Snapshot>, prompt: &Prompt, settings: &Generate) -> Result<Self> {
+        let task = Task::new(Arc::new(tokenizer), snapshot.config(), prompt, settings)?;
         let rollout = task.rollout(snapshot)?;
         Ok(Writer { task, rollout, seed: settings.seed, samples: settings.samples })
     }

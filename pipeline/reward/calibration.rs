@@ -10,6 +10,9 @@ use crate::{Component, Components};
 /// Samples whose spread is smaller than this say nothing of a scale: the component's own, 0 to 1, is kept.
 const LEAST_SPREAD: f32 = 0.01;
 
+/// The figure that says whether a scale clips: 0 or 1.
+const CLIP: &str = "calibration.clip";
+
 /// How components are brought to one scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,8 +69,8 @@ impl Calibration {
     }
 
     /// The scale that a training run keeps among a checkpoint's figures ([`Calibration::metrics`]), if it keeps one.
-    pub fn of_metrics(normalise: Normalise, metrics: &BTreeMap<String, f64>) -> Option<Self> {
-        let mut scale = Calibration { clip: normalise == Normalise::Calibrated, ..Calibration::raw() };
+    pub fn of_metrics(metrics: &BTreeMap<String, f64>) -> Option<Self> {
+        let mut scale = Calibration { clip: *metrics.get(CLIP)? != 0.0, ..Calibration::raw() };
         for component in Component::ALL {
             let end = |end: &str| metrics.get(&figure(component, end)).map(|value| *value as f32);
             (scale.low[component as usize], scale.high[component as usize]) = (end("low")?, end("high")?);
@@ -81,7 +84,8 @@ impl Calibration {
             [("low", self.low), ("high", self.high)]
                 .map(|(end, values)| (figure(component, end), f64::from(values[component as usize])))
         };
-        Component::ALL.into_iter().flat_map(ends).collect()
+        let clip = (CLIP.to_owned(), f64::from(u8::from(self.clip)));
+        Component::ALL.into_iter().flat_map(ends).chain([clip]).collect()
     }
 
     /// Whether every scale is one: finite, its low below its high.
@@ -159,10 +163,12 @@ mod tests {
         let text = serde_json::to_string(&scale).expect("JSON");
         assert_eq!(serde_json::from_str::<Calibration>(&text).expect("a calibration"), scale);
         let mut metrics = scale.metrics();
-        assert_eq!((metrics.len(), metrics["calibration.align.low"]), (10, f64::from(scale.low[0])));
-        assert_eq!(Calibration::of_metrics(Normalise::Calibrated, &metrics), Some(scale));
+        assert_eq!((metrics.len(), metrics["calibration.align.low"]), (11, f64::from(scale.low[0])));
+        for scale in [scale, zscore, Calibration::raw()] {
+            assert_eq!(Calibration::of_metrics(&scale.metrics()), Some(scale), "whoever reads it, it clips as it did");
+        }
         metrics.remove("calibration.structure.high");
-        assert_eq!(Calibration::of_metrics(Normalise::Calibrated, &metrics), None);
+        assert_eq!(Calibration::of_metrics(&metrics), None);
     }
 
     proptest! {

@@ -93,8 +93,8 @@ impl Stage for Choose {
         })
     }
 
-    fn open(&self, inputs: &ChooseInputs, _: &Resources) -> Result<Scorer> {
-        inputs.scale.scorer(Rewards::open(&self.rewards, &inputs.rewards)?)
+    fn open(&self, inputs: &ChooseInputs, resources: &Resources) -> Result<Scorer> {
+        inputs.scale.scorer(Rewards::open(&self.rewards, &inputs.rewards, resources.progress)?)
     }
 
     fn run(&self, inputs: &ChooseInputs, scorer: &Scorer, partition: u32) -> Result<Done<Self::Outputs>> {

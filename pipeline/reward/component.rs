@@ -60,6 +60,11 @@ impl Components {
         self.0[component as usize] = value;
         self
     }
+
+    /// Their sum; `None` where one is null.
+    pub fn sum(&self) -> Option<f32> {
+        self.0.into_iter().sum()
+    }
 }
 
 /// What a list scores.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 
 use dataset::bucket::{bucket, unhex};
-use dataset::{Error, Result, Store, Whole};
+use dataset::{Error, Result, Store, Style, Whole};
 use schemas::{Interests, News, Profiles};
 
 use crate::people::{Candidates, INTERESTS, PROFILES, People};
@@ -28,7 +28,7 @@ pub fn explain(settings: &ScoreLists, store: &Store, user_id: &str, out: &mut dy
     let candidates = Candidates::read(&interests.read(bucket(&id, interests.partitions()))?)?;
     let candidates = candidates.into_iter().find(|candidates| candidates.user_id == user_id);
 
-    let Scorer { rewards, calibration } = settings.now(store)?;
+    let Scorer { rewards, calibration } = settings.now(store, Style::Auto)?;
     let behaviours = user.behaviours.len();
     let user = rewards.interests(&[user])?.remove(0);
     let lists = candidates.as_ref().map_or(&[][..], |candidates| &candidates.lists);

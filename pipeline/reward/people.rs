@@ -7,7 +7,7 @@ use dataset::{Error, Result, Rows};
 use policy::List;
 use schemas::{Behaviours, Interests, Lists, Profiles};
 
-use crate::{Behaviour, Component, Rewards, Score, User, behaviours};
+use crate::{Behaviour, Component, Rewards, Score, User, UserInterests, behaviours};
 
 /// Users whose lists are scored together.
 pub(crate) const TOGETHER: usize = 256;
@@ -123,8 +123,29 @@ pub(crate) fn scores(
     candidates: &[Candidates],
     dataset: &str,
 ) -> Result<Vec<Vec<Score>>> {
+    scores_of(rewards, &interests_of(rewards, people, candidates, dataset)?, candidates)
+}
+
+/// What the users of some lists are interested in.
+///
+/// # Errors
+/// When there is no such user.
+pub(crate) fn interests_of(
+    rewards: &Rewards,
+    people: &People,
+    candidates: &[Candidates],
+    dataset: &str,
+) -> Result<Vec<UserInterests>> {
     let users = candidates.iter().map(|of| people.of(of, dataset)).collect::<Result<Vec<_>>>()?;
-    let interests = rewards.interests(&users)?;
+    rewards.interests(&users)
+}
+
+/// The scores of lists whose users' interests are known.
+pub(crate) fn scores_of(
+    rewards: &Rewards,
+    interests: &[UserInterests],
+    candidates: &[Candidates],
+) -> Result<Vec<Vec<Score>>> {
     let groups: Vec<_> = interests.iter().zip(candidates).map(|(user, of)| (user, of.lists.as_slice())).collect();
     let mut scores = rewards.score(&groups)?;
     for (scores, of) in scores.iter_mut().zip(candidates) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chat::Server;
-use dataset::{Result, Store, Whole};
+use dataset::{Result, Store, Style, Whole};
 use news::{Hit, Pool, Searcher, SearcherInputs, Vectors};
 use policy::List;
 use rayon::prelude::*;
@@ -31,20 +31,20 @@ pub struct Rewards {
     judge: Option<Judge>,
 }
 
-/// The distinct queries of some lists, each put to encoder and articles once.
+/// The distinct queries of some lists, each put to encoder and articles once for each number of articles.
 struct Asked<'a> {
-    at: HashMap<&'a str, usize>,
+    at: HashMap<(&'a str, usize), usize>,
     vectors: Vectors,
     hits: Vec<Vec<Hit>>,
 }
 
 impl Rewards {
-    /// Opens encoder, vectors and index, and counts the words of the articles.
-    pub fn open(settings: &RewardSettings, inputs: &RewardInputs) -> Result<Self> {
+    /// Opens encoder, vectors and index, and counts the words of the articles. `progress`: how it is shown while a judge is asked.
+    pub fn open(settings: &RewardSettings, inputs: &RewardInputs, progress: Style) -> Result<Self> {
         let searcher = Searcher::open(&inputs.articles)?;
         let lexicon = Lexicon::of(&inputs.news, searcher.pool(), settings)?;
         let judge = |(server, store): &(Server, Store)| {
-            Judge::open(server, store, settings.judged(), settings.judge.judge_behaviours)
+            Judge::open(server, store, settings.judged(), settings.judge.judge_behaviours, progress)
         };
         let judge = inputs.judge.as_ref().map(judge).transpose()?;
         Ok(Rewards { judge, ..Rewards::new(settings.clone(), searcher, lexicon) })
@@ -63,6 +63,11 @@ impl Rewards {
     /// What words say.
     pub fn lexicon(&self) -> &Lexicon {
         &self.lexicon
+    }
+
+    /// The judge, if there is one.
+    pub(crate) fn judge(&self) -> Option<&Judge> {
+        self.judge.as_ref()
     }
 
     /// The articles.
@@ -140,28 +145,39 @@ impl Rewards {
         Ok(looked)
     }
 
+    /// Articles that a user's query fetches: so many that enough are left when their own are taken away. An index looks further for more of them,
+    /// so that the first ones may be others.
+    fn articles(&self, user: &UserInterests) -> usize {
+        self.settings.align_articles.saturating_add(user.own.len()).min(self.pool().len())
+    }
+
     fn ask<'a>(&self, groups: &[(&UserInterests, &'a [List])]) -> Result<Asked<'a>> {
         let (mut texts, mut ks): (Vec<&str>, Vec<usize>) = (Vec::new(), Vec::new());
-        let mut at: HashMap<&str, usize> = HashMap::new();
+        let mut at: HashMap<(&str, usize), usize> = HashMap::new();
         for (user, lists) in groups {
-            let k = self.settings.align_articles.saturating_add(user.own.len()).min(self.pool().len());
+            let k = self.articles(user);
             for query in lists.iter().flat_map(|list| &list.queries) {
-                let at = *at.entry(query).or_insert_with(|| {
+                at.entry((query.as_str(), k)).or_insert_with(|| {
                     texts.push(query);
-                    ks.push(0);
+                    ks.push(k);
                     texts.len() - 1
                 });
-                ks[at] = ks[at].max(k);
             }
         }
-        let vectors = self.searcher.vectors(&texts)?;
+        let mut distinct = texts.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let encoded = self.searcher.vectors(&distinct)?;
+        let vector = |text: &&str| encoded.get(distinct.binary_search(text).expect("all texts are there"));
+        let vectors = Vectors::new(encoded.dimensions(), texts.iter().flat_map(vector).copied().collect());
         let hits = self.searcher.search(&vectors, &ks)?;
         Ok(Asked { at, vectors, hits })
     }
 
     fn looked(&self, asked: &Asked<'_>, user: &UserInterests, list: &List) -> Looked {
+        let k = self.articles(user);
         let mut queries: Vec<(&str, usize)> =
-            list.queries.iter().map(|query| (query.as_str(), asked.at[query.as_str()])).collect();
+            list.queries.iter().map(|query| (query.as_str(), asked.at[&(query.as_str(), k)])).collect();
         queries.sort_unstable();
         let vectors: Vec<&[f32]> = queries.iter().map(|(_, at)| asked.vectors.get(*at)).collect();
         let look = |((query, at), vector): (&(&str, usize), &&[f32])| {

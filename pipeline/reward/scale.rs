@@ -10,8 +10,9 @@ use std::path::Path;
 use dataset::{Error, Inputs, Result, Store, Whole};
 use policy::checkpoint;
 use schemas::{Interests, Profiles};
+use serde_json::json;
 
-use crate::people::{Candidates, INTERESTS, PROFILES, People, TOGETHER, scores};
+use crate::people::{Candidates, INTERESTS, PROFILES, People, interests_of, scores_of};
 use crate::{Calibration, Components, Normalise, RewardSettings, Rewards};
 
 /// Users that a scale is made of, at most.
@@ -56,7 +57,7 @@ pub(crate) fn known(settings: &RewardSettings, given: Option<&Path>) -> Result<O
     let wrong = |what: String| Error::unreadable(path.display(), what, hint);
     let scale = if path.is_dir() {
         let metrics = checkpoint::state(path)?.metrics;
-        Calibration::of_metrics(settings.normalise, &metrics)
+        Calibration::of_metrics(&metrics)
             .ok_or_else(|| wrong("expected a policy that learnt by a scale, got another".into()))?
     } else {
         let bytes = dataset::read_file(path, LARGEST, hint)?;
@@ -101,26 +102,36 @@ impl Scale {
     pub(crate) fn scorer(&self, rewards: Rewards) -> Result<Scorer> {
         let calibration = match self {
             Scale::Known(calibration) => *calibration,
-            Scale::OfSample(sample) => Calibration::of(rewards.settings().normalise, &sample.components(&rewards)?),
+            Scale::OfSample(sample) => sample.scale(&rewards)?,
         };
         Ok(Scorer { rewards, calibration })
     }
 }
 
 impl Sample {
-    fn components(&self, rewards: &Rewards) -> Result<Vec<Components>> {
-        let mut components = Vec::new();
+    fn scale(&self, rewards: &Rewards) -> Result<Calibration> {
+        let (mut sampled, mut interests) = (Vec::new(), Vec::new());
         for (partition, users) in self.users()? {
             let mut candidates = Candidates::read(&self.interests.read(partition)?)?;
             candidates.retain(|of| users.contains(&of.user_id));
             let first: Vec<Candidates> = candidates.iter().map(Candidates::first).collect();
             let people = People::read(&self.profiles.read(partition)?)?;
-            for first in first.chunks(TOGETHER) {
-                let scores = scores(rewards, &people, first, &self.name)?;
-                components.extend(scores.into_iter().flatten().map(|score| score.components));
-            }
+            interests.extend(interests_of(rewards, &people, &first, &self.name)?);
+            sampled.extend(first);
         }
-        Ok(components)
+        // All at once: a partition has few of them, and a judge has more to do at a time.
+        let scores = scores_of(rewards, &interests, &sampled)?;
+        let components: Vec<Components> = scores.into_iter().flatten().map(|score| score.components).collect();
+        let scale = Calibration::of(rewards.settings().normalise, &components);
+        let Some(judge) = rewards.judge() else { return Ok(scale) };
+        // Verdicts that are missing now may be there another day, and a run that was killed goes on by the scale that it began with. So a
+        // scale is kept by all that it follows from beside the verdicts.
+        let judged = rewards.settings().judged();
+        let others = |of: &Components| judged.iter().fold(*of, |of, judged| of.with(judged.component(), None));
+        let others: Vec<Components> = components.iter().map(others).collect();
+        let read: Vec<_> = interests.iter().map(|user| (&user.user_id, &user.texts)).collect();
+        let lists: Vec<_> = sampled.iter().flat_map(|of| &of.lists).map(|list| &list.queries).collect();
+        judge.first_scale(&json!([rewards.settings(), judged, read, lists, others]), scale)
     }
 
     /// The sample's users by partition.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use arrow::array::Float32Array;
 use clap::Args;
-use dataset::{Account, ByPartition, Done, Inputs, Resources, Result, Rows, Stage};
+use dataset::{Account, ByPartition, Done, Inputs, Resources, Result, Rows, Stage, Style};
 use schemas::{Interests, Profiles, Scores, ScoresColumns};
 use serde::{Deserialize, Serialize};
 
@@ -47,9 +47,9 @@ pub struct ScoreInputs {
 
 impl ScoreLists {
     /// What scores the lists that there are now, outside of any run: for people's eyes, and for servers. `popularity` must be up to date.
-    pub fn now(&self, store: &dataset::Store) -> Result<Scorer> {
+    pub fn now(&self, store: &dataset::Store, progress: Style) -> Result<Scorer> {
         self.rewards.check(Self::NAME)?;
-        let rewards = Rewards::open(&self.rewards, &self.rewards.now(store)?)?;
+        let rewards = Rewards::open(&self.rewards, &self.rewards.now(store)?, progress)?;
         Scale::now(store, &self.interests, known(&self.rewards, self.calibration.as_deref())?)?.scorer(rewards)
     }
 }
@@ -75,8 +75,8 @@ impl Stage for ScoreLists {
         })
     }
 
-    fn open(&self, inputs: &ScoreInputs, _: &Resources) -> Result<Scorer> {
-        inputs.scale.scorer(Rewards::open(&self.rewards, &inputs.rewards)?)
+    fn open(&self, inputs: &ScoreInputs, resources: &Resources) -> Result<Scorer> {
+        inputs.scale.scorer(Rewards::open(&self.rewards, &inputs.rewards, resources.progress)?)
     }
 
     fn run(&self, inputs: &ScoreInputs, scorer: &Scorer, partition: u32) -> Result<Done<Self::Outputs>> {

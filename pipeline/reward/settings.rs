@@ -142,7 +142,7 @@ impl RewardSettings {
 
     /// The reward, equation 9; `None` where a component that counts is null.
     pub fn total(&self, raw: &Components, calibration: &Calibration) -> Option<f32> {
-        self.weighted(raw, calibration).0.into_iter().sum()
+        self.weighted(raw, calibration).sum()
     }
 
     /// Checks that the settings make sense. `job`: whose they are.

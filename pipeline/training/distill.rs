@@ -15,7 +15,7 @@ use chat::{Server, Wire};
 use clap::Args;
 use dataset::{Artifact, Draft, Error, Inputs, Progress, Resources, Result, Rows, Whole};
 use engine::{Objective, Pass, Reference, Tree};
-use policy::{Adapters, Generate, Model, PromptSettings, Snapshot, Task, Template};
+use policy::{Adapters, Model, Prompt, PromptSettings, Snapshot, Task};
 use schemas::{Profiles, Rollouts};
 use serde::{Deserialize, Serialize};
 
@@ -48,9 +48,6 @@ pub struct Distill {
     #[command(flatten)]
     #[serde(flatten)]
     pub prompts: PromptSettings,
-    /// Tokens of a list, at most
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub max_new_tokens: usize,
     /// How the distance from the teacher is measured
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Divergence::Reverse)]
     pub divergence: Divergence,
@@ -94,7 +91,7 @@ pub struct DistillInputs {
     profiles: Whole<Profiles>,
     policy: PathBuf,
     teacher: Whose,
-    template: Template,
+    prompt: Prompt,
 }
 
 /// Where the teacher is.
@@ -124,17 +121,13 @@ impl Distill {
             let hint = "a server says how likely a list's own tokens are, and no more";
             return Err(Error::setting("distill.divergence", "sampled", "another", hint));
         }
-        self.writing().check()
-    }
-
-    fn writing(&self) -> Generate {
-        as_it_is(&self.prompts, self.max_new_tokens, self.samples)
+        self.prompts.check("distill")
     }
 }
 
 impl Artifact for Distill {
     const NAME: &'static str = "distill";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Inputs = DistillInputs;
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<DistillInputs> {
@@ -150,16 +143,16 @@ impl Artifact for Distill {
                 Whose::Here(self.teacher.clone())
             }
         };
-        let template = self.prompts.declare(declare, Some(&self.policy))?;
+        let prompt = self.prompts.declare(declare, Some(&self.policy))?;
         if let Whose::Here(teacher) = &teacher
-            && Model::prompt(teacher)?.is_some_and(|own| own != template.text())
+            && Model::prompt(teacher)?.is_some_and(|own| own.template != prompt.template)
         {
             let what = format!("distill.teacher {}", teacher.display());
             let hint = "train both with one template: see --prompt";
             return Err(Error::setting(&what, "a teacher that was trained with the student's prompt", "another", hint));
         }
         let profiles = declare.whole::<Profiles>("profiles")?.columns(&people::COLUMNS);
-        Ok(DistillInputs { profiles, policy: self.policy.clone(), teacher, template })
+        Ok(DistillInputs { profiles, policy: self.policy.clone(), teacher, prompt })
     }
 
     fn make(&self, inputs: &DistillInputs, draft: &Draft, resources: &Resources) -> Result<()> {
@@ -189,7 +182,7 @@ impl Artifact for Distill {
             }
         };
         let vocabulary = vocabulary.min(run.model().policy.config.vocab_size);
-        let task = run.task(&inputs.template, &self.writing())?;
+        let task = run.task(&inputs.prompt, &as_it_is(self.samples))?;
         let order = Order::new(people.train.len(), self.seed);
         Steps { settings: self, people, task, teacher, vocabulary, run, order, lists: Vec::new() }.run(resources)
     }
@@ -273,8 +266,7 @@ impl Steps<'_> {
     fn step(&mut self) -> Result<(u64, f64)> {
         let settings = self.settings;
         let step = self.run.state.step + 1;
-        let cursor = self.run.state.prompt_cursor;
-        let users: Vec<usize> = (cursor..cursor + settings.users as u64).map(|at| self.order.at(at).0).collect();
+        let (users, cursor) = self.order.step(self.run.state.prompt_cursor, settings.users);
         let drawn = self.draw(&self.train(&users), settings.samples, step)?;
         let started = Instant::now();
         let (apart, update) = self.put(&drawn, true)?;
@@ -293,7 +285,7 @@ impl Steps<'_> {
         rows.iter_mut().zip(apart.into_iter().flatten()).for_each(|(row, apart)| row.reference = apart.teacher);
         self.lists.extend(rows);
         self.run.state.step = step;
-        self.run.state.prompt_cursor = cursor + settings.users as u64;
+        self.run.state.prompt_cursor = cursor;
         Ok((tokens, loss))
     }
 

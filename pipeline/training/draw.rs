@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dataset::Result;
-use policy::{Completion, Generate, List, PromptSettings, Request, Snapshot, Task};
+use policy::{Completion, Generate, List, Request, Snapshot, Task};
 use reward::Components;
 
 use crate::people::Person;
@@ -77,15 +77,6 @@ impl Drawn {
 }
 
 /// How lists are sampled in training: from the policy as it is, for anything else is off-policy.
-pub(crate) fn as_it_is(prompts: &PromptSettings, max_new_tokens: usize, samples: usize) -> Generate {
-    Generate {
-        prompts: prompts.clone(),
-        max_new_tokens,
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        constrained: false,
-        samples,
-        ..Generate::default()
-    }
+pub(crate) fn as_it_is(samples: usize) -> Generate {
+    Generate { temperature: 1.0, top_p: 1.0, top_k: 0, constrained: false, samples, ..Generate::default() }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use dataset::{Result, Whole};
 use engine::Tree;
-use policy::{Generate, Task, Template};
+use policy::{ListRule, Task, Template};
 use reward::Rewards;
 use schemas::Interests;
 
@@ -42,7 +42,8 @@ pub(crate) struct Teacher {
     pub(crate) rewards: Rewards,
     /// Lists by user; none: they are made of each user's themes.
     pub(crate) given: Option<HashMap<String, Vec<String>>>,
-    pub(crate) settings: Generate,
+    /// Queries in a list.
+    pub(crate) queries: usize,
 }
 
 impl Teacher {
@@ -87,13 +88,13 @@ impl Teacher {
             return Ok(people.iter().map(|person| given.get(&person.user_id).cloned()).collect());
         }
         let users: Vec<_> = people.iter().map(Person::user).collect();
-        let (queries, least) = (self.settings.prompts.queries, self.settings.rule.min_queries);
+        let least = ListRule::default().min_queries;
         let interests = self.rewards.interests(&users)?;
         let lists = interests.into_iter().zip(&users).zip(shown).map(|((mut interests, user), shown)| {
             if let Some(shown) = shown {
                 interests.only(shown.iter().map(|&place| user.behaviours[place].text));
             }
-            pseudo::list(&interests, self.rewards.lexicon(), queries, least)
+            pseudo::list(&interests, self.rewards.lexicon(), self.queries, least)
         });
         Ok(lists.collect())
     }

@@ -18,7 +18,7 @@ pub(crate) fn figures(
     scores: &[Vec<Score>],
     weighted: &[Vec<Components>],
 ) -> Result<()> {
-    let reward = |weighted: &Components| weighted.0.into_iter().sum::<Option<f32>>().map(f64::from);
+    let reward = |weighted: &Components| weighted.sum().map(f64::from);
     let rewards: Vec<f64> = weighted.iter().flatten().filter_map(reward).collect();
     log.spread(step, &format!("{of}reward"), &rewards)?;
     let covariance = |component: Component| {

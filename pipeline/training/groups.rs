@@ -11,7 +11,8 @@ pub enum Advantage {
     /// `A = r − mean(r)` (Dr.GRPO, equation 7): not divided by the deviation, which would make hard and easy users count alike.
     #[default]
     Mean,
-    /// Each component is brought to mean 0 and deviation 1 within its group first, so that a coarse one cannot drown a fine one (GDPO).
+    /// Each component is brought to mean 0 and deviation 1 within its group before it is weighted, so that a coarse one cannot drown a fine one
+    /// (GDPO).
     Gdpo,
 }
 
@@ -19,9 +20,9 @@ pub enum Advantage {
 const TOLERANCE: f32 = 1e-5;
 
 /// Advantages of a group's lists; none where a reward is null, and none at all where the rewards do not differ: such a group teaches nothing.
-/// `weighted`: each list's components as they enter the reward.
-pub(crate) fn advantages(how: Advantage, weighted: &[Components]) -> Vec<Option<f32>> {
-    let rewards: Vec<Option<f32>> = weighted.iter().map(|components| components.0.into_iter().sum()).collect();
+/// `weighted`: each list's components as they enter the reward, by these weights.
+pub(crate) fn advantages(how: Advantage, weighted: &[Components], weights: [f32; 5]) -> Vec<Option<f32>> {
+    let rewards: Vec<Option<f32>> = weighted.iter().map(Components::sum).collect();
     let known: Vec<usize> = (0..rewards.len()).filter(|&list| rewards[list].is_some()).collect();
     let spread = |values: &[f32]| {
         let (least, most) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), x| (a.min(*x), b.max(*x)));
@@ -39,13 +40,13 @@ pub(crate) fn advantages(how: Advantage, weighted: &[Components]) -> Vec<Option<
         Advantage::Gdpo => {
             let mut sums = vec![0.0; known.len()];
             let mut any = false;
-            for component in 0..5 {
+            for (component, weight) in weights.into_iter().enumerate() {
                 let values: Vec<f32> = known.iter().filter_map(|&list| weighted[list].0[component]).collect();
                 if values.len() == known.len() && spread(&values) {
                     let mean = mean(&values);
                     let square = values.iter().map(|x| f64::from(x - mean).powi(2)).sum::<f64>() / values.len() as f64;
                     let deviation = square.sqrt() as f32;
-                    sums.iter_mut().zip(&values).for_each(|(sum, x)| *sum += (x - mean) / deviation);
+                    sums.iter_mut().zip(&values).for_each(|(sum, x)| *sum += weight * (x - mean) / deviation);
                     any = true;
                 }
             }
@@ -71,19 +72,30 @@ mod tests {
     fn what_does_not_differ_teaches_nothing_and_null_is_left_out() {
         let same = vec![of([0.2, 0.3, 0.0, 1.0, 1.0]); 4];
         for how in [Advantage::Mean, Advantage::Gdpo] {
-            assert_eq!(advantages(how, &same), [None; 4]);
-            assert_eq!(advantages(how, &[]), []);
+            assert_eq!(advantages(how, &same, [1.0; 5]), [None; 4]);
+            assert_eq!(advantages(how, &[], [1.0; 5]), []);
         }
         let mut some = same.clone();
         some[1] = of([0.6, 0.3, 0.0, 1.0, 1.0]);
         some[2].0[1] = None;
-        let got = advantages(Advantage::Mean, &some);
+        let got = advantages(Advantage::Mean, &some, [1.0; 5]);
         assert_eq!(got[2], None);
         // Mean of 2.5, 2.9 and 2.5.
         assert!((got[0].expect("known") + 0.4 / 3.0).abs() < 1e-6 && (got[1].expect("known") - 0.8 / 3.0).abs() < 1e-6);
         // One of three: mean 0, deviation 1.
-        let got = advantages(Advantage::Gdpo, &some);
+        let got = advantages(Advantage::Gdpo, &some, [1.0; 5]);
         assert!((got[1].expect("known") - 2f32.sqrt()).abs() < 1e-4, "{got:?}");
+    }
+
+    #[test]
+    fn a_component_counts_by_its_weight_however_advantages_are_made() {
+        // The first list is better by align, the second by coverage, which counts five times as much.
+        let weights = [1.0, 5.0, 1.0, 1.0, 1.0];
+        let lists = [of([0.9, 5.0 * 0.2, 0.0, 0.0, 0.0]), of([0.1, 5.0 * 0.4, 0.0, 0.0, 0.0])];
+        for (how, second) in [(Advantage::Mean, 0.1), (Advantage::Gdpo, 5.0 - 1.0)] {
+            let got = advantages(how, &lists, weights);
+            assert!((got[1].expect("known") - second).abs() < 1e-4, "{how:?}: {got:?}");
+        }
     }
 
     proptest! {
@@ -93,11 +105,11 @@ mod tests {
         ) {
             let lists: Vec<Components> = values.iter().map(|values| of(*values)).collect();
             for how in [Advantage::Mean, Advantage::Gdpo] {
-                let got: Vec<f32> = advantages(how, &lists).into_iter().flatten().collect();
+                let got: Vec<f32> = advantages(how, &lists, [1.0; 5]).into_iter().flatten().collect();
                 prop_assert!(got.len() == lists.len() || got.is_empty());
                 prop_assert!(got.iter().sum::<f32>().abs() < 1e-3);
             }
-            let got: Vec<Option<f32>> = advantages(Advantage::Mean, &lists);
+            let got: Vec<Option<f32>> = advantages(Advantage::Mean, &lists, [1.0; 5]);
             for (a, x) in lists.iter().zip(&got) {
                 for (b, y) in lists.iter().zip(&got) {
                     let sum = |c: &Components| c.0.into_iter().flatten().sum::<f32>();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use dataset::{Draft, Error, Result, Store};
 use policy::checkpoint::{self, Moments, State};
-use policy::{Adapters, Generate, Model, Snapshot, Task, Template};
+use policy::{Adapters, Generate, Model, Prompt, Snapshot, Task};
 
 use crate::run::{Run, Trainee, flat};
 use crate::{Parameters, candle};
@@ -58,10 +58,10 @@ impl<'a> Run<'a> {
     }
 
     /// The task for this model. Its checkpoints say from now on how it is asked.
-    pub(crate) fn task(&mut self, template: &Template, settings: &Generate) -> Result<Task> {
-        self.state.prompt = Some(template.text().to_owned());
+    pub(crate) fn task(&mut self, prompt: &Prompt, settings: &Generate) -> Result<Task> {
+        self.state.prompt = Some(prompt.clone());
         let Model { policy, tokenizer } = self.model();
-        Task::new(Arc::new(tokenizer.clone()), &policy.config, template, settings)
+        Task::new(Arc::new(tokenizer.clone()), &policy.config, prompt, settings)
     }
 }
 

@@ -34,9 +34,43 @@ impl Order {
     }
 }
 
+impl Order {
+    /// So many users for one step, and the cursor after them. Nobody comes twice in a step: where an epoch has too few left, the next one begins.
+    pub fn step(&mut self, cursor: u64, count: usize) -> (Vec<usize>, u64) {
+        let (users, count) = (self.users as u64, count as u64);
+        assert!(count <= users, "{count} users a step, of {users}");
+        let left = users - cursor % users;
+        let first = if left < count { cursor + left } else { cursor };
+        ((first..first + count).map(|at| self.at(at).0).collect(), first + count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn nobody_comes_twice_in_a_step_and_hardly_anyone_is_left_out(users in 1_usize..40, count in 1_usize..40, seed: u64) {
+            prop_assume!(count <= users);
+            let mut order = Order::new(users, seed);
+            let (mut cursor, steps) = (0, users / count);
+            for _ in 0..3 {
+                let mut epoch = Vec::new();
+                for _ in 0..steps {
+                    let (step, after) = order.step(cursor, count);
+                    prop_assert_eq!(Order::new(users, seed).step(cursor, count), (step.clone(), after), "jumps change nothing");
+                    epoch.extend(step);
+                    cursor = after;
+                }
+                epoch.sort_unstable();
+                epoch.dedup();
+                prop_assert_eq!(epoch.len(), steps * count);
+            }
+        }
+    }
 
     #[test]
     fn everyone_comes_once_an_epoch_and_jumps_change_nothing() {

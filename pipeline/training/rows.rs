@@ -50,7 +50,7 @@ pub(crate) fn columns(mut rows: Vec<Row>) -> RolloutsColumns {
         weighted_specificity: weighted(Component::Specificity),
         weighted_diversity: weighted(Component::Diversity),
         weighted_structure: weighted(Component::Structure),
-        reward: rows.iter().map(|row| row.weighted.0.into_iter().sum::<Option<f32>>()).collect(),
+        reward: rows.iter().map(|row| row.weighted.sum()).collect(),
         copied: rows.iter().map(|row| row.score.map(|score| score.copied)).collect(),
         advantage: rows.iter().map(|row| row.advantage).collect(),
     }

@@ -8,15 +8,16 @@ use clap::{Args, ValueEnum};
 use dataset::bucket::stream;
 use dataset::{Artifact, Draft, Error, Inputs, Progress, Resources, Result, Whole};
 use engine::{Pass, Tree};
-use policy::{Generate, Model, PromptSettings, Snapshot, Task, Template};
+use policy::{Model, Prompt, PromptSettings, Snapshot, Task};
 use rand::seq::index::sample;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use reward::{RewardInputs, RewardSettings, Rewards};
+use reward::{JudgeSettings, RewardInputs, RewardSettings, Rewards};
 use schemas::{Interests, Profiles};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::{check, pace};
+use crate::draw::as_it_is;
 use crate::examples::{Example, Teacher, given};
 use crate::order::Order;
 use crate::people::{self, People, Person};
@@ -115,7 +116,7 @@ pub struct SftInputs {
     profiles: Whole<Profiles>,
     lists: Option<Whole<Interests>>,
     rewards: RewardInputs,
-    template: Template,
+    prompt: Prompt,
 }
 
 impl Sft {
@@ -124,18 +125,15 @@ impl Sft {
         self.optimizer.check("sft")?;
         self.adaptation.check("sft")?;
         self.scratch.check()?;
+        self.rewards.check("sft")?;
         check("sft", &pace(self.users, self.steps, self.look_every, self.valid_users))?;
-        self.writing().check()
-    }
-
-    fn writing(&self) -> Generate {
-        Generate { prompts: self.prompts.clone(), constrained: false, ..Generate::default() }
+        self.prompts.check("sft")
     }
 }
 
 impl Artifact for Sft {
     const NAME: &'static str = "sft";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     type Inputs = SftInputs;
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<SftInputs> {
@@ -147,7 +145,7 @@ impl Artifact for Sft {
             declare.files("vocabulary_of", &Model::files(path)?)?;
         }
         let of = (self.init != Init::Scratch).then_some(self.policy.as_path());
-        let template = self.prompts.declare(declare, of)?;
+        let prompt = self.prompts.declare(declare, of)?;
         let profiles = declare.whole::<Profiles>("profiles")?.columns(&people::COLUMNS);
         let lists = match &self.lists {
             Some(name) => Some(declare.whole::<Interests>(&format!("interests.{name}"))?),
@@ -158,8 +156,9 @@ impl Artifact for Sft {
             vocabulary_of: self.vocabulary_of.clone(),
             profiles,
             lists,
-            rewards: self.rewards.declare(declare)?,
-            template,
+            // No judge is asked about lists that are made of themes.
+            rewards: RewardSettings { judge: JudgeSettings::default(), ..self.rewards.clone() }.declare(declare)?,
+            prompt,
         })
     }
 
@@ -169,19 +168,23 @@ impl Artifact for Sft {
         }
         let people = People::read(&inputs.profiles)?;
         let teacher = Teacher {
-            rewards: Rewards::open(&self.rewards, &inputs.rewards)?,
+            rewards: Rewards::open(&self.rewards, &inputs.rewards, resources.progress)?,
             given: inputs.lists.as_ref().map(given).transpose()?,
-            settings: self.writing(),
+            queries: inputs.prompt.queries,
         };
         let base = (self.init == Init::Policy).then_some(inputs.policy.as_path());
         let mut run = Run::begin(draft, base, || self.start(inputs, &teacher, &people))?;
-        let task = run.task(&inputs.template, &self.writing())?;
+        let task = run.task(&inputs.prompt, &as_it_is(1))?;
         let valid = teacher.first(&task, &people.valid, self.valid_users)?;
         if people.train.is_empty() || valid.is_empty() {
             let got = format!("{} and {}", people.train.len(), valid.len());
             let expected = "users of the split train, and some of valid with a list to learn";
             return Err(Error::setting("profiles", expected, got, "give more users"));
         }
+        // Whoever asks the policy leaves room for lists such as it learns, if no other room was asked for.
+        let longest = valid.iter().map(Example::learnt).max().unwrap_or(0);
+        let max_new_tokens = self.prompts.max_new_tokens.unwrap_or(inputs.prompt.max_new_tokens.max(longest));
+        let task = run.task(&Prompt { max_new_tokens, ..inputs.prompt.clone() }, &as_it_is(1))?;
         let mut order = Order::new(people.train.len(), self.seed);
         let progress = Progress::new(Self::NAME, "tokens", self.steps, resources.progress);
         progress.skip(run.state.step);
@@ -211,14 +214,14 @@ impl Sft {
             Init::Pruned => {
                 let model = Model::open(&inputs.policy)?;
                 let tokenizer = Arc::new(model.tokenizer.clone());
-                let task = Task::new(tokenizer, &model.policy.config, &inputs.template, &self.writing())?;
+                let task = Task::new(tokenizer, &model.policy.config, &inputs.prompt, &as_it_is(1))?;
                 let examples = teacher.first(&task, &people.valid, self.valid_users.min(PRUNED_BY))?;
                 pruned(model, self.scratch.layers, &|snapshot| look(snapshot, &task, &examples).0)
             }
             Init::Scratch => {
                 let tokenizer = match &inputs.vocabulary_of {
                     Some(path) => Model::open(path)?.tokenizer,
-                    None => self.scratch.tokenizer(&teacher.corpus(&people.train, &inputs.template)?)?,
+                    None => self.scratch.tokenizer(&teacher.corpus(&people.train, &inputs.prompt.template)?)?,
                 };
                 self.scratch.model(tokenizer, self.seed)
             }

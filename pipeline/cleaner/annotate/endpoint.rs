@@ -1,7 +1,7 @@
 //! A language model as annotator: every behaviour is asked about once, over all runs.
 
 use chat::{Answers, Form, Question, Reply, Server};
-use dataset::{Account, Result, Store, plain};
+use dataset::{Account, Result, Store, Style, plain};
 use serde::Deserialize;
 
 use super::{Verdict, prompt};
@@ -17,9 +17,9 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// Sends nothing yet. Answers are kept under `_cache/annotate` in the store. `in_all`: behaviours that will be asked about.
-    pub(super) fn open(server: &Server, store: &Store, in_all: usize) -> Result<Self> {
+    pub(super) fn open(server: &Server, store: &Store, in_all: usize, progress: Style) -> Result<Self> {
         let form = Form { of: "behaviours", folder: "annotate", version: prompt::VERSION, max_tokens: 200 };
-        Ok(Endpoint { answers: Answers::open(server, store, form, in_all)? })
+        Ok(Endpoint { answers: Answers::open(server, store, form, in_all, progress)? })
     }
 
     /// Verdicts in the texts' order; `None` and counted where none was to be had.
@@ -161,7 +161,7 @@ mod tests {
     fn ask_about(texts: &[&str], answer: String) -> Result<[Asked; 2]> {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&folder.path().to_string_lossy())?;
-        let endpoint = Endpoint::open(&server(answer), &store, texts.len())?;
+        let endpoint = Endpoint::open(&server(answer), &store, texts.len(), Style::Silent)?;
         let (mut first, mut second) = (Account::default(), Account::default());
         let verdicts = endpoint.ask_all(texts, &mut first)?;
         let again = endpoint.ask_all(texts, &mut second)?;

@@ -200,7 +200,7 @@ impl Stage for Annotate {
             Candidates::Sample(events) => sample::choose(events, self.sample, self.seed)?,
             Candidates::File(path, digest) => file::read(path, digest)?,
         };
-        let open = |server| Endpoint::open(server, &resources.store, candidates.len());
+        let open = |server| Endpoint::open(server, &resources.store, candidates.len(), resources.progress);
         let endpoint = inputs.server.as_ref().map(open).transpose()?;
         Ok(AnnotateShared { candidates: by_partition(candidates), endpoint })
     }

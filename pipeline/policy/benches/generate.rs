@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use policy::{
-    Adapters, Behaviour, Model, PromptSettings, Prompter, Request, Rollout, Sampling, Snapshot, Spent, TEMPLATE,
-    Template,
+    Adapters, Behaviour, Model, Prompt, Prompter, Request, Rollout, Sampling, Snapshot, Spent, TEMPLATE, Template,
 };
 use serde_json::json;
 
@@ -42,9 +41,8 @@ fn main() {
     let snapshot = Arc::new(Snapshot::new(&policy, Adapters::On).expect("weights"));
     drop(policy);
     let packing = started.elapsed().as_secs_f64();
-    let prompter =
-        Prompter::new(Arc::new(tokenizer), &Template::parse(TEMPLATE).expect("it is one"), PromptSettings::default())
-            .expect("a chat model");
+    let prompter = Prompter::new(Arc::new(tokenizer), &Prompt::new(Template::parse(TEMPLATE).expect("it is one")))
+        .expect("a chat model");
     let asked: Vec<Vec<u32>> = users
         .iter()
         .map(|user| {

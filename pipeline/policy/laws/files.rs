@@ -28,7 +28,7 @@ fn trained(root: &Path, full: bool) -> Result<(Model, State, Moments)> {
         settings_digest,
         base,
         base_path,
-        prompt: Some("t".into()),
+        prompt: Some(crate::Prompt::new(crate::Template::parse(crate::TEMPLATE)?)),
         metrics,
     };
     Ok((Model { policy, tokenizer }, state, moments))

@@ -14,9 +14,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::automaton::{At, Automaton, Length, State};
+use crate::Reasoning;
 use crate::Tokenizer;
 use crate::list::{ListRule, THINK, normal, words};
-use crate::prompt::Reasoning;
 use crate::template::Template;
 
 /// Tokens besides a query's own that it costs: the quotes and what stands between queries.

@@ -1,9 +1,11 @@
 //! Rewards for other trainers: a server on this machine, for whoever has its token.
 //!
-//! One process speaks all wires that trainers speak (`wires.rs`). The user of a list travels as a profile's user id. Each list is scored by
-//! itself, which gives the same as scoring it in a batch. A verdict that could not be had is HTTP 503 at first, for trainers ask again, and
-//! then a configured number, which is counted. Every refusal is one JSON object, `{"error": …}`, which repeats no text.
+//! One process speaks all wires that trainers speak (`wires.rs`). The user of a list travels as a profile's user id. A request's lists are
+//! scored together, which gives the same as scoring each by itself. A verdict that could not be had is HTTP 503 at first, for trainers ask
+//! again, and then a configured number, which is counted (`patience.rs`). Every refusal is one JSON object, `{"error": …}`, which repeats no
+//! text.
 
+mod patience;
 mod wires;
 
 use std::collections::HashMap;
@@ -13,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use dataset::bucket::{bucket, unhex};
-use dataset::{Error, Result, Store, Whole};
+use dataset::{Error, Result, Store, Style, Whole};
 use policy::{List, ListRule};
 use schemas::Profiles;
 use serde::{Deserialize, Serialize};
@@ -21,7 +23,8 @@ use serde_json::{Value, json};
 use tiny_http::{Header, Method, Request, Response};
 
 use crate::people::{PROFILES, People};
-use crate::{Component, ScoreLists, Scorer};
+use crate::{Component, Score, ScoreLists, Scorer};
+use patience::Patience;
 use wires::{Asked, Scored, Wire};
 
 /// The environment variable with the token.
@@ -37,7 +40,8 @@ const SHORTEST_TOKEN: usize = 16;
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServeSettings {
-    /// How often a list whose judge does not answer is refused with HTTP 503 before it gets --undecided-reward
+    /// How often a list on which the judge has no verdict is refused with HTTP 503 before it gets --undecided-reward; while the judge's server
+    /// does not answer, all are
     #[arg(long, value_name = "N", default_value_t = 3)]
     #[serde(skip_serializing)]
     pub undecided_attempts: u32,
@@ -81,8 +85,7 @@ struct Desk {
     profiles: Whole<Profiles>,
     /// The partitions of `profiles` that somebody asked for.
     people: Mutex<HashMap<u32, Arc<People>>>,
-    /// How often each undecided list was refused.
-    refused: Mutex<HashMap<blake3::Hash, u32>>,
+    patience: Patience,
 }
 
 impl Server {
@@ -109,8 +112,9 @@ impl Server {
         let port = listener.local_addr().map_err(|e| busy(&e))?.port();
         let http = tiny_http::Server::from_listener(listener, None).map_err(|e| busy(&e))?;
         let profiles = Whole::open(store, "profiles")?.columns(&PROFILES);
-        let (people, refused) = (Mutex::default(), Mutex::default());
-        let desk = Desk { scorer: lists.now(store)?, settings: settings.clone(), profiles, people, refused };
+        let (people, patience) = (Mutex::default(), Patience::new(settings.undecided_attempts));
+        let desk =
+            Desk { scorer: lists.now(store, Style::Silent)?, settings: settings.clone(), profiles, people, patience };
         Ok(Server { http, port, token: blake3::hash(token.as_bytes()), desk })
     }
 
@@ -171,55 +175,48 @@ impl Server {
             Refused::new(400, format!("expected JSON; line {}, column {} is none", e.line(), e.column()))
         })?;
         let asked = wire.read(&body)?;
-        let scored = asked.iter().map(|asked| self.desk.score(asked)).collect::<Result<Vec<_>, _>>()?;
-        Ok(wire.write(body, &scored))
+        Ok(wire.write(body, &self.desk.score(&asked)?))
     }
 }
 
 impl Desk {
-    fn score(&self, asked: &Asked) -> Result<Scored, Refused> {
+    /// The rewards of a request's lists.
+    fn score(&self, asked: &[Asked]) -> Result<Vec<Scored>, Refused> {
         // What cannot be read or asked is worth another try; what is wrong with it is for the server's log.
         let failed = |e: Error| {
             let _ = writeln!(std::io::stderr(), "score: {e}");
             Refused::new(503, "not now: see the server's messages".into())
         };
         let unknown = || Refused::new(422, "expected a user id of profiles, got another".into());
-        let id = unhex(&asked.user_id).ok_or_else(unknown)?;
-        let people = self.people(bucket(&id, self.profiles.partitions())).map_err(failed)?;
-        let user = people.find(&asked.user_id).ok_or_else(unknown)?;
+        let people = |asked: &Asked| {
+            let id = unhex(&asked.user_id).ok_or_else(unknown)?;
+            self.people(bucket(&id, self.profiles.partitions())).map_err(failed)
+        };
+        let people = asked.iter().map(people).collect::<Result<Vec<_>, _>>()?;
+        let users = people.iter().zip(asked).map(|(people, asked)| people.find(&asked.user_id).ok_or_else(unknown));
+        let users = users.collect::<Result<Vec<_>, _>>()?;
         let Scorer { rewards, calibration } = &self.scorer;
-        let list = List::parse(&asked.text, true, ListRule::default());
-        let user = rewards.interests(&[user]).map_err(failed)?.remove(0);
-        let score = rewards.score(&[(&user, &[list])]).map_err(failed)?[0][0];
-        let reward = rewards.settings().total(&score.components, calibration);
-        let mut log: Vec<(&'static str, f32)> = Component::ALL
-            .map(|component| {
-                (component.name(), score.components.get(component).unwrap_or(self.settings.undecided_reward))
-            })
-            .to_vec();
-        log.extend([("copied", score.copied), ("undecided", f32::from(u8::from(reward.is_none())))]);
-        match reward {
-            Some(reward) => Ok(Scored { reward, log }),
-            None if self.is_refused(asked) => {
-                Err(Refused::new(503, "undecided: the judge gave no verdict; ask again".into()))
-            }
-            None => Ok(Scored { reward: self.settings.undecided_reward, log }),
+        let lists: Vec<[List; 1]> =
+            asked.iter().map(|asked| [List::parse(&asked.text, true, ListRule::default())]).collect();
+        let interests = rewards.interests(&users).map_err(failed)?;
+        let groups: Vec<_> = interests.iter().zip(&lists).map(|(user, list)| (user, list.as_slice())).collect();
+        let scores: Vec<Score> = rewards.score(&groups).map_err(failed)?.into_iter().flatten().collect();
+        let rewards: Vec<Option<f32>> =
+            scores.iter().map(|score| rewards.settings().total(&score.components, calibration)).collect();
+        let name = |asked: &Asked| blake3::hash(json!([asked.user_id, asked.text]).to_string().as_bytes());
+        if self.patience.refuses(&asked.iter().map(name).zip(rewards.iter().map(Option::is_none)).collect()) {
+            return Err(Refused::new(503, "undecided: the judge gave no verdict; ask again".into()));
         }
+        Ok(scores.iter().zip(rewards).map(|(score, reward)| self.scored(score, reward)).collect())
     }
 
-    /// Whether an undecided list is refused once more.
-    fn is_refused(&self, asked: &Asked) -> bool {
-        let name = blake3::hash(json!([asked.user_id, asked.text]).to_string().as_bytes());
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = refused.entry(name).or_default();
-        *times += 1;
-        match *times <= self.settings.undecided_attempts {
-            true => true,
-            false => {
-                refused.remove(&name);
-                false
-            }
-        }
+    /// What is said of a list: numbers alone.
+    fn scored(&self, score: &Score, reward: Option<f32>) -> Scored {
+        let instead = self.settings.undecided_reward;
+        let component = |component: Component| (component.name(), score.components.get(component).unwrap_or(instead));
+        let mut log = Component::ALL.map(component).to_vec();
+        log.extend([("copied", score.copied), ("undecided", f32::from(u8::from(reward.is_none())))]);
+        Scored { reward: reward.unwrap_or(instead), log }
     }
 
     fn people(&self, partition: u32) -> Result<Arc<People>> {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use dataset::{Artifact, Draft, Inputs, Resources, Result, Whole};
-use policy::{Adapters, Generate, Model, PromptSettings, Snapshot, Template};
+use policy::{Adapters, Model, Prompt, PromptSettings, Snapshot};
 use reward::{RewardInputs, RewardSettings, Rewards};
 use schemas::Profiles;
 use serde::{Deserialize, Serialize};
@@ -37,9 +37,6 @@ pub struct TrainGrpo {
     #[command(flatten)]
     #[serde(flatten)]
     pub prompts: PromptSettings,
-    /// Tokens of a list, at most
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub max_new_tokens: usize,
     /// Updates
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub steps: u64,
@@ -105,7 +102,7 @@ pub struct GrpoInputs {
     profiles: Whole<Profiles>,
     rewards: RewardInputs,
     policy: PathBuf,
-    template: Template,
+    prompt: Prompt,
 }
 
 impl TrainGrpo {
@@ -124,14 +121,11 @@ impl TrainGrpo {
                 ("beta", beta, "a number from 0", self.beta.to_string()),
             ],
         )?;
-        self.writing().check()
+        self.prompts.check("grpo")
     }
 
-    fn writing(&self) -> Generate {
-        as_it_is(&self.prompts, self.max_new_tokens, self.group)
-    }
-
-    fn form(&self) -> Form {
+    /// `longest`: tokens of a list, at most.
+    fn form(&self, longest: usize) -> Form {
         let (low, high) = if self.ratio == Ratio::Gspo { (3e-4, 4e-4) } else { (0.2, 0.2) };
         Form {
             ratio: self.ratio,
@@ -140,33 +134,33 @@ impl TrainGrpo {
             kl: self.kl,
             beta: self.beta,
             temperature: 1.0,
-            longest: self.max_new_tokens,
+            longest,
         }
     }
 }
 
 impl Artifact for TrainGrpo {
     const NAME: &'static str = "grpo";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Inputs = GrpoInputs;
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<GrpoInputs> {
         self.check()?;
         declare.files("policy", &Model::files(&self.policy)?)?;
-        let template = self.prompts.declare(declare, Some(&self.policy))?;
+        let prompt = self.prompts.declare(declare, Some(&self.policy))?;
         let profiles = declare.whole::<Profiles>("profiles")?.columns(&people::COLUMNS);
-        Ok(GrpoInputs { profiles, rewards: self.rewards.declare(declare)?, policy: self.policy.clone(), template })
+        Ok(GrpoInputs { profiles, rewards: self.rewards.declare(declare)?, policy: self.policy.clone(), prompt })
     }
 
     fn make(&self, inputs: &GrpoInputs, draft: &Draft, resources: &Resources) -> Result<()> {
         if has_ended(draft)? {
             return Ok(());
         }
-        let rewards = Rewards::open(&self.rewards, &inputs.rewards)?;
+        let rewards = Rewards::open(&self.rewards, &inputs.rewards, resources.progress)?;
         let people = People::read(&inputs.profiles)?;
         people.suffice(self.users)?;
         let mut run = Run::begin(draft, Some(&inputs.policy), || self.adaptation.start(&inputs.policy, self.seed))?;
-        let task = run.task(&inputs.template, &self.writing())?;
+        let task = run.task(&inputs.prompt, &as_it_is(self.group))?;
         // What training begins with is the reference: the weights themselves where adapters are trained, else a copy of them.
         let frozen = match self.adaptation.lora_rank {
             0 if self.beta > 0.0 => {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use dataset::{Artifact, Error, Progress, Resources, Result, Rows};
 use engine::{Pass, Reference, Tree};
 use policy::{Adapters, Snapshot, Task};
-use reward::{Calibration, Components, Rewards, Score};
+use reward::{Calibration, Components, Normalise, Rewards, Score};
 use schemas::Rollouts;
 
 use super::TrainGrpo;
@@ -48,7 +48,7 @@ struct Scored {
 impl Scored {
     /// Rewards, where all verdicts could be had.
     fn rewards(&self) -> Vec<f64> {
-        let reward = |weighted: &Components| weighted.0.into_iter().sum::<Option<f32>>().map(f64::from);
+        let reward = |weighted: &Components| weighted.sum().map(f64::from);
         self.weighted.iter().flatten().filter_map(reward).collect()
     }
 }
@@ -58,7 +58,7 @@ impl Training<'_> {
         let settings = self.settings;
         let progress = Progress::new(TrainGrpo::NAME, "tokens", settings.steps, resources.progress);
         let calibration = self.calibration()?;
-        if self.run.state.step == 0 {
+        if !self.run.state.metrics.contains_key("valid.reward") {
             self.look(&calibration)?;
             self.save()?;
         }
@@ -85,20 +85,23 @@ impl Training<'_> {
 
     /// The scale of components, from first lists; kept in the run's state.
     fn calibration(&mut self) -> Result<Calibration> {
-        let normalise = self.settings.rewards.normalise;
-        if let Some(known) = Calibration::of_metrics(normalise, &self.run.state.metrics) {
+        if let Some(known) = Calibration::of_metrics(&self.run.state.metrics) {
             return Ok(known);
         }
-        let users: Vec<usize> = (0..self.people.train.len().min(self.settings.valid_users) as u64)
-            .map(|cursor| self.order.at(cursor).0)
-            .collect();
-        let people: Vec<&Person> = users.iter().map(|user| &self.people.train[*user]).collect();
-        let drawn = self.draw(&people, self.settings.group, 0)?;
-        let components: Vec<Components> =
-            self.score(&people, &drawn)?.iter().flatten().map(|score| score.components).collect();
-        let calibration = Calibration::of(normalise, &components);
+        let calibration = match self.settings.rewards.normalise {
+            Normalise::Raw => Calibration::raw(),
+            normalise => Calibration::of(normalise, &self.first_lists()?),
+        };
         self.run.state.metrics.extend(calibration.metrics());
         Ok(calibration)
+    }
+
+    fn first_lists(&mut self) -> Result<Vec<Components>> {
+        let count = self.people.train.len().min(self.settings.valid_users);
+        let (users, _) = self.order.step(0, count);
+        let people: Vec<&Person> = users.iter().map(|user| &self.people.train[*user]).collect();
+        let drawn = self.draw(&people, self.settings.group, 0)?;
+        Ok(self.score(&people, &drawn)?.iter().flatten().map(|score| score.components).collect())
     }
 
     fn draw(&self, people: &[&Person], samples: usize, step: u64) -> Result<Drawn> {
@@ -125,13 +128,14 @@ impl Training<'_> {
     fn step(&mut self, calibration: &Calibration) -> Result<u64> {
         let settings = self.settings;
         let step = self.run.state.step + 1;
-        let cursor = self.run.state.prompt_cursor;
-        let users: Vec<usize> = (cursor..cursor + settings.users as u64).map(|at| self.order.at(at).0).collect();
+        let (users, cursor) = self.order.step(self.run.state.prompt_cursor, settings.users);
         let people: Vec<&Person> = users.iter().map(|user| &self.people.train[*user]).collect();
         let scored = self.write(&people, settings.group, step, calibration)?;
         let Scored { drawn: Drawn { requests, outputs, .. }, weighted, .. } = &scored;
-        let found: Vec<Vec<Option<f32>>> =
-            weighted.iter().map(|weighted| advantages(settings.advantage, weighted)).collect();
+        let found: Vec<Vec<Option<f32>>> = weighted
+            .iter()
+            .map(|weighted| advantages(settings.advantage, weighted, settings.rewards.weights()))
+            .collect();
 
         let started = Instant::now();
         let (mut trees, mut sampled, mut places) = (Vec::new(), Vec::new(), Vec::new());
@@ -159,7 +163,7 @@ impl Training<'_> {
                 Some(snapshot) => Reference { snapshot, adapters: Adapters::Off },
                 None => Reference { snapshot: self.run.snapshot(), adapters: Adapters::Off },
             });
-            let objective = Grpo { form: settings.form(), lists: &sampled, count };
+            let objective = Grpo { form: settings.form(self.task.max_new_tokens()), lists: &sampled, count };
             let mut pass = Pass::new(self.run.snapshot(), self.task.prefix(), self.task.positions(), reference, true);
             for tree in trees.chunks(1) {
                 said.extend(pass.put(tree, &objective));
@@ -210,7 +214,7 @@ impl Training<'_> {
         }
         self.lists.extend(rows);
         self.run.state.step = step;
-        self.run.state.prompt_cursor = cursor + settings.users as u64;
+        self.run.state.prompt_cursor = cursor;
         Ok(tokens)
     }
 
