@@ -63,7 +63,7 @@ impl Job for Baseline {
 
     fn run(&self, context: &Context) -> Result<Vec<Summary>> {
         let (model, method) = self.named(context)?;
-        let mut summaries = fallback(&context.unnamed(), &self.lists.pool, self.lists.articles)?;
+        let mut summaries = fallback(&context.unnamed(), &self.lists.pool)?;
         let mut reads_words = false;
         let trained = if model.is_trained() {
             let folder = context.output(self.output.as_deref(), &format!("{}.{method}", Self::NAME))?;

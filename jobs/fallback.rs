@@ -7,9 +7,9 @@ use crate::frame::Context;
 use crate::index::popularity;
 
 /// Counts clicks and chooses the popular candidates of a pool. `context` bears no step's name: steps of one pool share them.
-pub(crate) fn fallback(context: &Context, pool: &PoolSettings, articles: usize) -> Result<Vec<Summary>> {
+pub(crate) fn fallback(context: &Context, pool: &PoolSettings) -> Result<Vec<Summary>> {
     let mut summaries = popularity(context, true)?;
-    let stage = Fallback { pool: settled(pool), articles };
+    let stage = Fallback { pool: settled(pool) };
     if summaries.iter().all(Summary::is_complete) {
         summaries.push(context.unsharded().run(&stage, &[&stage.output()])?);
     }

@@ -62,7 +62,7 @@ impl Job for Retrieve {
         let mut stages: Vec<_> = self.methods(context)?.iter().map(|method| settings.by(method)).collect();
         // What steps share bears no step's name, and neither do lists: theirs is in the method's.
         let context = &context.unnamed();
-        let mut summaries = fallback(context, &settings.pool, settings.articles)?;
+        let mut summaries = fallback(context, &settings.pool)?;
         // Under another encoder the themes are those that were found by the first.
         if stages.iter().any(news::Retrieve::reads_themes) && settings.vectors.is_none() {
             let medoids =

@@ -2,26 +2,32 @@
 --
 -- Reads: user_metrics. Slices: all; test (held-out users); cold (fewer than 5 news clicks of history); warm (the others);
 -- without-history (nothing at all). Gives mean, number of users, sum of squares, and how many of the users were shown the
--- fallback; rr averaged is called mrr.
+-- fallback; rr averaged is called mrr. Sums are of decimals, which are the same in whatever order the users come.
 WITH
+exact AS (
+    SELECT
+        method, metric, k, split, cold, history, fallback,
+        CAST(value AS DECIMAL(38, 18)) AS value, CAST(value * value AS DECIMAL(38, 18)) AS square
+    FROM user_metrics
+),
 slices AS (
     SELECT
         method, metric, k,
-        count(*) AS users, coalesce(sum(value), 0) AS total, coalesce(sum(value * value), 0) AS squares,
+        count(*) AS users, coalesce(sum(value), 0) AS total, coalesce(sum(square), 0) AS squares,
         coalesce(sum(CASE WHEN fallback THEN 1 ELSE 0 END), 0) AS fallback,
         sum(CASE WHEN split = 'test' THEN 1 ELSE 0 END) AS test_users,
         sum(CASE WHEN split = 'test' THEN value ELSE 0 END) AS test_total,
-        sum(CASE WHEN split = 'test' THEN value * value ELSE 0 END) AS test_squares,
+        sum(CASE WHEN split = 'test' THEN square ELSE 0 END) AS test_squares,
         sum(CASE WHEN split = 'test' AND fallback THEN 1 ELSE 0 END) AS test_fallback,
         sum(CASE WHEN cold THEN 1 ELSE 0 END) AS cold_users,
         sum(CASE WHEN cold THEN value ELSE 0 END) AS cold_total,
-        sum(CASE WHEN cold THEN value * value ELSE 0 END) AS cold_squares,
+        sum(CASE WHEN cold THEN square ELSE 0 END) AS cold_squares,
         sum(CASE WHEN cold AND fallback THEN 1 ELSE 0 END) AS cold_fallback,
         sum(CASE WHEN history THEN 0 ELSE 1 END) AS new_users,
         sum(CASE WHEN history THEN 0 ELSE value END) AS new_total,
-        sum(CASE WHEN history THEN 0 ELSE value * value END) AS new_squares,
+        sum(CASE WHEN history THEN 0 ELSE square END) AS new_squares,
         sum(CASE WHEN fallback AND NOT history THEN 1 ELSE 0 END) AS new_fallback
-    FROM user_metrics
+    FROM exact
     GROUP BY method, metric, k
 ),
 lines AS (
@@ -42,7 +48,7 @@ sums AS (
 )
 SELECT
     method, slice, metric, k,
-    total / users AS mean, users, squares, fallback
+    CAST(total AS DOUBLE) / users AS mean, users, CAST(squares AS DOUBLE) AS squares, fallback
 FROM sums
 WHERE users > 0
 ORDER BY method, position, metric, k NULLS LAST

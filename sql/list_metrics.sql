@@ -8,6 +8,7 @@
 --   diversity = the mean distance of a list's articles
 --   novelty   = -log2 of an article's share of the clicks before the cut-off, each article of news counting as clicked once more
 --   unread    = share of articles that nobody clicked before the cut-off
+-- Averages are of decimals, which are the same in whatever order the users come.
 WITH
 clicked AS (
     SELECT coalesce(sum(clicks), 0) AS clicks FROM popularity
@@ -24,14 +25,15 @@ articles AS (
     CROSS JOIN clicked CROSS JOIN known
 ),
 users AS (
-    SELECT lists.method, lists.user_id, avg(articles.novelty) AS novelty, avg(articles.unread) AS unread
+    SELECT lists.method, lists.user_id, avg(CAST(articles.novelty AS DECIMAL(38, 18))) AS novelty, avg(CAST(articles.unread AS DECIMAL(38, 18))) AS unread
     FROM lists LEFT JOIN articles ON lists.news_id = articles.news_id
     GROUP BY lists.method, lists.user_id
 ),
 averages AS (
     SELECT
         users.method, count(*) AS users,
-        avg(users.novelty) AS novelty, avg(users.unread) AS unread, avg(diversities.diversity) AS diversity
+        CAST(avg(users.novelty) AS DOUBLE) AS novelty, CAST(avg(users.unread) AS DOUBLE) AS unread,
+        CAST(avg(CAST(diversities.diversity AS DECIMAL(38, 18))) AS DOUBLE) AS diversity
     FROM users JOIN diversities ON users.method = diversities.method AND users.user_id = diversities.user_id
     GROUP BY users.method
 ),

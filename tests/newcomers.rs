@@ -43,7 +43,8 @@ fn every_method_shows_newcomers_the_same_popular_articles() {
     let said = run();
     // Of equally popular articles the greater id comes first.
     let shown: Vec<String> = by_version(&root, "fallback.live-3");
-    assert_eq!(shown, ["1|n1|3", "2|n2|2", "3|n3|1", "4|n9|0", "5|n8|0"]);
+    assert_eq!(shown[1..6], ["1|n1|3", "2|n2|2", "3|n3|1", "4|n9|0", "5|n8|0"], "behind 10, by their texts");
+    assert_eq!(shown.len(), 10, "all that there are, however short lists are");
     let table = said.split("without-history: 2 users").nth(1).expect("a slice of their own");
     let line = |method: &str| table.lines().find(|line| line.starts_with(method)).expect("a method").to_owned();
     // new-1 reads the first article, new-2 the fourth.
@@ -55,15 +56,15 @@ fn every_method_shows_newcomers_the_same_popular_articles() {
     at_rest(&root);
     assert!(run().matches("up to date").count() >= 8);
 
-    // Lists of other candidates have a fallback of their own.
+    // Lists of other candidates have a fallback of their own, as long as any, however short the lists are.
     let other = ["retrieve", "--quiet", "--methods", "random", "--candidates", "all", "--articles", "2", "--data"];
     succeed(querent().args(other).arg(&root));
-    assert_eq!(by_version(&root, "fallback.all"), ["1|n1|3", "2|n2|2"]);
+    assert_eq!(by_version(&root, "fallback.all")[1..5], shown[1..5]);
     assert_eq!(by_version(&root, "fallback.live-3"), shown);
     let said = succeed(querent().args(["evaluate", "--quiet", "--resamples", "20", "--data"]).arg(&root));
     let table = said.split("without-history: 2 users").nth(1).expect("a slice of their own");
     let random = table.lines().find(|line| line.starts_with("random")).expect("a method");
-    assert!(random.contains("0.5000 ("), "the first of two: {table}");
+    assert!(random.contains("1.0000 (") && random.contains("0.6250 ("), "as for every method: {table}");
     // Interests that nobody made are no reason to leave readers out.
     assert!(fail(querent().args(["evaluate", "--methods", "interests", "--data"]).arg(&root), 2).contains("hint:"));
 }

@@ -9,7 +9,9 @@ use arrow::array::{Array, AsArray, StringArray};
 use arrow::datatypes::{Float32Type, Int32Type};
 use tempfile::TempDir;
 
-use crate::support::{at_rest, batches, config, contents, datasets, fail, pipeline, python, querent, succeed};
+use crate::support::{
+    at_rest, batches, by_version, config, contents, datasets, fail, pipeline, python, querent, succeed,
+};
 
 const MODEL: &str = "models/minilm";
 
@@ -29,6 +31,25 @@ fn job(name: &str, root: &Path) -> Command {
     let mut command = querent();
     command.args([name, "--quiet", "--data"]).arg(root);
     command
+}
+
+#[test]
+fn what_is_measured_does_not_depend_on_buckets() {
+    let measured = |buckets: &str| {
+        let folder = TempDir::new().expect("a folder");
+        let root = folder.path().join("data");
+        let config = config(&root, 40, 3);
+        let text = std::fs::read_to_string(&config).expect("readable").replace("news = 1500", "news = 400");
+        std::fs::write(&config, text.replace("buckets = 4", buckets)).expect("writable");
+        succeed(&mut pipeline(&config));
+        succeed(&mut job("embed", &root));
+        succeed(job("retrieve", &root).args(["--methods", "own-titles,themes,popularity,random"]));
+        succeed(&mut job("evaluate", &root));
+        ["metrics", "comparisons", "list_metrics"].map(|name| by_version(&root, name))
+    };
+    let four = measured("buckets = 4");
+    assert!(four.iter().all(|rows| !rows.is_empty()));
+    assert_eq!(four, measured("buckets = 7"));
 }
 
 /// Lists of a method: for each user (article, query), best first.

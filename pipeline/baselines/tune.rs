@@ -18,7 +18,7 @@ use crate::{Train, TrainSettings};
 
 impl TrainSettings {
     /// The settings of a trial: number 0 as given, of others the learning rate from 3e-4 up to 1e-2 and the temperature from 0.03 up to 0.3, both
-    /// drawn evenly by their logarithms and to two digits; dropout 0 to 0.5, width 32 to 128, and 1 to 3 layers.
+    /// drawn evenly by their logarithms and to two digits; dropout 0 to 0.5, width 32 to 128 (as given, if the heads do not divide it), and 1 to 3 layers.
     pub fn trial(&self, trial: u32) -> Self {
         let mut settings = self.clone();
         if trial == 0 {
@@ -34,7 +34,10 @@ impl TrainSettings {
         settings.learning_rate = between(3e-4, 1e-2);
         settings.sizes.temperature = between(0.03, 0.3);
         settings.dropout = *[0.0, 0.1, 0.2, 0.3, 0.5].choose(&mut random).expect("there are some");
-        settings.sizes.width = *[32, 64, 128].choose(&mut random).expect("there are some");
+        let width: usize = *[32, 64, 128].choose(&mut random).expect("there are some");
+        if width.is_multiple_of(settings.sizes.heads.max(1)) {
+            settings.sizes.width = width;
+        }
         settings.sizes.layers = *[1, 2, 3].choose(&mut random).expect("there are some");
         settings
     }
@@ -128,6 +131,7 @@ impl Stage for Compare {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Sizes;
 
     #[test]
     fn trials_follow_from_their_numbers_and_stay_within_bounds() -> Result<()> {
@@ -146,6 +150,11 @@ mod tests {
                 ..trial.clone()
             };
             assert_eq!(others, given, "nothing else is drawn");
+        }
+        let three = Sizes { width: 96, heads: 3, ..given.sizes.clone() };
+        let three = TrainSettings { sizes: three, ..given.clone() };
+        for trial in 1..50 {
+            three.trial(trial).check()?;
         }
         let low = trials.iter().filter(|trial| trial.learning_rate < 1.73e-3).count();
         assert!((70..130).contains(&low), "half lie below the geometric mean: {low} of 199");

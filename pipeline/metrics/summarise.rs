@@ -13,6 +13,8 @@ use crate::seeds::seeds;
 use crate::significance::{bootstrap, holm, interval_of_nothing, normal_interval, paired_normal, randomisation};
 use crate::values::Values;
 
+/// Resamples, at most: the averages of all of them are held at once.
+const MOST_RESAMPLES: u32 = 100_000;
 const FILE: &str = "sql/averages.sql";
 const SQL: &str = include_str!("../../sql/averages.sql");
 
@@ -43,8 +45,9 @@ impl Summarise {
     /// # Errors
     /// The first that does not.
     pub fn check(&self) -> Result<()> {
-        if self.resamples == 0 {
-            return Err(Error::setting("evaluate.resamples", "at least 1", 0, "10000 is enough for two digits of p"));
+        if !(1..=MOST_RESAMPLES).contains(&self.resamples) {
+            let (expected, hint) = (format!("1 to {MOST_RESAMPLES}"), "10000 is enough for two digits of p");
+            return Err(Error::setting("evaluate.resamples", expected, self.resamples, hint));
         }
         for (name, value) in [("evaluate.seed", self.seed), ("evaluate.resample_up_to", self.resample_up_to)] {
             if i64::try_from(value).is_err() {
@@ -71,7 +74,7 @@ pub struct Resampling {
 
 impl Stage for Summarise {
     const NAME: &'static str = "summarise";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const UNIT: &'static str = "averages";
     /// The resampling has all threads.
     const ALONE: bool = true;

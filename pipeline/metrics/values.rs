@@ -4,11 +4,13 @@ use arrow::array::Array;
 use dataset::{Error, Result, Rows};
 use schemas::{SLICES, UserMetrics};
 
-/// A user's values are one row: `[methods · metrics]`, and all methods have the same users.
+/// A user's values are one row: `[methods · metrics]`, and all methods have the same users. They lie in the order of their ids: which users a
+/// resample draws follows from that, however they are cut into buckets.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
     pub(crate) methods: Vec<String>,
     pub(crate) metrics: Vec<(String, Option<i32>)>,
+    users: Vec<String>,
     /// For each user, whether they are of each slice.
     slices: Vec<[bool; SLICES.len()]>,
     /// `[users · methods · metrics]`.
@@ -21,7 +23,17 @@ impl Values {
         for bucket in buckets {
             all.add(&bucket?)?;
         }
-        Ok(all)
+        Ok(all.by_user())
+    }
+
+    fn by_user(self) -> Self {
+        let width = self.width().max(1);
+        let mut order: Vec<usize> = (0..self.users.len()).collect();
+        order.sort_unstable_by(|a, b| self.users[*a].cmp(&self.users[*b]));
+        let row = |user: &usize| &self.values[user * width..(user + 1) * width];
+        let values = order.iter().flat_map(row).copied().collect();
+        let slices = order.iter().map(|user| self.slices[*user]).collect();
+        Values { users: Vec::new(), slices, values, ..self }
     }
 
     /// Adds a bucket. Its rows lie by method, user, metric and cut.
@@ -74,6 +86,7 @@ impl Values {
             }
         }
         self.slices.extend(slices);
+        self.users.extend(users);
         Ok(())
     }
 

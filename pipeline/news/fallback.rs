@@ -12,9 +12,10 @@ use crate::{Candidates, PoolSettings, popularity};
 pub struct Fallback {
     /// Which articles may be recommended.
     pub pool: PoolSettings,
-    /// How many are chosen: as many as lists have.
-    pub articles: usize,
 }
+
+/// How many are chosen: as many as lists have by default. All methods of a pool have the same, however long their own lists are.
+const ARTICLES: usize = 100;
 
 impl Fallback {
     /// The dataset that it writes, which is another for other candidates.
@@ -49,7 +50,7 @@ impl Stage for Fallback {
         let pool = corpus.open()?;
         let ranking = popularity(clicks, &pool)?;
         let mut account = Account { input: ranking.len() as u64, ..Account::default() };
-        let chosen = &ranking[..self.articles.min(ranking.len())];
+        let chosen = &ranking[..ARTICLES.min(ranking.len())];
         account.output = chosen.len() as u64;
         account.drop("less popular", account.input - account.output);
         let rows = FallbackColumns {

@@ -106,10 +106,14 @@ fn curve(run: &TrainingRun, figure: &str) -> Option<Curve> {
     let spread = history.of(&format!("{component}.deviation_in_groups"));
     // The spread belongs to the line only where it was noted at the same steps.
     let same = spread.iter().map(|(step, _)| step).eq(history.of(figure).iter().map(|(step, _)| step));
-    let spread =
-        if same { thinned(spread, POINTS).into_iter().map(|(_, spread)| spread).collect() } else { Vec::new() };
+    let spread = if same { thinned(spread, POINTS) } else { Vec::new() };
+    // Components have one, and nothing of theirs lies beyond 0 and 1.
+    let ends = |((_, value), (_, spread)): (&(f64, f64), &(f64, f64))| {
+        [value - spread, value + spread].map(|end| end.clamp(0.0, 1.0))
+    };
+    let band = train.iter().zip(&spread).map(ends).collect();
     let shown = !(train.is_empty() && valid.is_empty());
-    shown.then(|| Curve { train, spread, valid, chosen: history.chosen, last: history.steps() })
+    shown.then(|| Curve { train, band, valid, chosen: history.chosen, last: history.steps() })
 }
 
 fn lists(ranked: &Ranked) -> Markup {
@@ -168,7 +172,7 @@ mod tests {
         let toy = run(&[
             ("reward.mean", &[(1, 0.25), (2, 0.5), (3, 0.75)]),
             ("valid.reward.mean", &[(0, 0.2), (2, 0.4)]),
-            ("align.mean", &[(1, 0.25), (2, 0.5), (3, 0.75)]),
+            ("align.mean", &[(1, 0.25), (2, 0.5), (3, 0.95)]),
             ("align.deviation_in_groups", &[(1, 0.1), (2, 0.2), (3, 0.1)]),
             ("coverage.mean", &[(1, 0.25), (2, 0.5), (3, 0.75)]),
             ("coverage.deviation_in_groups", &[(1, 0.1)]),
@@ -182,6 +186,7 @@ mod tests {
             assert!(page.contains(&format!("<figcaption>{title}")), "{title}: {page}");
         }
         assert_eq!(page.matches("<polygon").count(), 1, "only align's spread is of the steps of its line: {page}");
+        assert!(page.contains(">1</text>") && !page.contains(">1.2</text>"), "nor does it leave 0 to 1: {page}");
         assert!(
             page.contains("grpo: 3 steps; the one that is kept is of step 2; 2.0 s a step (rollout 2.0), 25 tokens/s.")
         );

@@ -312,7 +312,7 @@ fn daily(experiment: &Experiment, treatment: &str) -> Vec<Markup> {
         .map(|days| {
             let curve = Curve {
                 train: days.iter().map(|day| (number(&day.day), 100.0 * day.lift)).collect(),
-                spread: days.iter().map(|day| 100.0 * day.half).collect(),
+                band: days.iter().map(|day| [-1.0, 1.0].map(|sign| 100.0 * (day.lift + sign * day.half))).collect(),
                 last: all.len() as u64,
                 ..Curve::default()
             };

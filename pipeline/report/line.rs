@@ -14,8 +14,8 @@ const BOTTOM: f64 = 24.0;
 pub(crate) struct Curve {
     /// Users that are learnt from.
     pub(crate) train: Vec<(f64, f64)>,
-    /// How far lists of a group are from each other, at the same steps; or nothing.
-    pub(crate) spread: Vec<f64>,
+    /// The lower and the upper end of a band around them, at the same steps; or nothing.
+    pub(crate) band: Vec<[f64; 2]>,
     /// Users of the split `valid`.
     pub(crate) valid: Vec<(f64, f64)>,
     /// The step whose checkpoint was chosen.
@@ -27,7 +27,7 @@ pub(crate) struct Curve {
 impl Curve {
     /// The chart, `width` by `height` units large.
     pub(crate) fn svg(&self, label: &str, width: f64, height: f64) -> Markup {
-        let band = self.band();
+        let band = self.outline();
         let values = || self.train.iter().chain(&self.valid).chain(&band).map(|(_, value)| *value);
         let axis = Axis::over(values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
         let last = self.last.max(1) as f64;
@@ -64,13 +64,10 @@ impl Curve {
         }
     }
 
-    /// The outline of what lies within the spread of the training's line: its upper side, then its lower side backwards.
-    fn band(&self) -> Vec<(f64, f64)> {
-        let side = |sign: f64| {
-            let points = self.train.iter().zip(&self.spread);
-            points.map(move |((step, value), spread)| (*step, value + sign * spread))
-        };
-        side(1.0).chain(side(-1.0).rev()).collect()
+    /// The outline of the band: its upper side, then its lower side backwards.
+    fn outline(&self) -> Vec<(f64, f64)> {
+        let side = |end: usize| self.train.iter().zip(&self.band).map(move |((step, _), ends)| (*step, ends[end]));
+        side(1).chain(side(0).rev()).collect()
     }
 }
 
@@ -82,7 +79,7 @@ mod tests {
     fn all_that_is_drawn_lies_within_the_axes() {
         let curve = Curve {
             train: vec![(1.0, 0.25), (2.0, 0.5), (4.0, -0.5)],
-            spread: vec![0.1, 0.2, 0.3],
+            band: vec![[0.15, 0.35], [0.3, 0.7], [-0.8, -0.2]],
             valid: vec![(0.0, 0.1), (4.0, 0.9)],
             chosen: Some(4),
             last: 4,

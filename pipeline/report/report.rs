@@ -39,13 +39,28 @@ impl Default for Report {
     }
 }
 
+impl Report {
+    /// Checks that the settings make sense.
+    pub fn check(&self) -> Result<()> {
+        // They are drawn by their logarithms.
+        let numbers = self.tables.iter().flat_map(|table| &table.rows).filter_map(|row| row.x);
+        match numbers.into_iter().find(|x| !(*x > 0.0 && x.is_finite())) {
+            Some(x) => {
+                Err(Error::setting("report.tables.rows.x", "a number above 0", x, "leave it out of rows without one"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 impl Artifact for Report {
     const NAME: &'static str = "report";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const FILE: bool = true;
     type Inputs = Found;
 
     fn inputs(&self, declare: &mut Inputs<'_>) -> Result<Found> {
+        self.check()?;
         let mut found = Found::all_of(declare.store())?;
         if found.manifests.is_empty() {
             let hint = "run a pipeline first: `querent run`";

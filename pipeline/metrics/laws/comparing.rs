@@ -376,7 +376,7 @@ fn settings_without_sense_are_refused() {
     cuts(&[i32::MAX as u32, 5, 5]).unwrap();
     let summarise = |summarise: Summarise| runner.run(&summarise, &["metrics", "comparisons"]);
     let error = refused(summarise(Summarise { resamples: 0, ..Summarise::default() }));
-    assert!(error.to_string().contains("evaluate.resamples: expected at least 1, got 0"), "{error}");
+    assert!(error.to_string().contains("evaluate.resamples: expected 1 to 100000, got 0"), "{error}");
     let error = refused(summarise(Summarise { seed: u64::MAX, ..Summarise::default() }));
     assert!(error.to_string().contains("evaluate.seed"), "{error}");
     refused(summarise(Summarise { resample_up_to: u64::MAX, ..Summarise::default() }));
