@@ -4,11 +4,12 @@ QUERENT = cargo run --quiet --
 PYTHON = python3
 CARGO = $(PYTHON) jobs/compile.py
 BENCH = QUERENT=$${CARGO_TARGET_DIR:-target}/release/querent $(PYTHON) tests/bench
+unexport QUERENT_DATA # it would move the pipelines' data from where their logs lie
 export PYTHONPATH = $(CURDIR)/.python
 BENCH_USERS ?= 500000
 GGUF = models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help setup setup-qwen python demo demo-qwen mind demo-mind paper test nightly test-data test-peers check bench bench-abtest bench-baselines bench-cleaner bench-news bench-policy bench-scrub bench-training bench-words clean
+.PHONY: help setup setup-qwen python demo demo-qwen mind demo-mind paper test test-long test-data test-peers check bench bench-abtest bench-baselines bench-cleaner bench-news bench-policy bench-scrub bench-training bench-words clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,7 +52,7 @@ demo-mind: mind setup ## real logs: make demo-mind MIND=folder
 test: setup python ## all tests that need nothing but this repository
 	cargo test --workspace
 
-nightly: setup python ## the long ones: 10,000 sequences of changes, 1,000 kills, 1,000 experiments, larger bounds of the commit protocol's model
+test-long: setup python ## the long tests: 10,000 sequences of changes, 1,000 kills, 1,000 experiments, larger bounds of the commit protocol's model
 	@$(CARGO) build --release
 	QUERENT_SEQUENCES=10000 QUERENT_BINARY=$$(realpath $${CARGO_TARGET_DIR:-target}/release/querent) cargo test --workspace --test end-to-end -- freshness
 	QUERENT_KILLS=1000 QUERENT_TRIALS=100 cargo test --workspace --test end-to-end -- faults

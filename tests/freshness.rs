@@ -1,7 +1,7 @@
 //! The law of freshness: after any sequence of changes, every dataset equals that of a run from nothing.
 //!
 //! The pipeline is small: raw logs, a tiny cleaner, two methods that need no encoder, metrics with intervals. A change is one setting of any
-//! job, a row more in a log, another title, another model. `QUERENT_SEQUENCES` says how many sequences are tried (`make nightly`: 10,000),
+//! job, a row more in a log, another title, another model. `QUERENT_SEQUENCES` says how many sequences are tried (`make test-long`: 10,000),
 //! `QUERENT_SEED` with which one to begin, and `QUERENT_BINARY` with which program, so that an older one can be put to the test.
 
 use std::collections::BTreeMap;
