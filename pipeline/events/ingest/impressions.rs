@@ -186,7 +186,7 @@ impl Stage for IngestImpressions {
             return without_others(&carried.read(bucket)?, &known);
         }
         // What logs say of an impression, the longest first: in whatever order rows come, it is the same.
-        let mut said: BTreeMap<([u8; 16], i64, [u8; 16]), BTreeSet<(Reverse<usize>, String)>> = BTreeMap::new();
+        let mut said: BTreeMap<([u8; 16], i64, [u8; 16]), Said> = BTreeMap::new();
         for (_, batch) in inputs.regrouped.read(bucket)? {
             let id = |column: usize, row: usize| -> [u8; 16] {
                 batch.column(column).as_fixed_size_binary().value(row).try_into().expect("16 bytes were sent")
@@ -205,7 +205,7 @@ impl Stage for IngestImpressions {
                 }
             }
         }
-        let read = |(key, of_key): (_, BTreeSet<(Reverse<usize>, String)>)| {
+        let read = |(key, of_key): (_, Said)| {
             (key, read(of_key.iter().flat_map(|(_, shown)| Articles::of(shown)), news, &mut account))
         };
         let impressions: BTreeMap<_, Vec<Shown>> = said.into_iter().map(read).collect();
@@ -247,6 +247,9 @@ fn without_others(rows: &Rows<Impressions>, known: &HashSet<[u8; 16]>) -> Result
     account.input = account.accounted();
     Ok(Done { outputs: kept, accounts: vec![account] })
 }
+
+/// What logs say of an impression: how many articles, and which.
+type Said = BTreeSet<(Reverse<usize>, String)>;
 
 /// An article that an impression showed.
 struct Shown {
