@@ -146,6 +146,8 @@ impl Artifact for Sft {
         }
         let of = (self.init != Init::Scratch).then_some(self.policy.as_path());
         let prompt = self.prompts.declare(declare, of)?;
+        // Without it the room for an answer follows from the lists.
+        declare.value("max_new_tokens", self.prompts.max_new_tokens)?;
         let profiles = declare.whole::<Profiles>("profiles")?.columns(&people::COLUMNS);
         let lists = match &self.lists {
             Some(name) => Some(declare.whole::<Interests>(&format!("interests.{name}"))?),
