@@ -64,6 +64,12 @@ pub struct Answers {
     cached: AtomicU64,
 }
 
+/// Where in a store something is kept under all that decides it.
+pub fn kept_at(folder: &str, decides: &Value) -> String {
+    let key = blake3::hash(decides.to_string().as_bytes()).to_hex().to_string();
+    format!("_cache/{folder}/{}/{key}.json", &key[..2])
+}
+
 /// What came of a question that was asked now.
 enum Asked<V> {
     Reply(Reply<V>),
@@ -150,9 +156,7 @@ impl Answers {
 
     /// Where the answer to a question is kept.
     fn path(&self, question: &Question) -> String {
-        let decides = json!([self.server.name(), self.server.model, self.form.version, question.messages]).to_string();
-        let key = blake3::hash(decides.as_bytes()).to_hex().to_string();
-        format!("_cache/{}/{}/{key}.json", self.form.folder, &key[..2])
+        kept_at(self.form.folder, &json!([self.server.name(), self.server.model, self.form.version, question.messages]))
     }
 
     fn kept<V: DeserializeOwned>(&self, path: &str) -> Result<Option<Reply<V>>> {

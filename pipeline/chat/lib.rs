@@ -14,7 +14,7 @@ mod server;
 mod testing;
 mod wire;
 
-pub use answers::{Answers, Form, Question, Reply};
+pub use answers::{Answers, Form, Question, Reply, kept_at};
 pub use client::Client;
 pub use http::Unanswered;
 pub use likelihoods::{Likelihoods, Said, Sequence, Wire};

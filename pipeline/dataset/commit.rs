@@ -241,9 +241,9 @@ pub(crate) fn settled_heads(store: &Store, names: &[&str], keep: usize) -> Resul
         let mut open = None;
         for (later, (dataset, head)) in datasets.iter().enumerate() {
             for (_, earlier) in &datasets[later + 1..] {
-                let turn = earlier.current.as_ref().and_then(|m| m.outputs.get(&dataset.name));
-                if turn.is_some_and(|turn| *turn >= head.next) {
-                    open = Some((dataset, head.next, earlier.current.clone()));
+                let Some(begun) = &earlier.current else { continue };
+                if begun.outputs.get(&dataset.name).is_some_and(|turn| *turn >= head.next) {
+                    open = Some((dataset, head.next, begun));
                 }
             }
         }
@@ -251,7 +251,7 @@ pub(crate) fn settled_heads(store: &Store, names: &[&str], keep: usize) -> Resul
             None => return Ok(datasets),
             Some(_) if wait > 0 => std::thread::sleep(std::time::Duration::from_millis(20)),
             Some((dataset, next, begun)) => {
-                if !begun.map_or(Ok(false), |begun| finished_for(store, names, &begun, keep))? {
+                if !finished_for(store, names, begun, keep)? {
                     dataset.fence(next)?;
                 }
                 return settled_heads(store, names, keep);
@@ -266,8 +266,10 @@ fn finished_for(store: &Store, names: &[&str], begun: &Manifest, keep: usize) ->
     let outputs = |plan: &Plan| plan.outputs.iter().map(|output| (output.dataset.clone(), output.next)).collect();
     let is_its = |plan: &Plan| plan.fingerprint == begun.fingerprint && begun.outputs == outputs(plan);
     let Some(plan) = runs(&Dataset::new(store, names[0]))?.into_iter().find(is_its) else { return Ok(false) };
+    // A plan of another querent, with tables that this one does not know.
+    let Ok(contracts) = contracts(&plan) else { return Ok(false) };
     let datasets = heads(store, plan.outputs.iter().map(|output| output.dataset.as_str()))?;
-    match Run::new(store, &plan, &datasets).commit(&contracts(&plan)?, &BTreeMap::new(), keep) {
+    match Run::new(store, &plan, &datasets).commit(&contracts, &BTreeMap::new(), keep) {
         Ok(_) => Ok(true),
         Err(e) if matches!(e.kind(), Kind::Incomplete) => Ok(false),
         // Its turn was taken from it meanwhile.

@@ -15,7 +15,7 @@ use dataset::{Error, Result};
 use crate::chat::{Chat, Role};
 use crate::list::THINK;
 use crate::template::Headings;
-use crate::{History, Prompt, Reasoning, Tokenizer, normal, representative};
+use crate::{History, Prompt, Reasoning, Template, Tokenizer, normal, representative};
 
 /// What of a behaviour is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +93,11 @@ impl Prompter {
         ]
         .concat();
         Ok(prompter)
+    }
+
+    /// The words around what a user did.
+    pub fn template(&self) -> &Template {
+        &self.asked.template
     }
 
     /// What all prompts begin with.
@@ -218,7 +223,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{TEMPLATE, Template};
+    use crate::TEMPLATE;
 
     const INNOCENT: &str = "innocent line";
 

@@ -10,7 +10,7 @@ use crate::chat::Chat;
 use crate::files::candle;
 use crate::{
     Adapters, Behaviour, Completion, Config, Finish, Fitted, Generate, Grammar, List, ListRule, Model, Prompt,
-    Prompter, Request, Rollout, Sampling, Snapshot, Spent, Template, Tokenizer,
+    Prompter, Request, Rollout, Sampling, Snapshot, Spent, Tokenizer,
 };
 
 /// The task that a policy is given: how it is asked, how its tokens are drawn, how its answers are read. Weights come apart, for in training
@@ -18,7 +18,6 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Task {
     tokenizer: Arc<Tokenizer>,
-    template: Template,
     prompter: Prompter,
     grammar: Option<Arc<Grammar>>,
     stops: Vec<u32>,
@@ -70,7 +69,7 @@ impl Task {
         let stops = config.eos_token_ids.iter().copied().chain([end]).chain(text_end).collect();
         let Prompt { queries, reasoning, template, .. } = prompt;
         let grammar = constrained.then(|| Arc::new(Grammar::new(&tokenizer, *queries, rule, *reasoning, template)));
-        Ok(Task { tokenizer, template: template.clone(), prompter, grammar, stops, end, sampling, rule })
+        Ok(Task { tokenizer, prompter, grammar, stops, end, sampling, rule })
     }
 
     /// What all prompts begin with.
@@ -122,7 +121,7 @@ impl Task {
 
     /// The answer that says a list, as an output would: its tokens, and the one that ends it.
     pub fn answer(&self, queries: &[String]) -> Vec<u32> {
-        let mut tokens = self.tokenizer.encode(&self.template.list(queries));
+        let mut tokens = self.tokenizer.encode(&self.prompter.template().list(queries));
         tokens.push(self.end);
         tokens
     }

@@ -6,7 +6,7 @@
 
 mod questions;
 
-use chat::{Answers, Reply, Server, ServerSettings};
+use chat::{Answers, Reply, Server, ServerSettings, kept_at};
 use clap::{Args, ValueEnum};
 use dataset::{Result, Store, Style};
 use serde::{Deserialize, Serialize};
@@ -170,8 +170,7 @@ impl Judge {
 
     /// The scale that was the first for what it follows from, which is this one if there was none.
     pub(crate) fn first_scale(&self, follows_from: &Value, scale: Calibration) -> Result<Calibration> {
-        let key = blake3::hash(json!([self.name, VERSION, follows_from]).to_string().as_bytes()).to_hex().to_string();
-        let path = format!("_cache/judge/scale/{}/{key}.json", &key[..2]);
+        let path = kept_at("judge/scale", &json!([self.name, VERSION, follows_from]));
         if self.store.create(&path, json!(scale).to_string().into())? {
             return Ok(scale);
         }

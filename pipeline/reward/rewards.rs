@@ -38,6 +38,21 @@ struct Asked<'a> {
     hits: Vec<Vec<Hit>>,
 }
 
+/// Distinct texts, each encoded once.
+struct Encoded<'a> {
+    /// In order.
+    texts: Vec<&'a str>,
+    vectors: Vectors,
+}
+
+impl Encoded<'_> {
+    /// The vectors of some of the texts, as often as they come.
+    fn of<'t>(&self, texts: impl Iterator<Item = &'t str>) -> Vectors {
+        let vector = |text: &'t str| self.vectors.get(self.texts.binary_search(&text).expect("all texts are there"));
+        Vectors::new(self.vectors.dimensions(), texts.flat_map(vector).copied().collect())
+    }
+}
+
 impl Rewards {
     /// Opens encoder, vectors and index, and counts the words of the articles. `progress`: how it is shown while a judge is asked.
     pub fn open(settings: &RewardSettings, inputs: &RewardInputs, progress: Style) -> Result<Self> {
@@ -82,14 +97,9 @@ impl Rewards {
             themes.recency(&user.behaviours.iter().map(|behaviour| behaviour.occurred_at_us).collect::<Vec<_>>())
         };
         let texts: Vec<_> = users.iter().map(|user| distinct(&user.behaviours, &weights(user))).collect();
-        let mut all: Vec<&str> = texts.iter().flatten().map(|text| text.text).collect();
-        all.sort_unstable();
-        all.dedup();
-        let vectors = self.searcher.vectors(&all)?;
+        let encoded = self.encode(texts.iter().flatten().map(|text| text.text))?;
         let interests = users.par_iter().zip(&texts).map(|(user, texts)| {
-            let vector = |text: &str| vectors.get(all.binary_search(&text).expect("all texts are there"));
-            let values = texts.iter().flat_map(|text| vector(text.text)).copied().collect();
-            let vectors = Vectors::new(vectors.dimensions(), values);
+            let vectors = encoded.of(texts.iter().map(|text| text.text));
             let weights: Vec<f32> = texts.iter().map(|text| text.weight).collect();
             let own = user.behaviours.iter().filter_map(|behaviour| self.pool().number(behaviour.news_id?));
             UserInterests {
@@ -145,6 +155,14 @@ impl Rewards {
         Ok(looked)
     }
 
+    fn encode<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Result<Encoded<'a>> {
+        let mut texts: Vec<&str> = texts.collect();
+        texts.sort_unstable();
+        texts.dedup();
+        let vectors = self.searcher.vectors(&texts)?;
+        Ok(Encoded { texts, vectors })
+    }
+
     /// Articles that a user's query fetches: so many that enough are left when their own are taken away. An index looks further for more of them,
     /// so that the first ones may be others.
     fn articles(&self, user: &UserInterests) -> usize {
@@ -164,12 +182,7 @@ impl Rewards {
                 });
             }
         }
-        let mut distinct = texts.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let encoded = self.searcher.vectors(&distinct)?;
-        let vector = |text: &&str| encoded.get(distinct.binary_search(text).expect("all texts are there"));
-        let vectors = Vectors::new(encoded.dimensions(), texts.iter().flat_map(vector).copied().collect());
+        let vectors = self.encode(texts.iter().copied())?.of(texts.iter().copied());
         let hits = self.searcher.search(&vectors, &ks)?;
         Ok(Asked { at, vectors, hits })
     }
